@@ -1,0 +1,271 @@
+package producer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	specVersion     = "1.0"
+	contentType     = "application/json"
+	dataSchema      = "urn:refundd:schema:refund-event:v1"
+	sourcePrefix    = "/refundd/"
+	defaultCurrency = "CNY"
+	maxFen          = 999999999_99 // nine digits of yuan
+	maxText         = 1000         // characters of detail and alipay_sub_msg
+
+	maxMetadataEntries = 32
+	maxMetadataBytes   = 2048
+)
+
+// Encoded is an event as it is stored and published. Its bytes are the event: whoever publishes a decided refund again publishes
+// the stored bytes, not a new encoding.
+type Encoded struct {
+	ID      string
+	Type    Type
+	Subject string
+	Body    []byte
+}
+
+// wireEvent and wireData fix names and order of the members.
+type wireEvent struct {
+	SpecVersion     string   `json:"specversion"`
+	ID              string   `json:"id"`
+	Source          string   `json:"source"`
+	Type            Type     `json:"type"`
+	Subject         string   `json:"subject"`
+	Time            string   `json:"time"`
+	DataContentType string   `json:"datacontenttype"`
+	DataSchema      string   `json:"dataschema"`
+	Traceparent     string   `json:"traceparent,omitempty"`
+	Data            wireData `json:"data"`
+}
+
+type wireData struct {
+	Kind               Kind              `json:"kind"`
+	Outcome            Outcome           `json:"outcome"`
+	AppID              string            `json:"app_id"`
+	Merchant           string            `json:"merchant,omitempty"`
+	OutRequestNo       string            `json:"out_request_no,omitempty"`
+	OutTradeNo         string            `json:"out_trade_no,omitempty"`
+	TradeNo            string            `json:"trade_no,omitempty"`
+	AuthNo             string            `json:"auth_no,omitempty"`
+	OutOrderNo         string            `json:"out_order_no,omitempty"`
+	OperationID        string            `json:"operation_id,omitempty"`
+	Amount             yuan              `json:"amount,omitempty"`
+	Currency           string            `json:"currency,omitempty"`
+	TotalRefunded      yuan              `json:"total_refunded,omitempty"`
+	ConfirmedBy        ConfirmedBy       `json:"confirmed_by,omitempty"`
+	RefundedAt         string            `json:"refunded_at,omitempty"`
+	Reason             Reason            `json:"reason,omitempty"`
+	Detail             string            `json:"detail,omitempty"`
+	AlipayCode         string            `json:"alipay_code,omitempty"`
+	AlipaySubCode      string            `json:"alipay_sub_code,omitempty"`
+	AlipaySubMsg       string            `json:"alipay_sub_msg,omitempty"`
+	TraceID            string            `json:"trace_id,omitempty"`
+	Calls              *int              `json:"calls,omitempty"`
+	Metadata           map[string]string `json:"metadata,omitzero"`
+	NotifyID           string            `json:"notify_id,omitempty"`
+	TradeStatus        string            `json:"trade_status,omitempty"`
+	DbackStatus        string            `json:"dback_status,omitempty"`
+	DbackAmount        yuan              `json:"dback_amount,omitempty"`
+	BankAckTime        string            `json:"bank_ack_time,omitempty"`
+	EstBankReceiptTime string            `json:"est_bank_receipt_time,omitempty"`
+}
+
+// yuan is an amount in fen that is written as a string of yuan with two decimals.
+type yuan int64
+
+func (y yuan) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%d.%02d", y/100, y%100), nil
+}
+
+func (y *yuan) UnmarshalText(text []byte) error {
+	whole, cents, ok := strings.Cut(string(text), ".")
+	if !ok || len(cents) != 2 || len(whole) == 0 || len(whole) > 9 || (len(whole) > 1 && whole[0] == '0') ||
+		strings.Trim(whole+cents, "0123456789") != "" {
+		return errors.New("an amount is not yuan with two decimals")
+	}
+	fen, err := strconv.ParseInt(whole+cents, 10, 64)
+	*y = yuan(fen)
+	return err
+}
+
+// Encode gives the event as one line of JSON, members always in the same order, so that equal events are equal byte for byte.
+// It refuses an event that the published schema would refuse; the error names the member and holds no value.
+// Informational sums that the schema cannot express (above 999999999.99 yuan) and a malformed traceparent are left out: they must
+// not keep a final truth from being told. Metadata of a command that gave an empty object is told as an empty object.
+func (e Event) Encode() (Encoded, error) {
+	if err := e.validate(); err != nil {
+		return Encoded{}, fmt.Errorf("encode event: %w", err)
+	}
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e.wire()); err != nil {
+		return Encoded{}, fmt.Errorf("encode event: %w", err)
+	}
+	return Encoded{ID: e.ID, Type: e.Type(), Subject: e.Subject, Body: bytes.TrimSuffix(body.Bytes(), []byte("\n"))}, nil
+}
+
+func (e Event) wire() wireEvent {
+	w := wireEvent{
+		SpecVersion: specVersion, ID: e.ID, Source: sourcePrefix + e.AppID, Type: e.Type(), Subject: e.Subject,
+		DataContentType: contentType, DataSchema: dataSchema,
+		Data: wireData{
+			Kind: e.Kind, Outcome: e.Outcome, AppID: e.AppID, Merchant: e.Merchant,
+			OutRequestNo: e.OutRequestNo, OutTradeNo: e.OutTradeNo, TradeNo: e.TradeNo,
+			AuthNo: e.AuthNo, OutOrderNo: e.OutOrderNo, OperationID: e.OperationID,
+			Amount: yuan(e.AmountFen), TotalRefunded: toldYuan(e.TotalRefundedFen),
+			ConfirmedBy: e.ConfirmedBy, RefundedAt: alipayTime(e.RefundedAt), Reason: e.Reason, Detail: cut(e.Detail, maxText),
+			AlipayCode: e.AlipayCode, AlipaySubCode: e.AlipaySubCode, AlipaySubMsg: cut(e.AlipaySubMsg, maxText), TraceID: e.TraceID,
+			Metadata: e.Metadata, NotifyID: e.NotifyID, TradeStatus: e.TradeStatus,
+			DbackStatus: e.DbackStatus, DbackAmount: toldYuan(e.DbackAmountFen),
+			BankAckTime: alipayTime(e.BankAckTime), EstBankReceiptTime: alipayTime(e.EstBankReceiptTime),
+		},
+	}
+	if e.AmountFen != 0 {
+		w.Data.Currency = e.Currency
+		if e.Currency == "" {
+			w.Data.Currency = defaultCurrency
+		}
+	}
+	if ValidTraceparent(e.Traceparent) {
+		w.Traceparent = e.Traceparent
+	}
+	switch e.Outcome {
+	case Succeeded, Failed, Unresolved:
+		w.Data.Calls = &e.Calls
+		w.Time = e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	case Rejected:
+		w.Time = e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	case Notified, DepositBack:
+		w.Time = e.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return w
+}
+
+// alipayTime keeps the precision that Alipay gave.
+func alipayTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.In(alipayZone()).Format("2006-01-02T15:04:05.999999999-07:00")
+}
+
+func alipayZone() *time.Location { return time.FixedZone("GMT+8", 8*60*60) }
+
+func toldYuan(fen int64) yuan {
+	if fen > maxFen {
+		return 0
+	}
+	return yuan(fen)
+}
+
+func cut(s string, limit int) string {
+	n := 0
+	for i := range s {
+		if n == limit {
+			return s[:i]
+		}
+		n++
+	}
+	return s
+}
+
+// ValidTraceparent says whether s is a W3C Trace Context traceparent of 55 characters. Others are not carried on.
+func ValidTraceparent(s string) bool {
+	if len(s) != 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	version, trace, span, flags := s[:2], s[3:35], s[36:52], s[53:]
+	return strings.Trim(version+trace+span+flags, "0123456789abcdef") == "" &&
+		version != "ff" && strings.Trim(trace, "0") != "" && strings.Trim(span, "0") != ""
+}
+
+func (e Event) validate() error {
+	if e.Type() == "" {
+		return fmt.Errorf("no event type for kind %q with outcome %q", e.Kind, e.Outcome)
+	}
+	text := []struct {
+		name, value string
+		required    bool
+		pattern     string
+	}{
+		{"id", e.ID, true, `^[0-9a-f]{32}$`},
+		{"subject", e.Subject, true, ``},
+		{"app_id", e.AppID, true, ``},
+		{"out_request_no", e.OutRequestNo, e.Outcome != Rejected, ``},
+		{"currency", e.Currency, false, `^[A-Z]{3}$`},
+		{"confirmed_by", string(e.ConfirmedBy), e.Outcome == Succeeded || e.Outcome == Failed, `^(response|query)$`},
+		{"reason", string(e.Reason), e.needsReason(), ``},
+		{"detail", e.Detail, e.needsReason(), ``},
+		{"notify_id", e.NotifyID, e.Outcome == Notified || e.Outcome == DepositBack, ``},
+		{"dback_status", e.DbackStatus, e.Outcome == DepositBack, `^[SF]$`},
+	}
+	for _, m := range text {
+		if m.value == "" && m.required {
+			return fmt.Errorf("%s is missing", m.name)
+		}
+		if m.value != "" && m.pattern != "" && !regexp.MustCompile(m.pattern).MatchString(m.value) {
+			return fmt.Errorf("%s is malformed", m.name)
+		}
+	}
+	if e.Reason != "" && e.Reason.outcome() != e.Outcome {
+		return fmt.Errorf("reason %q does not belong to outcome %q", e.Reason, e.Outcome)
+	}
+	return errors.Join(e.validateNumbers(), e.validateTimes(), validateMetadata(e.Metadata))
+}
+
+func (e Event) needsReason() bool {
+	return e.Outcome == Rejected || e.Outcome == Failed || e.Outcome == Unresolved
+}
+
+func (e Event) validateNumbers() error {
+	required := e.Outcome == Succeeded || e.Outcome == Failed || e.Outcome == Unresolved
+	switch {
+	case e.AmountFen == 0 && required:
+		return errors.New("amount is missing")
+	case e.AmountFen < 0 || e.AmountFen > maxFen:
+		return errors.New("amount is out of range")
+	case e.TotalRefundedFen < 0:
+		return errors.New("total_refunded is negative")
+	case e.DbackAmountFen < 0:
+		return errors.New("dback_amount is negative")
+	case e.Calls < 0:
+		return errors.New("calls is negative")
+	}
+	return nil
+}
+
+func (e Event) validateTimes() error {
+	if e.Time.IsZero() {
+		return errors.New("time is missing")
+	}
+	for _, m := range []struct {
+		name string
+		at   time.Time
+	}{{"time", e.Time.UTC()}, {"refunded_at", e.RefundedAt}, {"bank_ack_time", e.BankAckTime}, {"est_bank_receipt_time", e.EstBankReceiptTime}} {
+		if year := m.at.In(alipayZone()).Year(); year < 1 || year > 9999 || m.at.UTC().Year() < 1 || m.at.UTC().Year() > 9999 {
+			return fmt.Errorf("%s is out of range", m.name)
+		}
+	}
+	return nil
+}
+
+func validateMetadata(metadata map[string]string) error {
+	size := 0
+	for name, value := range metadata {
+		size += len(name) + len(value)
+	}
+	if len(metadata) > maxMetadataEntries || size > maxMetadataBytes {
+		return fmt.Errorf("metadata has more than %d entries or %d bytes", maxMetadataEntries, maxMetadataBytes)
+	}
+	return nil
+}
