@@ -1,0 +1,76 @@
+// Package dedupe remembers what became of each refund, in Redis. Its record is a
+// fence (one worker at a time calls Alipay) and a memory (an ended refund is
+// told again, byte for byte). It is never the only guard: Redis may forget all
+// of it at any moment, and then Alipay's own idempotency and the caller's query
+// keep the money right. It never talks to Alipay or to the broker, and it does
+// not log.
+//
+// # States
+//
+// A record is changed only by scripts (*.lua), each on one key and on Redis'
+// clock. "Free" is an undecided record without a lease that runs. "Own" is the
+// token of the request, "fp" its fingerprint, "gen" its generation.
+//
+//	operation            none          free              held by own     held by another   decided, same fp     decided, other fp
+//	Claim                -> held       -> held           -> held, longer -                 -                    -
+//	                     Won Fresh     Won               Won, as before  Held              Decided, event       Conflict
+//	Settle(succeeded)    -> succeeded  -> succeeded      -> succeeded    -> succeeded      failed -> succeeded  -
+//	                     Settled       Settled           Settled         Settled           see below            Foreign
+//	Settle(failed)       -             - (own lapsed:    -> failed       -                 -                    -
+//	                                   as held by own)
+//	                     Stale         Stale             Settled         Stale             AlreadyDecided       Foreign
+//	Release              -             -                 -> free, gen+1  -                 -                    -
+//	                     Stale         Stale             Released        Stale             AlreadyDecided       AlreadyDecided
+//	Confirm              -             conf, gen raised  same            same              -                    -
+//	Read                 -             -                 -               -                 -                    -
+//
+// What the table has no room for:
+//   - Claim of an undecided record with another fp: Conflict. With gen below the
+//     confirmed one, by anyone but the holder: Superseded.
+//   - A lease that ended keeps its token until somebody else claims: that claim
+//     is Won and counts a lapse, because a call may still be in flight
+//     (DESIGN R3). A release counts lapses anew. Until then the late holder may
+//     settle, release, and claim again.
+//   - A script may arrive twice, since clients send again what they got no answer
+//     to. The second Claim of a token answers like the first; after the token was
+//     released it is Held for no time, and holds nothing. The second Release of a
+//     token answers like the first. The second Settle is AlreadyDecided.
+//   - Settle(succeeded) on a stored failure is Settled with Contradiction, which
+//     stays with the record; on a stored success it is AlreadyDecided. So decided
+//     absorbs everything, with that one exception, which must scream.
+//   - Confirm raises gen to at least what it confirms. So what a release returns,
+//     and what the sweeper finds in the record, is never below what is confirmed,
+//     even if Redis was rolled back in between.
+//
+// Undecided records, parked ones included, never expire. Decided ones expire
+// Config.Keep after they were decided; reading or repeating does not prolong that.
+//
+// # The index
+//
+// A sorted set per application names every record that was released undecided,
+// with its due time. It is a hint, and the record is the truth: since a script
+// touches one key, on a Cluster the two may be on different nodes. It is written
+// by ordinary commands around the scripts, so that each crash is harmless:
+//   - Release: entry first, then record. A crash between them leaves an entry of
+//     a record that is still held; it comes due, and the sweeper reads the record.
+//   - Settle: record first, then entry. A crash leaves an entry of a decided
+//     record; the sweeper drops it.
+//   - A stale release moves the due time of an entry that another holder owns.
+//     That holder's own release or settle puts it right, and the sweeper believes
+//     the record. Only a finite time is ever written before the answer is known.
+//
+// Entry and script go in one exchange where the answer makes no difference. On a
+// Cluster an exchange has one part for each node, and these have no order. That
+// is safe as well, because the delivery is acknowledged only after both were
+// answered: until then the broker holds the message, and its next delivery writes
+// both again. Removing an entry after a failed settle, and parking, depend on the
+// answer and take an exchange more. The fast path touches no index.
+//
+// # Rules
+//
+// DESIGN R5 (the fence): claim.lua, settle.lua, release.lua, confirm.lua.
+// R6 (settle, then publish what is stored): Settlement.Event, Claim.Event,
+// Release.Event. R7 (no copy dropped unless another lives): release.lua and
+// confirm.lua for the generation, "superseded" in claim.lua. R10 (what Redis no
+// longer knows): Claim.Fresh, the index, and Sweeper.
+package dedupe

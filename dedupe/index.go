@@ -1,0 +1,187 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// indexPage is how many entries one command reads while summing up.
+const indexPage = 500
+
+// Undecided is one entry of the index.
+type Undecided struct {
+	Entry     string    // as stored: what Reschedule and Forget take
+	FirstBorn time.Time // when the command's first message was born
+	Fen       int64     // the amount at stake
+	Due       time.Time // when it should have been tried again; zero when Parked
+	Parked    bool      // never due: it waits for a person
+	Key       string    // of the record; empty if the entry cannot be read
+}
+
+// Totals sums up the index.
+type Totals struct {
+	Count  int       // all entries, parked ones included
+	Parked int       // those never due
+	Fen    int64     // sum of the amounts
+	Oldest time.Time // earliest FirstBorn, zero if there is none
+}
+
+// Entry returns the index entry of a command: when its first message was born,
+// its amount, and its record's key. The same three always give the same entry.
+func (s *Store) Entry(firstBorn time.Time, fen int64, id Identity) string {
+	return strconv.FormatInt(firstBorn.UnixMilli(), 10) + ":" + strconv.FormatInt(fen, 10) + ":" + s.Key(id)
+}
+
+// ParseEntry reads what Store.Entry wrote. Due and Parked are not part of it.
+func ParseEntry(entry string) (Undecided, error) {
+	born, rest, ok := strings.Cut(entry, ":")
+	fen, key, ok2 := strings.Cut(rest, ":")
+	if !ok || !ok2 || key == "" {
+		return Undecided{Entry: entry}, errors.New("dedupe: index entry has fewer than three parts")
+	}
+	bornMillis, err := strconv.ParseInt(born, 10, 64)
+	if err != nil {
+		return Undecided{Entry: entry}, fmt.Errorf("dedupe: index entry: time of birth: %w", err)
+	}
+	amount, err := strconv.ParseInt(fen, 10, 64)
+	if err != nil {
+		return Undecided{Entry: entry}, fmt.Errorf("dedupe: index entry: amount: %w", err)
+	}
+	return Undecided{Entry: entry, FirstBorn: time.UnixMilli(bornMillis), Fen: amount, Key: key}, nil
+}
+
+// Overdue returns up to n entries that were due before a time, the longest
+// overdue first. Parked entries are never due. An entry that cannot be read
+// comes back with an empty Key.
+func (s *Store) Overdue(ctx context.Context, appID string, before time.Time, n int) ([]Undecided, error) {
+	return s.byScore(ctx, appID, "-inf", "("+strconv.FormatInt(before.UnixMilli(), 10), 0, n)
+}
+
+// parkedFrom returns up to n parked entries, from an offset in an order that
+// does not change while none are added or removed.
+func (s *Store) parkedFrom(ctx context.Context, appID string, offset, n int) ([]Undecided, error) {
+	return s.byScore(ctx, appID, "+inf", "+inf", offset, n)
+}
+
+func (s *Store) byScore(ctx context.Context, appID, low, high string, offset, n int) ([]Undecided, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	defer s.observe("index", time.Now())
+	members, err := s.client.ZRangeByScoreWithScores(ctx, s.indexKey(appID), &redis.ZRangeBy{
+		Min: low, Max: high, Offset: int64(offset), Count: int64(n),
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("dedupe: read index %s: %w", s.indexKey(appID), err)
+	}
+	entries := make([]Undecided, 0, len(members))
+	for _, member := range members {
+		entries = append(entries, undecidedOf(member))
+	}
+	return entries, nil
+}
+
+func undecidedOf(member redis.Z) Undecided {
+	entry, _ := member.Member.(string)
+	u, err := ParseEntry(entry)
+	if err != nil {
+		u = Undecided{Entry: entry}
+	}
+	if math.IsInf(member.Score, 1) {
+		u.Parked = true
+	} else {
+		u.Due = time.UnixMilli(int64(member.Score))
+	}
+	return u
+}
+
+// Reschedule moves an entry to another due time, zero for never (parked). An
+// entry that has left the index in the meantime does not come back.
+func (s *Store) Reschedule(ctx context.Context, appID, entry string, due time.Time) error {
+	defer s.observe("index", time.Now())
+	err := s.client.ZAddXX(ctx, s.indexKey(appID), redis.Z{Score: score(due), Member: entry}).Err()
+	if err != nil {
+		return fmt.Errorf("dedupe: reschedule in %s: %w", s.indexKey(appID), err)
+	}
+	return nil
+}
+
+// Forget removes an entry from the index. The record is not touched.
+func (s *Store) Forget(ctx context.Context, appID, entry string) error {
+	defer s.observe("index", time.Now())
+	if err := s.client.ZRem(ctx, s.indexKey(appID), entry).Err(); err != nil {
+		return fmt.Errorf("dedupe: forget in %s: %w", s.indexKey(appID), err)
+	}
+	return nil
+}
+
+// Totals sums up the index of an application, page by page, so that no single
+// command holds Redis up. Entries that come and go meanwhile may be missed or
+// counted twice. Entries that cannot be read are counted and nothing more.
+func (s *Store) Totals(ctx context.Context, appID string) (Totals, error) {
+	var totals Totals
+	for start := int64(0); ; start += indexPage {
+		began := time.Now()
+		members, err := s.client.ZRangeWithScores(ctx, s.indexKey(appID), start, start+indexPage-1).Result()
+		s.observe("index", began)
+		if err != nil {
+			return Totals{}, fmt.Errorf("dedupe: sum up index %s: %w", s.indexKey(appID), err)
+		}
+		for _, member := range members {
+			totals.add(undecidedOf(member))
+		}
+		if len(members) < indexPage {
+			return totals, nil
+		}
+	}
+}
+
+func (t *Totals) add(u Undecided) {
+	t.Count++
+	if u.Parked {
+		t.Parked++
+	}
+	if u.Key == "" {
+		return
+	}
+	t.Fen += u.Fen
+	if t.Oldest.IsZero() || u.FirstBorn.Before(t.Oldest) {
+		t.Oldest = u.FirstBorn
+	}
+}
+
+func (s *Store) indexKey(appID string) string {
+	return s.cfg.Prefix + "u:" + escape(appID)
+}
+
+// announce puts an entry in the index before its record is released, so that a
+// crash in between leaves an entry too many (the sweeper looks and drops it) and
+// never a record that nobody looks for. The release may yet turn out to be
+// stale, so a parked entry is put with a finite time first, and only if it is
+// new: "never" is written after the answer, or by the sweeper.
+func (s *Store) announce(ctx context.Context, appID, entry string, due time.Time) redis.Cmder {
+	if due.IsZero() {
+		return redis.NewIntCmd(ctx, "zadd", s.indexKey(appID), "nx", time.Now().UnixMilli(), entry)
+	}
+	return redis.NewIntCmd(ctx, "zadd", s.indexKey(appID), due.UnixMilli(), entry)
+}
+
+// forget removes an entry after its record was decided: a crash in between
+// leaves an entry of a decided record, which the sweeper drops.
+func (s *Store) forget(ctx context.Context, appID, entry string) redis.Cmder {
+	return redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), entry)
+}
+
+func score(due time.Time) float64 {
+	if due.IsZero() {
+		return math.Inf(1)
+	}
+	return float64(due.UnixMilli())
+}

@@ -1,0 +1,340 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// maxGeneration is what Lua's numbers count exactly, with room to add.
+const maxGeneration = 1 << 52
+
+// ClaimRequest asks for a record.
+type ClaimRequest struct {
+	ID          Identity
+	Fingerprint string // of the command, versioned by the caller; not empty, no line feed
+	Token       Token  // a new one for each claim
+	// Generation is what the delivery carries; zero for a first delivery.
+	Generation int64
+	// Note is stored if the claim makes the record; otherwise the stored one stays.
+	Note []byte
+}
+
+// Claim is the answer to a ClaimRequest.
+type Claim struct {
+	State State
+	// Fresh tells of a Won claim that no record was there: this claim made it.
+	// On a delivery that was tried before, Redis has forgotten (DESIGN R10).
+	Fresh bool
+	// Note is the stored note of a Won record.
+	Note []byte
+	// Generation is the record's, when it is undecided and not a Conflict.
+	Generation int64
+	// Lapses counts the claims of a Won record that ended without a release
+	// since the last release: each may have a call in flight (DESIGN R3).
+	Lapses int
+	// LapsedFor is, with Lapses above zero, how long ago by Redis' clock the
+	// newest of their leases ended; never negative.
+	LapsedFor time.Duration
+	// HeldFor is how long a Held record stays held. Zero: try again at once.
+	HeldFor time.Duration
+	// Event is what a Decided record holds.
+	Event []byte
+	// Contradiction tells that the Event of a Decided record is a success that
+	// replaced a stored failure. Who stored it may have died before telling a person.
+	Contradiction bool
+	// Now is Redis' clock when the claim was answered.
+	Now time.Time
+	// Deadline of a Won claim is when its lease ends at the earliest, by the
+	// local monotonic clock: the time before the claim was sent, plus the lease.
+	Deadline time.Time
+	// Parked tells that an undecided record waits for a person.
+	Parked bool
+}
+
+// Claim takes the record of an identity for one lease, or says why not. Claims
+// that run at the same time have at most one winner. A claim that the client
+// sent twice gets the same answer twice.
+func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
+	key := s.Key(req.ID)
+	if err := errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint), checkToken(req.Token)); err != nil {
+		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
+	}
+	began := time.Now()
+	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, nil,
+		req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note)
+	if err != nil {
+		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
+	}
+	claim := Claim{
+		Now:           time.UnixMilli(r.int(1)),
+		Fresh:         r.bool(2),
+		Generation:    r.int(3),
+		Lapses:        int(r.int(4)),
+		LapsedFor:     r.millis(5),
+		HeldFor:       r.millis(6),
+		Parked:        r.bool(7),
+		Contradiction: r.bool(8),
+	}
+	switch word := r.text(0); word {
+	case "won":
+		claim.State, claim.Note, claim.Deadline = Won, r.bytes(9), began.Add(s.cfg.Lease)
+	case "held":
+		claim.State = Held
+	case "decided":
+		claim.State, claim.Event = Decided, r.bytes(9)
+	case "superseded":
+		claim.State = Superseded
+	case "conflict":
+		claim.State = Conflict
+	default:
+		r.err = errors.Join(r.err, errReply)
+	}
+	if r.err != nil {
+		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, r.err)
+	}
+	return claim, nil
+}
+
+// SettleRequest decides a record.
+type SettleRequest struct {
+	ID          Identity
+	Fingerprint string
+	Token       Token // may be empty for a success, which needs none
+	Succeeded   bool
+	Event       []byte // not empty; what every later delivery gets
+	Entry       string // the index entry to remove; empty: was never indexed
+}
+
+// Settlement is the answer to a SettleRequest.
+type Settlement struct {
+	State Outcome // Settled, AlreadyDecided, Stale or Foreign
+	Event []byte  // what is stored for this command now, when Settled or AlreadyDecided
+	// Contradiction tells that Event is a success that replaced a stored failure.
+	// Repeats tell it again, so that it cannot get lost with an answer.
+	Contradiction bool
+}
+
+// Settle stores the event that ends a refund. Success is stored whoever holds
+// the record, and over a stored failure, because the money has moved; failure
+// only by the holder (DESIGN R5). Publish what the answer holds, not what was
+// asked (DESIGN R6).
+func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, error) {
+	key := s.Key(req.ID)
+	err := errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint))
+	if !req.Succeeded {
+		err = errors.Join(err, checkToken(req.Token))
+	}
+	if len(req.Event) == 0 {
+		err = errors.Join(err, errors.New("empty event"))
+	}
+	if err != nil {
+		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, err)
+	}
+	// After a success the record is decided whatever the answer, so its entry can
+	// leave in the same exchange. A failure may be Stale, and the record of
+	// another holder must not lose its entry: there it leaves once the answer is known.
+	var forget redis.Cmder
+	if req.Entry != "" && req.Succeeded {
+		forget = s.forget(ctx, req.ID.AppID, req.Entry)
+	}
+	succeeded := 0
+	if req.Succeeded {
+		succeeded = 1
+	}
+	r, err := s.run(ctx, "settle", s.scripts.settle, key, nil, forget,
+		req.Fingerprint, string(req.Token), succeeded, s.cfg.Keep.Milliseconds(), req.Event)
+	if err != nil {
+		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, err)
+	}
+	settlement := Settlement{Contradiction: r.bool(1), Event: r.bytes(2)}
+	switch word := r.text(0); word {
+	case "settled":
+		settlement.State = Settled
+	case "already":
+		settlement.State = AlreadyDecided
+	case "stale":
+		settlement.State = Stale
+	case "foreign":
+		settlement.State = Foreign
+	default:
+		r.err = errors.Join(r.err, errReply)
+	}
+	if r.err != nil {
+		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, r.err)
+	}
+	if req.Entry != "" && !req.Succeeded && settlement.State != Stale {
+		if err := s.Forget(ctx, req.ID.AppID, req.Entry); err != nil {
+			return Settlement{}, err
+		}
+	}
+	return settlement, nil
+}
+
+// ReleaseRequest gives a record back undecided.
+type ReleaseRequest struct {
+	ID    Identity
+	Token Token
+	Note  []byte // replaces the stored one
+	Entry string // from Store.Entry; empty: the index is left alone
+	// Due is when the command should have been tried again; after a grace the
+	// sweeper asks why it was not. Zero: never, the record is parked.
+	Due    time.Time
+	Parked bool // whether the record waits for a person from now on
+}
+
+// Release is the answer to a ReleaseRequest.
+type Release struct {
+	State Outcome // Released, AlreadyDecided or Stale
+	// Generation is what the copy that is published now must carry, when Released.
+	Generation int64
+	Event      []byte // what is stored, when AlreadyDecided
+}
+
+// Release gives back a record that could not be decided, with a note for the
+// next try. The delivery may be acknowledged only after Release has answered
+// without an error and its copy was published (DESIGN R7): until then the broker
+// keeps what a crash between record and index would lose.
+func (s *Store) Release(ctx context.Context, req ReleaseRequest) (Release, error) {
+	key := s.Key(req.ID)
+	if err := errors.Join(checkIdentity(req.ID), checkToken(req.Token)); err != nil {
+		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, err)
+	}
+	var index redis.Cmder
+	if req.Entry != "" {
+		index = s.announce(ctx, req.ID.AppID, req.Entry, req.Due)
+	}
+	parked := 0
+	if req.Parked {
+		parked = 1
+	}
+	r, err := s.run(ctx, "release", s.scripts.release, key, index, nil, string(req.Token), req.Note, parked)
+	if err != nil {
+		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, err)
+	}
+	release := Release{Generation: r.int(1), Event: r.bytes(2)}
+	switch word := r.text(0); word {
+	case "released":
+		release.State = Released
+	case "already":
+		release.State = AlreadyDecided
+	case "stale":
+		release.State = Stale
+	default:
+		r.err = errors.Join(r.err, errReply)
+	}
+	if r.err != nil {
+		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, r.err)
+	}
+	if req.Entry == "" {
+		return release, nil
+	}
+	switch {
+	case release.State == AlreadyDecided:
+		err = s.Forget(ctx, req.ID.AppID, req.Entry)
+	case release.State == Released && req.Due.IsZero():
+		err = s.Reschedule(ctx, req.ID.AppID, req.Entry, time.Time{})
+	}
+	if err != nil {
+		return Release{}, err
+	}
+	return release, nil
+}
+
+// Confirm writes down that a copy of this generation was published. From now on
+// deliveries of older generations are Superseded. It does nothing if the record
+// is decided, gone, or knows of a newer copy.
+func (s *Store) Confirm(ctx context.Context, id Identity, generation int64) error {
+	key := s.Key(id)
+	if err := checkIdentity(id); err != nil {
+		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
+	}
+	defer s.observe("confirm", time.Now())
+	if err := s.scripts.confirm.Run(ctx, s.client, []string{key}, clamp(generation)).Err(); err != nil {
+		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
+	}
+	return nil
+}
+
+// Record is what is stored about a refund. Its zero value means that nothing is.
+type Record struct {
+	Exists        bool
+	Decided       bool
+	Succeeded     bool          // how it was decided
+	Contradiction bool          // a success that replaced a stored failure
+	Event         []byte        // decided only
+	Note          []byte        // undecided only
+	Fingerprint   string        // of the command that made the record
+	Generation    int64         // undecided only: how often it was released
+	Confirmed     int64         // undecided only: newest generation known to be published
+	HeldFor       time.Duration // undecided only: how long its holder has left
+	Parked        bool          // undecided, and waiting for a person
+}
+
+// Read returns the record of an identity without touching it.
+func (s *Store) Read(ctx context.Context, id Identity) (Record, error) {
+	if err := checkIdentity(id); err != nil {
+		return Record{}, fmt.Errorf("dedupe: read %s: %w", s.Key(id), err)
+	}
+	return s.ReadKey(ctx, s.Key(id))
+}
+
+// ReadKey is Read for a key that was taken from the index.
+func (s *Store) ReadKey(ctx context.Context, key string) (Record, error) {
+	r, err := s.run(ctx, "read", s.scripts.read, key, nil, nil)
+	if err != nil {
+		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, err)
+	}
+	record := Record{
+		Fingerprint:   r.text(1),
+		Succeeded:     r.bool(2),
+		Contradiction: r.bool(3),
+		Generation:    r.int(4),
+		Confirmed:     r.int(5),
+		HeldFor:       r.millis(6),
+		Parked:        r.bool(7),
+	}
+	switch word := r.text(0); word {
+	case "none":
+	case "decided":
+		record.Exists, record.Decided, record.Event = true, true, r.bytes(8)
+	case "undecided":
+		record.Exists, record.Note = true, r.bytes(8)
+	default:
+		r.err = errors.Join(r.err, errReply)
+	}
+	if r.err != nil {
+		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, r.err)
+	}
+	return record, nil
+}
+
+func checkIdentity(id Identity) error {
+	if id.AppID == "" || id.Kind == "" || id.OutRequestNo == "" {
+		return errors.New("identity lacks app id, kind or out_request_no")
+	}
+	return nil
+}
+
+func checkFingerprint(fingerprint string) error {
+	if fingerprint == "" || strings.Contains(fingerprint, "\n") {
+		return errors.New("fingerprint is empty or has a line feed")
+	}
+	return nil
+}
+
+func checkToken(token Token) error {
+	if token == "" {
+		return errors.New("no token")
+	}
+	return nil
+}
+
+// clamp keeps a generation, which comes from a message, within what scripts count exactly.
+func clamp(generation int64) int64 {
+	return min(max(generation, 0), maxGeneration)
+}

@@ -1,0 +1,63 @@
+-- What every script on a record begins with. It is put before each of the other
+-- scripts, so that all of them read a record in the same way.
+--
+-- Undecided: a hash.
+--   fp      fingerprint of the command
+--   tok     token of the holder; absent once it was released
+--   until   when the lease of tok ends, ms of Redis' clock
+--   gen     generation: how often the record was released
+--   conf    newest generation of which a copy is known to live; never above gen
+--   note    what the caller keeps between tries
+--   fresh   present while the claim that made the record is the only one ever
+--   lapses  leases that ended without a release, since the last release
+--   luntil  when the newest of those ended
+--   rtok    token of the last release
+--   parked  present while a person has to look
+-- Decided: a string, one letter, the fingerprint, a line feed, the event.
+--   S succeeded, F failed, C succeeded although a failure was stored before
+-- Numbers are written with int(): Lua would turn large ones into 1e+15.
+local key = KEYS[1]
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+
+local function int(n)
+  return string.format('%.0f', n)
+end
+
+local undecided, decided
+local kind = redis.call('TYPE', key).ok
+if kind == 'hash' then
+  local f = redis.call('HMGET', key,
+    'fp', 'tok', 'until', 'gen', 'conf', 'note', 'fresh', 'lapses', 'luntil', 'rtok', 'parked')
+  if not f[1] then
+    return redis.error_reply('DEDUPE not a record: a hash without a fingerprint')
+  end
+  undecided = {
+    fp = f[1],
+    tok = f[2],
+    till = tonumber(f[3] or '0'),
+    gen = tonumber(f[4] or '0'),
+    conf = tonumber(f[5] or '0'),
+    note = f[6] or '',
+    fresh = f[7],
+    lapses = tonumber(f[8] or '0'),
+    luntil = tonumber(f[9] or '0'),
+    rtok = f[10],
+    parked = f[11] and '1' or '0',
+  }
+elseif kind == 'string' then
+  local value = redis.call('GET', key)
+  local letter = string.sub(value, 1, 1)
+  local feed = string.find(value, '\n', 1, true)
+  if not feed or not string.find('SFC', letter, 1, true) then
+    return redis.error_reply('DEDUPE not a record: a string of another make')
+  end
+  decided = {
+    fp = string.sub(value, 2, feed - 1),
+    succeeded = letter ~= 'F',
+    contradiction = letter == 'C' and '1' or '0',
+    event = string.sub(value, feed + 1),
+  }
+elseif kind ~= 'none' then
+  return redis.error_reply('DEDUPE not a record: a ' .. kind)
+end

@@ -1,0 +1,23 @@
+-- Gives the record back, undecided.
+-- ARGV: token, note, 1 for parked or 0.
+-- Answers: state, generation, event.
+local token = ARGV[1]
+
+if decided then
+  return {'already', '0', decided.event}
+end
+local r = undecided
+if r and r.tok == token then
+  local gen = int(r.gen + 1)
+  redis.call('HDEL', key, 'tok', 'until', 'fresh', 'lapses', 'luntil', 'parked')
+  redis.call('HSET', key, 'rtok', token, 'gen', gen, 'note', ARGV[2])
+  if ARGV[3] == '1' then
+    redis.call('HSET', key, 'parked', '1')
+  end
+  redis.call('PERSIST', key)
+  return {'released', gen, ''}
+end
+if r and r.rtok == token then
+  return {'released', int(r.gen), ''}
+end
+return {'stale', '0', ''}

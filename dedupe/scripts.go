@@ -1,0 +1,136 @@
+package dedupe
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed record.lua
+	recordLua string
+	//go:embed claim.lua
+	claimLua string
+	//go:embed settle.lua
+	settleLua string
+	//go:embed release.lua
+	releaseLua string
+	//go:embed confirm.lua
+	confirmLua string
+	//go:embed read.lua
+	readLua string
+	//go:embed lock.lua
+	lockLua string
+)
+
+type scripts struct {
+	claim, settle, release, confirm, read, lock *redis.Script
+}
+
+func loadScripts() scripts {
+	return scripts{
+		claim:   redis.NewScript(recordLua + claimLua),
+		settle:  redis.NewScript(recordLua + settleLua),
+		release: redis.NewScript(recordLua + releaseLua),
+		confirm: redis.NewScript(recordLua + confirmLua),
+		read:    redis.NewScript(recordLua + readLua),
+		lock:    redis.NewScript(lockLua),
+	}
+}
+
+// errReply means that a script answered in a form that this version does not know.
+var errReply = errors.New("reply not understood")
+
+// run sends a script on one key and returns its answer. Commands of before and
+// after travel in the same exchange. On one node Redis carries them out in that
+// order; on a Cluster each node gets its own part, in no order between them.
+func (s *Store) run(
+	ctx context.Context, op string, script *redis.Script, key string, before, after redis.Cmder, args ...any,
+) (*reply, error) {
+	defer s.observe(op, time.Now())
+	if before == nil && after == nil {
+		return readReply(script.Run(ctx, s.client, []string{key}, args...))
+	}
+	cmd, err := s.pipeline(ctx, script, key, before, after, args)
+	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+		// A pipeline cannot fall back by itself. Its other commands may have been
+		// carried out; they are put or removed again, which changes nothing.
+		if err := script.Load(ctx, s.client).Err(); err != nil {
+			return nil, err
+		}
+		cmd, err = s.pipeline(ctx, script, key, before, after, args)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readReply(cmd)
+}
+
+func (s *Store) pipeline(
+	ctx context.Context, script *redis.Script, key string, before, after redis.Cmder, args []any,
+) (*redis.Cmd, error) {
+	pipe := s.client.Pipeline()
+	if before != nil {
+		_ = pipe.Process(ctx, before) // queues; Exec reports
+	}
+	cmd := script.EvalSha(ctx, pipe, []string{key}, args...)
+	if after != nil {
+		_ = pipe.Process(ctx, after)
+	}
+	_, err := pipe.Exec(ctx)
+	return cmd, err
+}
+
+// reply reads the fields of a script's answer. The first field that is missing
+// or not of its type makes err non-nil, and all later ones zero.
+type reply struct {
+	fields []string
+	err    error
+}
+
+func readReply(cmd *redis.Cmd) (*reply, error) {
+	fields, err := cmd.StringSlice()
+	if err != nil {
+		return nil, err
+	}
+	return &reply{fields: fields}, nil
+}
+
+func (r *reply) text(i int) string {
+	if r.err == nil && i >= len(r.fields) {
+		r.err = fmt.Errorf("%w: field %d of %d", errReply, i, len(r.fields))
+	}
+	if r.err != nil {
+		return ""
+	}
+	return r.fields[i]
+}
+
+func (r *reply) bytes(i int) []byte {
+	text := r.text(i)
+	if text == "" {
+		return nil
+	}
+	return []byte(text)
+}
+
+func (r *reply) int(i int) int64 {
+	text := r.text(i)
+	if r.err != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		r.err = fmt.Errorf("%w: field %d is not a number", errReply, i)
+	}
+	return n
+}
+
+func (r *reply) bool(i int) bool { return r.int(i) == 1 }
+
+func (r *reply) millis(i int) time.Duration { return time.Duration(r.int(i)) * time.Millisecond }
