@@ -1,0 +1,271 @@
+//go:build !race
+
+// The tests in this file run the real SDK. It has data races of its own (flow
+// control reads its tree without the lock, client.close is a plain bool), which
+// the race detector would report here; wire_test.go covers the broker with it.
+
+package rocketmqtest_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	rmqconsumer "github.com/apache/rocketmq-client-go/v2/consumer"
+
+	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/admin"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	rmqproducer "github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+
+	"refundd/consumer/rocketmqtest"
+)
+
+func TestMain(m *testing.M) {
+	rlog.SetLogLevel("fatal")
+	os.Exit(m.Run())
+}
+
+func start(t *testing.T, cfg rocketmqtest.Config) *rocketmqtest.Broker {
+	t.Helper()
+	b, err := rocketmqtest.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return b
+}
+
+// instance is unique, as two SDK objects with one name share a client.
+var instances atomic.Int64 //nolint:gochecknoglobals // the SDK's client table is global too
+
+func instance() string { return "rocketmqtest-" + strconv.FormatInt(instances.Add(1), 10) }
+
+func newProducer(t *testing.T, b *rocketmqtest.Broker) rocketmq.Producer {
+	t.Helper()
+	p, err := rocketmq.NewProducer(
+		rmqproducer.WithNameServer([]string{b.Addr()}),
+		rmqproducer.WithGroupName("test-producer"),
+		rmqproducer.WithInstanceName(instance()),
+		rmqproducer.WithRetry(0),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Shutdown() })
+	return p
+}
+
+func send(t *testing.T, p rocketmq.Producer, m *primitive.Message) *primitive.SendResult {
+	t.Helper()
+	res, err := p.SendSync(t.Context(), m)
+	if err != nil {
+		t.Fatalf("send to %s: %v", m.Topic, err)
+	}
+	if res.Status != primitive.SendOK {
+		t.Fatalf("send to %s: status %d", m.Topic, res.Status)
+	}
+	return res
+}
+
+type handler func(*primitive.MessageExt) rmqconsumer.ConsumeResult
+
+func newConsumer(t *testing.T, b *rocketmqtest.Broker, group, topic string, h handler) rocketmq.PushConsumer {
+	t.Helper()
+	c, err := rocketmq.NewPushConsumer(
+		rmqconsumer.WithNameServer([]string{b.Addr()}),
+		rmqconsumer.WithGroupName(group),
+		rmqconsumer.WithInstance(instance()),
+		rmqconsumer.WithConsumeFromWhere(rmqconsumer.ConsumeFromFirstOffset),
+		rmqconsumer.WithMaxReconsumeTimes(2),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.Subscribe(topic, rmqconsumer.MessageSelector{}, func(_ context.Context, msgs ...*primitive.MessageExt) (rmqconsumer.ConsumeResult, error) {
+		for _, m := range msgs {
+			if result := h(m); result != rmqconsumer.ConsumeSuccess {
+				return result, nil
+			}
+		}
+		return rmqconsumer.ConsumeSuccess, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sync.OnceFunc(func() { _ = c.Shutdown() }))
+	return c
+}
+
+// inbox collects what consumers were given.
+type inbox struct {
+	mu   sync.Mutex
+	seen map[string]int // by body
+	by   map[string]int // by receiver
+	msgs []*primitive.MessageExt
+}
+
+func newInbox() *inbox { return &inbox{seen: map[string]int{}, by: map[string]int{}} }
+
+func (in *inbox) receiver(name string) handler {
+	return func(m *primitive.MessageExt) rmqconsumer.ConsumeResult {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.seen[string(m.Body)]++
+		in.by[name]++
+		in.msgs = append(in.msgs, m)
+		return rmqconsumer.ConsumeSuccess
+	}
+}
+
+func (in *inbox) distinct() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.seen)
+}
+
+func (in *inbox) receivers() map[string]int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return maps.Clone(in.by)
+}
+
+func (in *inbox) all() []*primitive.MessageExt {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.Clone(in.msgs)
+}
+
+func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(within); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+func TestSendAndConsume(t *testing.T) {
+	b := start(t, rocketmqtest.Config{Topics: map[string]int{"T": 4}, Groups: []string{"G"}})
+	p := newProducer(t, b)
+	in := newInbox()
+	newConsumer(t, b, "G", "T", in.receiver("one"))
+
+	large := strings.Repeat("compressed by the SDK ", 500)
+	m := primitive.NewMessage("T", []byte(large))
+	m.WithKeys([]string{"key"}).WithTag("tag").WithProperty("own", "value")
+	res := send(t, p, m)
+
+	eventually(t, "message consumed", 10*time.Second, func() bool { return in.distinct() == 1 })
+	got := in.all()[0]
+	if string(got.Body) != large || got.MsgId != res.MsgID || got.OffsetMsgId != res.OffsetMsgID {
+		t.Errorf("consumed id %s, offset id %s, %d bytes; sent %s, %s, %d bytes",
+			got.MsgId, got.OffsetMsgId, len(got.Body), res.MsgID, res.OffsetMsgID, len(large))
+	}
+	if got.GetKeys() != "key" || got.GetTags() != "tag" || got.GetProperty("own") != "value" {
+		t.Errorf("properties %v", got.GetProperties())
+	}
+	stored := b.Messages("T")
+	if len(stored) != 1 {
+		t.Fatalf("%d messages stored", len(stored))
+	}
+	s := stored[0]
+	if string(s.Body) != large || s.MsgID != res.MsgID || s.OffsetMsgID != res.OffsetMsgID || s.SysFlag&1 == 0 {
+		t.Errorf("stored id %s, offset id %s, %d bytes, flags %d", s.MsgID, s.OffsetMsgID, len(s.Body), s.SysFlag)
+	}
+	if s.StoreTimestamp < s.BornTimestamp || s.BornTimestamp != got.BornTimestamp {
+		t.Errorf("born %d, stored %d, consumed as born %d", s.BornTimestamp, s.StoreTimestamp, got.BornTimestamp)
+	}
+}
+
+func TestNothingIsLostAcrossQueues(t *testing.T) {
+	const messages, senders = 5000, 16
+	b := start(t, rocketmqtest.Config{Topics: map[string]int{"T": 8}, Groups: []string{"G"}})
+	p := newProducer(t, b)
+	in := newInbox()
+	newConsumer(t, b, "G", "T", in.receiver("one"))
+
+	var sending sync.WaitGroup
+	for sender := range senders {
+		sending.Go(func() {
+			for i := sender; i < messages; i += senders {
+				if _, err := p.SendSync(t.Context(), primitive.NewMessage("T", []byte(strconv.Itoa(i)))); err != nil {
+					t.Errorf("send %d: %v", i, err)
+				}
+			}
+		})
+	}
+	sending.Wait()
+	eventually(t, "all consumed", 60*time.Second, func() bool { return in.distinct() == messages })
+	if n := len(in.all()); n != messages {
+		t.Errorf("%d deliveries of %d messages", n, messages)
+	}
+	perQueue := map[int]int64{}
+	for _, m := range b.Messages("T") {
+		if m.QueueOffset != perQueue[m.QueueID] {
+			t.Fatalf("queue %d: offset %d after %d", m.QueueID, m.QueueOffset, perQueue[m.QueueID])
+		}
+		perQueue[m.QueueID]++
+	}
+	if len(perQueue) != 8 {
+		t.Errorf("queues used: %v", perQueue)
+	}
+}
+
+func TestDelayLevels(t *testing.T) {
+	b := start(t, rocketmqtest.Config{Topics: map[string]int{"T": 1}, Groups: []string{"G"}, DelayScale: 10})
+	p := newProducer(t, b)
+	in := newInbox()
+	newConsumer(t, b, "G", "T", in.receiver("one"))
+
+	begin := time.Now()
+	for _, delay := range []struct{ body, property, value string }{
+		{"third", "DELAY", "3"},
+		{"timer", "TIMER_DELAY_MS", "7000"},
+		{"second", "DELAY", "2"},
+	} {
+		m := primitive.NewMessage("T", []byte(delay.body))
+		m.WithProperty(delay.property, delay.value)
+		send(t, p, m)
+	}
+	send(t, p, primitive.NewMessage("T", []byte("none")))
+	if n := len(b.Scheduled("T")); n != 3 {
+		t.Errorf("%d messages scheduled", n)
+	}
+	eventually(t, "all consumed", 20*time.Second, func() bool { return in.distinct() == 4 })
+	if took := time.Since(begin); took < time.Second {
+		t.Errorf("level 3 at a tenth took only %v", took)
+	}
+	var order []string
+	for _, m := range b.Messages("T") {
+		order = append(order, string(m.Body))
+		if m.Properties["DELAY"] != "" && (m.Properties["REAL_TOPIC"] != "T" || m.StoreTimestamp <= m.BornTimestamp) {
+			t.Errorf("%s: born %d, stored %d, properties %v", m.Body, m.BornTimestamp, m.StoreTimestamp, m.Properties)
+		}
+	}
+	if want := []string{"none", "second", "timer", "third"}; !slices.Equal(order, want) {
+		t.Errorf("stored in order %v, want %v", order, want)
+	}
+}
+
+var _ = fmt.Sprint
+var _ = admin.NewAdmin
