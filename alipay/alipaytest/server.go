@@ -1,0 +1,284 @@
+package alipaytest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Config is what a [Server] is made of. Only Keys is required.
+type Config struct {
+	// AppID is the one app that is known; default 2021000000000001.
+	AppID string
+
+	// Keys are both sides' keys.
+	Keys *Keys
+
+	// TradeTotal is the paid amount, in fen, of a trade or red packet that is
+	// first named in a call; default 100000 (1000.00 yuan).
+	TradeTotal int64
+
+	// Latency is how long a call takes besides its own work: one half before
+	// the ledger is touched and one half after. Default 0.
+	Latency time.Duration
+
+	// Seed decides every draw: two servers with one seed treat the n-th call of
+	// one refund alike, whatever else they are asked in between.
+	Seed uint64
+
+	// Faults maps names of [Menu] to probabilities per call.
+	Faults map[string]float64
+
+	// FaultCalls is how many calls of one number "for a while" lasts; default 2.
+	// If FaultFor is set, it lasts that long instead.
+	FaultCalls int
+	FaultFor   time.Duration
+
+	// LateBy is when the money of the fault late moves; default 500 ms.
+	LateBy time.Duration
+
+	// Hold is how long a lost answer's connection stays open; default 100 ms.
+	Hold time.Duration
+
+	// Drip is the pause between eight bytes of the fault slow-drip; default 10 ms.
+	Drip time.Duration
+
+	// KeepCalls is how many calls [Server.Calls] remembers, the oldest are
+	// dropped first; default 100000.
+	KeepCalls int
+
+	// Now is the clock; default [time.Now].
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	c.AppID = cmp.Or(c.AppID, "2021000000000001")
+	c.TradeTotal = cmp.Or(c.TradeTotal, 100_000)
+	c.FaultCalls = cmp.Or(c.FaultCalls, 2)
+	c.LateBy = cmp.Or(c.LateBy, 500*time.Millisecond)
+	c.Hold = cmp.Or(c.Hold, 100*time.Millisecond)
+	c.Drip = cmp.Or(c.Drip, 10*time.Millisecond)
+	c.KeepCalls = cmp.Or(c.KeepCalls, 100_000)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Call is one call of the gateway, those that it refused included.
+type Call struct {
+	Method       string    `json:"method"`
+	OutRequestNo string    `json:"out_request_no"`
+	Start        time.Time `json:"start"` // the request was read
+	End          time.Time `json:"end"`   // the answer was written, or given up
+	Fault        string    `json:"fault"` // name of the fault that happened, or empty
+	Moved        bool      `json:"moved"` // this call moved the money
+	Code         string    `json:"code"`  // what was answered; empty if nothing was
+	SubCode      string    `json:"sub_code"`
+}
+
+// Server is a local Alipay. It is an [http.Handler] and safe for concurrent
+// use. Its ledger lives as long as the Server, over any number of Start and
+// Close.
+type Server struct {
+	cfg     Config
+	methods map[string]method
+	menu    []fault
+	mux     *http.ServeMux
+	listener
+
+	mu          sync.Mutex // guards all below
+	ledger      *ledger
+	probability map[string]float64
+	healed      bool
+	applied     map[string]int
+	calls       []*Call
+	dropped     int
+	serial      uint64
+}
+
+// New makes a Server with an empty ledger. It fails without keys, for an
+// amount or a duration below zero, and for a fault that is not on the menu.
+func New(cfg Config) (*Server, error) {
+	cfg = cfg.withDefaults()
+	switch {
+	case cfg.Keys == nil:
+		return nil, errors.New("alipaytest: no keys")
+	case cfg.TradeTotal < 1 || cfg.TradeTotal > maxFen:
+		return nil, fmt.Errorf("alipaytest: trade total of %d fen is not within 0.01 and 100000000.00 yuan", cfg.TradeTotal)
+	case min(cfg.Latency, cfg.FaultFor, cfg.LateBy, cfg.Hold, cfg.Drip) < 0 || min(cfg.FaultCalls, cfg.KeepCalls) < 0:
+		return nil, errors.New("alipaytest: a duration or a count is below zero")
+	}
+	s := &Server{
+		cfg:     cfg,
+		menu:    faultMenu(),
+		mux:     http.NewServeMux(),
+		ledger:  newLedger(cfg.TradeTotal),
+		applied: map[string]int{},
+	}
+	if err := s.SetFaults(cfg.Faults); err != nil {
+		return nil, fmt.Errorf("alipaytest: %w", err)
+	}
+	s.methods = s.methodTable()
+	s.routes()
+	return s, nil
+}
+
+// ServeHTTP answers the paths of the contract.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// State is the ledger now.
+func (s *Server) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ledger.state(s.now())
+}
+
+// Calls are the remembered calls in the order in which they were judged. A call
+// is there before its answer is on the wire.
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := make([]Call, len(s.calls))
+	for i, c := range s.calls {
+		calls[i] = *c
+	}
+	return calls
+}
+
+// FaultCounts tells how often each fault really happened.
+func (s *Server) FaultCounts() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.applied)
+}
+
+// SetFaults replaces the probabilities and ends a [Server.Heal]. On an error
+// nothing changes.
+func (s *Server) SetFaults(faults map[string]float64) error {
+	if err := checkFaults(faults); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.probability, s.healed = maps.Clone(faults), false
+	return nil
+}
+
+// Heal ends all faults, those in request numbers too, until [Server.SetFaults].
+// What they did to the ledger stays: a refused number stays refused, and money
+// on its way arrives.
+func (s *Server) Heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.probability, s.healed = nil, true
+}
+
+// SetBalance gives the merchant of this app_auth_token (empty: the app itself)
+// so many fen to refund from; SELLER_BALANCE_NOT_ENOUGH is the answer where
+// they do not suffice. Before the first SetBalance it has no limit.
+func (s *Server) SetBalance(appAuthToken string, fen int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger.balances[owner{s.cfg.AppID, appAuthToken}] = fen
+}
+
+func (s *Server) now() time.Time { return s.cfg.Now() }
+
+// record puts a call on record. The function it returns notes the call's end.
+func (s *Server) record(c *call, method string, a answer) (end func()) {
+	switch a.delivery {
+	case lost, reset, silent, badGateway:
+		a.code, a.subCode = "", ""
+	case delivered, cutBody, cutJSON, dripping:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.calls) >= s.cfg.KeepCalls {
+		drop := (s.cfg.KeepCalls + 1) / 2
+		s.dropped += drop
+		s.calls = append([]*Call(nil), s.calls[drop:]...)
+	}
+	entry := &Call{
+		Method: method, OutRequestNo: c.number, Start: c.start, End: s.now(),
+		Fault: c.fault, Moved: c.moved, Code: a.code, SubCode: a.subCode,
+	}
+	s.calls = append(s.calls, entry)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		entry.End = s.now()
+	}
+}
+
+// listener is the part of a Server between Start and Close.
+type listener struct {
+	starting sync.Mutex // guards all below
+	http     *http.Server
+	cancel   context.CancelFunc
+	served   chan struct{}
+	conns    *sync.WaitGroup
+}
+
+// Start listens on addr ("127.0.0.1:0" takes a free port) and returns the base
+// URL, without a path. It returns when connections are accepted.
+func (s *Server) Start(addr string) (baseURL string, err error) {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if s.http != nil {
+		return "", errors.New("alipaytest: started already")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		cancel()
+		return "", fmt.Errorf("alipaytest: listen: %w", err)
+	}
+	conns := &sync.WaitGroup{}
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				conns.Done()
+			case http.StateActive, http.StateIdle:
+			}
+		},
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(ln) // ends with ErrServerClosed by Close
+	}()
+	s.http, s.cancel, s.served, s.conns = server, cancel, served, conns
+	return "http://" + ln.Addr().String(), nil
+}
+
+// Close cuts all connections, waits until nothing runs any more, and leaves the
+// ledger as it is. Start may be called again. Closing twice does nothing.
+func (s *Server) Close() error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if s.http == nil {
+		return nil
+	}
+	s.cancel()
+	err := s.http.Close()
+	<-s.served
+	s.conns.Wait()
+	s.http = nil
+	if err != nil {
+		return fmt.Errorf("alipaytest: close: %w", err)
+	}
+	return nil
+}
