@@ -1,0 +1,121 @@
+package alipay
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// Amount is a sum of money in fen, a hundredth of a yuan. It never passes
+// through a floating-point number on its way in or out.
+type Amount int64
+
+// The smallest and the largest amount that one refund may ask for.
+const (
+	MinAmount Amount = 1              // 0.01 yuan
+	MaxAmount Amount = 10_000_000_000 // 100000000.00 yuan
+)
+
+// ParseAmount reads the amount of a request: yuan, digits without a leading
+// zero, optionally a point and one or two digits, from 0.01 to 100000000.00.
+// Signs, exponents, spaces and thousands marks are refused, so that what a
+// person reads in a command is what is sent.
+func ParseAmount(s string) (Amount, error) {
+	a, err := parseYuan(s)
+	if err != nil {
+		return 0, err
+	}
+	if a < MinAmount || a > MaxAmount {
+		return 0, errors.New("amount: outside 0.01 to 100000000.00")
+	}
+	return a, nil
+}
+
+// String returns the amount in yuan with exactly two decimals, the spelling
+// that is sent to Alipay.
+func (a Amount) String() string {
+	n, sign := uint64(a), ""
+	if a < 0 {
+		n, sign = -n, "-"
+	}
+	return fmt.Sprintf("%s%d.%02d", sign, n/100, n%100)
+}
+
+// MarshalJSON encodes the amount as a JSON string with two decimals.
+func (a Amount) MarshalJSON() ([]byte, error) {
+	return strconv.AppendQuote(nil, a.String()), nil
+}
+
+// UnmarshalJSON decodes an amount as Alipay's answers spell it: a JSON string
+// or a JSON number, read digit by digit. Zero is allowed and the limit is what
+// fits 64 bits; more than two decimals, signs, exponents and the empty string
+// are errors. A JSON null changes nothing.
+func (a *Amount) UnmarshalJSON(raw []byte) error {
+	text := string(raw)
+	if text == "null" {
+		return nil
+	}
+	if len(raw) > 0 && raw[0] == '"' {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return errors.New("amount: not a JSON string")
+		}
+	}
+	v, err := parseYuan(text)
+	if err != nil {
+		return err
+	}
+	*a = v
+	return nil
+}
+
+// parseYuan reads ^(0|[1-9][0-9]*)(\.[0-9]{1,2})?$ without any other limit
+// than the range of an int64. The text is not quoted in the error: answers may
+// carry anything.
+func parseYuan(s string) (Amount, error) {
+	errForm := errors.New("amount: not digits with at most two decimals")
+	whole := len(s)
+	for i := range len(s) {
+		if s[i] == '.' {
+			whole = i
+			break
+		}
+	}
+	if whole == 0 || (s[0] == '0' && whole > 1) {
+		return 0, errForm
+	}
+	decimals := 0
+	if whole < len(s) {
+		decimals = len(s) - whole - 1
+		if decimals < 1 || decimals > 2 {
+			return 0, errForm
+		}
+	}
+	var n int64
+	push := func(digit byte) error {
+		if digit < '0' || digit > '9' {
+			return errForm
+		}
+		d := int64(digit - '0')
+		if n > (math.MaxInt64-d)/10 {
+			return errors.New("amount: too large")
+		}
+		n = n*10 + d
+		return nil
+	}
+	for i := range len(s) {
+		if i == whole {
+			continue
+		}
+		if err := push(s[i]); err != nil {
+			return 0, err
+		}
+	}
+	for range 2 - decimals {
+		if err := push('0'); err != nil {
+			return 0, err
+		}
+	}
+	return Amount(n), nil
+}

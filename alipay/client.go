@@ -1,0 +1,323 @@
+package alipay
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config says whom to ask and as whom.
+type Config struct {
+	// Gateway is the v2 address, such as https://openapi.alipay.com/gateway.do.
+	// Plain http is accepted only for a loopback host.
+	Gateway string
+	// AppID is the app's number, such as 2021000000000001.
+	AppID string
+	// Signer holds the app's RSA key of at least 2048 bits: an *rsa.PrivateKey
+	// (ParsePrivateKey reads one), or a key in a KMS or HSM.
+	Signer crypto.Signer
+	// AlipayKeys verify the answers; any one of them is enough, so that a
+	// rotation can begin with two. They are Alipay's keys, not the app's own
+	// public key, which New refuses here.
+	AlipayKeys []*rsa.PublicKey
+	// EncryptKey switches content encryption on: the app's AES key, as
+	// ParseEncryptKey returns it. Empty is off.
+	EncryptKey []byte
+	// Timeout bounds one whole call, from dialling to the last byte of the
+	// answer, together with the caller's context. 0 means 15 s.
+	Timeout time.Duration
+	// MaxIdleConns is how many connections are kept for the next call; set it to
+	// the number of calls at a time. 0 means 128.
+	MaxIdleConns int
+	// RootCAs verify the gateway's TLS certificate; nil means the system's.
+	RootCAs *x509.CertPool
+}
+
+// Format prints nothing but the app's number: the rest holds keys.
+func (c Config) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "alipay.Config{AppID: %s}", c.AppID)
+}
+
+// defaultTimeout is the official client's time for one answer.
+const defaultTimeout = 15 * time.Second
+
+// Client calls Alipay. It is made by New and safe for use by many goroutines.
+// It keeps no state between calls but idle connections: it never repeats a
+// call, never queries by itself and never judges more than one answer.
+type Client struct {
+	gateway    *url.URL
+	appID      string
+	signer     crypto.Signer
+	alipayKeys []*rsa.PublicKey
+	encryptKey []byte
+	timeout    time.Duration
+	transport  *http.Transport
+	now        func() time.Time
+}
+
+// New checks the configuration and connects to nothing. Its errors name the
+// member that is wrong and never a secret.
+func New(cfg Config) (*Client, error) {
+	gateway, err := parseAddress(cfg.Gateway)
+	if err != nil {
+		return nil, fmt.Errorf("new alipay client: gateway: %w", err)
+	}
+	if cfg.AppID == "" || word(cfg.AppID) == "" {
+		return nil, errors.New("new alipay client: app id is missing or has spaces in it")
+	}
+	own, err := checkSigner(cfg.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("new alipay client: %w", err)
+	}
+	if err := checkAlipayKeys(cfg.AlipayKeys, own); err != nil {
+		return nil, fmt.Errorf("new alipay client: %w", err)
+	}
+	if len(cfg.EncryptKey) > 0 {
+		if _, err := encrypt(cfg.EncryptKey, nil); err != nil {
+			return nil, errors.New("new alipay client: encrypt key: want 16, 24 or 32 bytes")
+		}
+	}
+	if cfg.Timeout < 0 || cfg.MaxIdleConns < 0 {
+		return nil, errors.New("new alipay client: negative time-out or number of connections")
+	}
+	c := &Client{
+		gateway:    gateway,
+		appID:      cfg.AppID,
+		signer:     cfg.Signer,
+		alipayKeys: cfg.AlipayKeys,
+		encryptKey: cfg.EncryptKey,
+		timeout:    cfg.Timeout,
+		transport:  newTransport(&cfg),
+		now:        time.Now,
+	}
+	if c.timeout == 0 {
+		c.timeout = defaultTimeout
+	}
+	if _, err := c.transport.Proxy(&http.Request{URL: gateway}); err != nil {
+		return nil, errors.New("new alipay client: the proxy in the environment is not a valid address")
+	}
+	return c, nil
+}
+
+// CloseIdleConnections closes the connections that no call is using.
+func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
+
+func checkAlipayKeys(keys []*rsa.PublicKey, own *rsa.PublicKey) error {
+	if len(keys) == 0 {
+		return errors.New("the public key of Alipay is missing")
+	}
+	for i, key := range keys {
+		if err := checkPublic(key); err != nil {
+			return fmt.Errorf("public key %d of Alipay: %w", i+1, err)
+		}
+		if key.Equal(own) {
+			return fmt.Errorf("public key %d of Alipay is the app's own public key; the console shows both", i+1)
+		}
+	}
+	return nil
+}
+
+// parseAddress accepts https, and http to a loopback host.
+func parseAddress(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Hostname() == "" {
+		return nil, errors.New("not an address such as https://openapi.alipay.com/gateway.do")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("an address with user, query or fragment")
+	}
+	switch u.Scheme {
+	case "https":
+		return u, nil
+	case "http":
+		host := u.Hostname()
+		if ip := net.ParseIP(host); host == "localhost" || (ip != nil && ip.IsLoopback()) {
+			return u, nil
+		}
+		return nil, errors.New("plain http is for loopback hosts only")
+	default:
+		return nil, errors.New("neither https nor http")
+	}
+}
+
+// encodeBiz makes the JSON of a request: no HTML escapes, which Alipay's
+// examples do not have either, and no text that is not UTF-8, which
+// encoding/json would replace in silence.
+func encodeBiz(req any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(req); err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	out := bytes.TrimRight(b.Bytes(), "\n")
+	for i := 0; i < len(out); i++ {
+		if out[i] != '\\' {
+			continue
+		}
+		if bytes.HasPrefix(out[i:], []byte(`\ufffd`)) {
+			return nil, errors.New("encode request: text is not UTF-8")
+		}
+		i++
+	}
+	return out, nil
+}
+
+// common is what every answer of v2 begins with.
+type common struct{ code, subCode, subMsg string }
+
+func (c *common) fields() []field {
+	return []field{proof("code", &c.code), proof("sub_code", &c.subCode), detail("sub_msg", &c.subMsg)}
+}
+
+// callV2 makes one call over the v2 gateway and decodes a verified success into
+// the answer. It returns Alipay's trace id. A nil error means: HTTP 200, one
+// JSON object, signature verified over the node's raw bytes, code 10000.
+func (c *Client) callV2(ctx context.Context, method, token string, req any, into answer) (string, error) {
+	fail := &Error{Method: method}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if err := ctx.Err(); err != nil {
+		fail.Class, fail.Err = ClassNotSent, err
+		return "", fail
+	}
+	address, body, err := c.requestV2(method, token, req)
+	if err != nil {
+		fail.Class, fail.Err = ClassNotSent, err
+		return "", fail
+	}
+	header := http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded;charset=utf-8"},
+		"Accept":       {"application/json"},
+		"User-Agent":   {"refundd"},
+	}
+	r, sent, err := roundTrip(ctx, c.transport, address, header, body)
+	fail.HTTPStatus = r.status
+	fail.TraceID = word(r.header.Get("trace_id"))
+	switch {
+	case !sent:
+		fail.Class, fail.Err = ClassNotSent, err
+		return "", fail
+	case err != nil:
+		fail.Err = err
+		return "", fail
+	case r.status == http.StatusTooManyRequests:
+		fail.Class, fail.Err = ClassLimited, ErrStatus
+		return "", fail
+	case r.status != http.StatusOK:
+		fail.Err = ErrStatus
+		return "", fail
+	}
+	if err := c.readV2(fail, r.body, into); err != nil {
+		return "", err
+	}
+	return fail.TraceID, nil
+}
+
+// requestV2 signs a request: biz_content and app_auth_token go into the form,
+// everything else into the query, as the official client does.
+func (c *Client) requestV2(method, token string, req any) (address string, form []byte, err error) {
+	biz, err := encodeBiz(req)
+	if err != nil {
+		return "", nil, err
+	}
+	content := string(biz)
+	params := []param{
+		{"app_id", c.appID},
+		{"charset", "utf-8"},
+		{"format", "JSON"},
+		{"method", method},
+		{"sign_type", "RSA2"},
+		{"timestamp", c.now().In(zone()).Format(timeLayout)},
+		{"version", "1.0"},
+	}
+	if len(c.encryptKey) > 0 {
+		if content, err = encrypt(c.encryptKey, biz); err != nil {
+			return "", nil, err
+		}
+		params = append(params, param{"encrypt_type", "AES"})
+	}
+	query := url.Values{}
+	for _, p := range params {
+		query.Set(p.key, p.value)
+	}
+	params = append(params, param{"biz_content", content}, param{"app_auth_token", token})
+	sig, err := sign(c.signer, signText(params))
+	if err != nil {
+		return "", nil, err
+	}
+	query.Set("sign", sig)
+	body := "biz_content=" + url.QueryEscape(content)
+	if strings.TrimSpace(token) != "" {
+		body += "&app_auth_token=" + url.QueryEscape(token)
+	}
+	return c.gateway.String() + "?" + query.Encode(), []byte(body), nil
+}
+
+// readV2 believes nothing of a body but what its signature covers. The codes of
+// an unsigned refusal are read, as a hint.
+func (c *Client) readV2(fail *Error, body []byte, into answer) error {
+	e, err := openEnvelope(fail.Method, body, len(c.encryptKey) > 0)
+	if err != nil {
+		fail.Err = err
+		return fail
+	}
+	errSign := e.verify(c.alipayKeys)
+	if errors.Is(errSign, ErrBadSignature) || (errSign != nil && e.node[0] != '{') {
+		fail.Err = errSign
+		return fail
+	}
+	node, err := e.plain(c.encryptKey)
+	if err != nil {
+		fail.Err = err
+		return fail
+	}
+	var head common
+	if err := decode(node, &head); err != nil {
+		fail.Err = fmt.Errorf("%w: %w", ErrMalformed, err)
+		return fail
+	}
+	fail.Code, fail.SubCode, fail.SubMsg = word(head.code), word(head.subCode), clip(head.subMsg, 256)
+	switch {
+	case errSign != nil && head.code == codeOK:
+		fail.Err = errSign
+		return fail
+	case head.code == codeOK && e.root == rootOf(fail.Method):
+		if err := decode(node, into); err != nil {
+			fail.Err = fmt.Errorf("%w: %w", ErrMalformed, err)
+			return fail
+		}
+		return nil
+	case head.code == codeOK:
+		fail.Err = fmt.Errorf("%w: a success in %s", ErrMalformed, e.root)
+		return fail
+	}
+	fail.Signed, fail.Err = errSign == nil, errSign
+	fail.Class, fail.QueryFirst = classify(fail.Method, head.code, head.subCode)
+	return fail
+}
+
+// timeLayout is how Alipay writes times, always in GMT+8.
+const timeLayout = "2006-01-02 15:04:05"
+
+func zone() *time.Location { return time.FixedZone("GMT+8", 8*60*60) }
+
+// ParseTime reads a time of an answer or a notification, with or without
+// milliseconds. Alipay's times are GMT+8 wherever they are read.
+func ParseTime(s string) (time.Time, error) {
+	t, err := time.ParseInLocation(timeLayout, s, zone())
+	if err != nil {
+		return time.Time{}, errors.New("parse time: want yyyy-MM-dd HH:mm:ss")
+	}
+	return t, nil
+}

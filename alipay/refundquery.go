@@ -1,0 +1,135 @@
+package alipay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// RefundQueryRequest asks what became of one refund.
+type RefundQueryRequest struct {
+	// OutTradeNo and TradeNo as in the refund; at least one.
+	OutTradeNo string `json:"out_trade_no,omitempty"`
+	TradeNo    string `json:"trade_no,omitempty"`
+	// OutRequestNo as in the refund.
+	OutRequestNo string `json:"out_request_no"`
+	// QueryOptions asks for more members: refund_detail_item_list,
+	// gmt_refund_pay, deposit_back_info, deposit_back_info_list,
+	// refund_voucher_detail_list, enterprise_pay_info.
+	QueryOptions []string `json:"query_options,omitempty"`
+	// OrgPid is for institutions that connect banks, up to 16.
+	OrgPid string `json:"org_pid,omitempty"`
+	// AppAuthToken as in the refund. It is a secret.
+	AppAuthToken string `json:"-"`
+}
+
+// Format prints the number alone.
+func (r RefundQueryRequest) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "alipay.RefundQueryRequest{OutRequestNo: %s}", r.OutRequestNo)
+}
+
+// RefundStatusSuccess is the only RefundStatus that Alipay documents.
+const RefundStatusSuccess = "REFUND_SUCCESS"
+
+// RefundQueryResponse is a verified answer to QueryRefund. The refund is proven
+// when RefundStatus is RefundStatusSuccess and OutRequestNo and RefundAmount are
+// those of the refund. An answer without them means: not refunded as far as
+// Alipay knows now, which within ten seconds of the call means nothing.
+type RefundQueryResponse struct {
+	// Code is 10000 over v2 and empty over V3.
+	Code string
+	// TradeNo, OutTradeNo and OutRequestNo say what was found; compare them.
+	TradeNo, OutTradeNo, OutRequestNo string
+	// RefundAmount is of this refund alone; TotalAmount is the trade's.
+	RefundAmount, TotalAmount *Amount
+	// RefundStatus is RefundStatusSuccess or absent. Answers of 2019 did not
+	// have it.
+	RefundStatus string
+	// GmtRefundPay comes only with the query option of the same name.
+	GmtRefundPay string
+	// SendBackFee is what the merchant gave back in this refund; only with
+	// refund_detail_item_list.
+	SendBackFee *Amount
+	// DepositBackInfo comes only with the query option deposit_back_info.
+	DepositBackInfo     *DepositBackInfo
+	DepositBackInfoList []DepositBackInfo
+
+	RefundReason                 string
+	ErrorCode                    string // of asynchronous refunds only
+	RefundDetailItemList         []FundBill
+	RefundRoyaltys               []RefundRoyalty
+	RefundHybAmount              *Amount
+	RefundChargeAmount           *Amount
+	RefundChargeInfoList         []RefundCharge
+	RefundVoucherDetailList      []Voucher
+	PreAuthCancelFee             *Amount
+	RefundSettlementID           string
+	RefundChannelStatus          string // SUCCESS, FAIL or PART_SUCCESS
+	RefundChannelList            string
+	EnterprisePayInfo            *EnterprisePay
+	IndustrySepcDetail           string // Alipay's spelling
+	PresentRefundBuyerAmount     *Amount
+	PresentRefundDiscountAmount  *Amount
+	PresentRefundMdiscountAmount *Amount
+
+	// TraceID is Alipay's number of the call.
+	TraceID string
+}
+
+func (r *RefundQueryResponse) fields() []field {
+	return []field{
+		proof("code", &r.Code),
+		proof("trade_no", &r.TradeNo),
+		proof("out_trade_no", &r.OutTradeNo),
+		proof("out_request_no", &r.OutRequestNo),
+		proof("refund_amount", &r.RefundAmount),
+		detail("total_amount", &r.TotalAmount),
+		proof("refund_status", &r.RefundStatus),
+		detail("gmt_refund_pay", &r.GmtRefundPay),
+		detail("send_back_fee", &r.SendBackFee),
+		detail("deposit_back_info", object(&r.DepositBackInfo)),
+		detail("deposit_back_info_list", list(&r.DepositBackInfoList)),
+		detail("refund_reason", &r.RefundReason),
+		detail("error_code", &r.ErrorCode),
+		detail("refund_detail_item_list", list(&r.RefundDetailItemList)),
+		detail("refund_royaltys", list(&r.RefundRoyaltys)),
+		detail("refund_hyb_amount", &r.RefundHybAmount),
+		detail("refund_charge_amount", &r.RefundChargeAmount),
+		detail("refund_charge_info_list", list(&r.RefundChargeInfoList)),
+		detail("refund_voucher_detail_list", list(&r.RefundVoucherDetailList)),
+		detail("pre_auth_cancel_fee", &r.PreAuthCancelFee),
+		detail("refund_settlement_id", &r.RefundSettlementID),
+		detail("refund_channel_status", &r.RefundChannelStatus),
+		detail("refund_channel_list", &r.RefundChannelList),
+		detail("enterprise_pay_info", object(&r.EnterprisePayInfo)),
+		detail("industry_sepc_detail", &r.IndustrySepcDetail),
+		detail("present_refund_buyer_amount", &r.PresentRefundBuyerAmount),
+		detail("present_refund_discount_amount", &r.PresentRefundDiscountAmount),
+		detail("present_refund_mdiscount_amount", &r.PresentRefundMdiscountAmount),
+	}
+}
+
+// QueryRefund calls alipay.trade.fastpay.refund.query once. Every error is an
+// *Error; ClassNotFound means that the trade is not known.
+func (c *Client) QueryRefund(ctx context.Context, req *RefundQueryRequest) (*RefundQueryResponse, error) {
+	if err := req.check(); err != nil {
+		return nil, &Error{Method: MethodQueryRefund, Class: ClassNotSent, Err: err}
+	}
+	resp := &RefundQueryResponse{}
+	trace, err := c.callV2(ctx, MethodQueryRefund, req.AppAuthToken, req, resp)
+	if err != nil {
+		return nil, err
+	}
+	resp.TraceID = trace
+	return resp, nil
+}
+
+func (r *RefundQueryRequest) check() error {
+	switch {
+	case r.OutTradeNo == "" && r.TradeNo == "":
+		return errors.New("neither out_trade_no nor trade_no")
+	case r.OutRequestNo == "":
+		return errors.New("no out_request_no")
+	}
+	return nil
+}
