@@ -105,7 +105,10 @@ func (b *Broker) Close() error {
 
 	err := server.stop()
 	b.work.Wait()
-	return err
+	if err != nil {
+		return fmt.Errorf("rocketmqtest: close: %w", err)
+	}
+	return nil
 }
 
 // Restart drops all connections, refuses new ones for downFor, and serves again
@@ -118,8 +121,8 @@ func (b *Broker) Restart(downFor time.Duration) error {
 	b.mu.Lock()
 	server := b.server
 	b.mu.Unlock()
-	if err := server.stop(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+	if err := server.stop(); err != nil {
+		return fmt.Errorf("rocketmqtest: restart: %w", err)
 	}
 	if !b.sleep(downFor) {
 		return ErrClosed

@@ -8,7 +8,6 @@ package rocketmqtest_test
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -19,10 +18,8 @@ import (
 	"testing"
 	"time"
 
-	rmqconsumer "github.com/apache/rocketmq-client-go/v2/consumer"
-
 	"github.com/apache/rocketmq-client-go/v2"
-	"github.com/apache/rocketmq-client-go/v2/admin"
+	rmqconsumer "github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	rmqproducer "github.com/apache/rocketmq-client-go/v2/producer"
 	"github.com/apache/rocketmq-client-go/v2/rlog"
@@ -49,7 +46,7 @@ func start(t *testing.T, cfg rocketmqtest.Config) *rocketmqtest.Broker {
 	return b
 }
 
-// instance is unique, as two SDK objects with one name share a client.
+// instances makes names unique, as two SDK objects with one name share a client.
 var instances atomic.Int64 //nolint:gochecknoglobals // the SDK's client table is global too
 
 func instance() string { return "rocketmqtest-" + strconv.FormatInt(instances.Add(1), 10) }
@@ -112,7 +109,7 @@ func newConsumer(t *testing.T, b *rocketmqtest.Broker, group, topic string, h ha
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(sync.OnceFunc(func() { _ = c.Shutdown() }))
+	t.Cleanup(func() { _ = c.Shutdown() })
 	return c
 }
 
@@ -266,6 +263,3 @@ func TestDelayLevels(t *testing.T) {
 		t.Errorf("stored in order %v, want %v", order, want)
 	}
 }
-
-var _ = fmt.Sprint
-var _ = admin.NewAdmin

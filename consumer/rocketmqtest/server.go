@@ -66,10 +66,14 @@ func (b *Broker) serve(ln net.Listener) *server {
 	return s
 }
 
-// stop closes listener and connections and waits for their goroutines.
+// stop closes listener and connections and waits for their goroutines. It may
+// be called again.
 func (s *server) stop() error {
 	err := s.listener.Close()
 	<-s.stopped
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
 	return err
 }
 
