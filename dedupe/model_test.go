@@ -262,7 +262,10 @@ func (r *modelRun) step(t *testing.T) {
 			r.claim(t, fp, tok, gen, note)
 		}
 	case dice < 38 || r.m.decided && dice < 52:
-		tok, fp, succeeded := r.token(worker), r.fp(), r.rng.IntN(2) == 0
+		tok, fp, succeeded := r.token(worker), r.fp(), r.rng.IntN(3) == 0
+		if r.rng.IntN(2) == 0 && r.m.tok != "" {
+			tok = dedupe.Token(r.m.tok) // or failures would be too rare
+		}
 		event := fmt.Sprintf("{\"by\":%q}\n\x00%v", string(tok)[:6], succeeded)
 		for range twice {
 			r.settle(t, fp, tok, succeeded, event)
