@@ -24,9 +24,20 @@ type composeEngine struct {
 }
 
 func newComposeEngine(ctx context.Context, folder string, set settings, log io.Writer) (*composeEngine, error) {
+	e := newComposeProject(filepath.Base(folder), set)
+	fmt.Fprintln(log, "stack: using Docker Compose, project "+e.project)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	if _, err := e.compose(ctx, "create"); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	return e, nil
+}
+
+func newComposeProject(name string, set settings) *composeEngine {
 	nameServer := partNameServer + ":" + strconv.Itoa(set.ports.nameServer)
-	e := &composeEngine{
-		project: filepath.Base(folder),
+	return &composeEngine{
+		project: name,
 		environment: []string{
 			"STACK_ROCKETMQ_VERSION=" + rocketmqVersion,
 			"STACK_NAMESRV_PORT=" + strconv.Itoa(set.ports.nameServer),
@@ -37,13 +48,6 @@ func newComposeEngine(ctx context.Context, folder string, set settings, log io.W
 			"STACK_REDIS_CONF=" + redisConf(set, "0.0.0.0", 6379, "/data"),
 		},
 	}
-	fmt.Fprintln(log, "stack: using Docker Compose, project "+e.project)
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	if _, err := e.compose(ctx, "create"); err != nil {
-		return nil, errors.Join(err, e.close())
-	}
-	return e, nil
 }
 
 // compose runs one subcommand on the embedded file.

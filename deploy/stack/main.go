@@ -74,12 +74,12 @@ type options struct {
 }
 
 func run(arguments []string, stdout, stderr io.Writer) int {
-	opts, err := parse(arguments, stderr)
+	opts, err := parse(arguments, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "stack:", err)
+		fmt.Fprintf(stderr, "stack: %v; run with -h for help\n", err)
 		return exitUsage
 	}
 
@@ -96,29 +96,28 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 	return code
 }
 
-func parse(arguments []string, stderr io.Writer) (options, error) {
+// parse prints the help itself and then returns flag.ErrHelp.
+func parse(arguments []string, help io.Writer) (options, error) {
 	var opts options
 	flags := flag.NewFlagSet("stack", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		cache, err := jarFolder()
-		if err != nil {
-			cache = err.Error()
-		}
-		fmt.Fprintf(stderr, usage, rocketmqVersion, cache)
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard)
 	topics := flags.String("topics", "refund-command,coupon-refund-command,refund-event,refund-retry,refund-parked", "comma-separated `names` of the topics to create")
 	flags.StringVar(&opts.group, "group", "refundd", "consumer group to create, `name`; empty = none")
 	flags.IntVar(&opts.queues, "queues", 8, "`number` of queues of each topic")
 	flags.BoolVar(&opts.syncFlush, "sync-flush", false, "make broker and Redis flush each write to the disk before they confirm it, as in production")
-	flags.StringVar(&opts.engine, "engine", "auto", "`auto`, docker or jars")
-	if err := flags.Parse(arguments); err != nil {
-		// The flag package has printed the reason and the usage.
-		if errors.Is(err, flag.ErrHelp) {
-			return options{}, err
+	flags.StringVar(&opts.engine, "engine", "auto", "what runs the parts, `name`: docker, jars, or auto for Docker where it answers")
+	err := flags.Parse(arguments)
+	if errors.Is(err, flag.ErrHelp) {
+		cache, cacheErr := jarFolder()
+		if cacheErr != nil {
+			cache = cacheErr.Error()
 		}
-		return options{}, errors.New("run with -h for help")
+		fmt.Fprintf(help, usage, rocketmqVersion, cache)
+		flags.SetOutput(help)
+		flags.PrintDefaults()
+	}
+	if err != nil {
+		return options{}, err
 	}
 	for topic := range strings.SplitSeq(*topics, ",") {
 		if topic = strings.TrimSpace(topic); topic != "" {
@@ -126,6 +125,11 @@ func parse(arguments []string, stderr io.Writer) (options, error) {
 		}
 	}
 	opts.command = flags.Args()
+	if len(opts.command) > 0 {
+		if _, err := exec.LookPath(opts.command[0]); err != nil {
+			return options{}, err
+		}
+	}
 	switch {
 	case opts.queues < 1 || opts.queues > 1024:
 		return options{}, fmt.Errorf("-queues %d: want 1 to 1024", opts.queues)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -69,12 +70,16 @@ func (p *process) exited() error {
 	}
 }
 
+// tail gives the last lines of a log file, without what Java's logging library
+// tells of itself.
 func tail(path string, lines int) string {
 	text, err := os.ReadFile(path) //nolint:gosec // our own log file
 	if err != nil {
 		return err.Error()
 	}
-	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	all := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(text)), "\n"), func(line string) bool {
+		return strings.Contains(line, "|-INFO in ")
+	})
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 

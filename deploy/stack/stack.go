@@ -155,13 +155,17 @@ func (s *stack) waitReady(ctx context.Context, part string) error {
 	if err == nil && part == partBroker {
 		_, err = remoting.WaitBroker(ctx, s.ports.address(partNameServer))
 	}
-	if err != nil {
-		if failure := s.engine.failed(part); failure != nil {
-			return failure
-		}
+	failure := s.engine.failed(part)
+	switch {
+	case err == nil:
+		return nil
+	case failure != nil:
+		return failure
+	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("wait for %s: %w\n%s", part, err, s.engine.output(part))
+	default: // asked to stop
+		return fmt.Errorf("wait for %s: %w", part, err)
 	}
-	return nil
 }
 
 // startPart starts a stopped part and returns when it is ready again.
