@@ -16,7 +16,7 @@ const (
 	maxNumber          = 64       // characters of out_request_no and the like
 	maxMetadataEntries = 32
 	maxMetadataBytes   = 2048 // of names and values together
-	maxQuantity        = 1<<31 - 1
+	maxQuantity        = 1_000_000_000_000_000_000 - 1
 	maxName            = 64 // characters of a name that is quoted from the text
 )
 

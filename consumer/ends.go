@@ -1,0 +1,300 @@
+package consumer
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// A delivery ends here, in one of R4's ways: event published, retry
+// published, parked and event published, or held until the process stops.
+
+// settle writes the proven outcome into the record, and publishes what the
+// record then says (R6).
+func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome producer.Outcome, reason producer.Reason) bool {
+	e, err := h.decidedEvent(c, outcome, reason).Encode()
+	if err != nil {
+		c.log.WithError(err).Error("the event of a decided refund cannot be encoded; it is parked")
+		return h.park(ctx, c, producer.ReasonUnknownOutcome)
+	}
+	req := dedupe.SettleRequest{
+		ID: c.id, Fingerprint: c.print, Token: c.token, Succeeded: outcome == producer.Succeeded, Event: e.Body,
+	}
+	if !c.claim.Fresh {
+		req.Entry = h.entry(c)
+	}
+	var s dedupe.Settlement
+	switch h.patiently(ctx, c.commandInHand, "settle", func(ctx context.Context) (err error) {
+		s, err = h.records.Settle(ctx, req)
+		return err
+	}) {
+	case waitedStop:
+		return false
+	case waitedLong: // the next try finds the same proof at Alipay
+		c.copy.Claimed = true
+		return h.again(ctx, c.commandInHand, producer.ReasonHeld, time.Until(c.claim.Deadline))
+	case waitedDone:
+	}
+	switch s.State {
+	case dedupe.Stale:
+		c.log.Warn("the claim was lost before a failure could be settled; the command comes back after the lease")
+		return h.held(ctx, c.commandInHand, h.cfg.Lease)
+	case dedupe.Foreign:
+		// Redis had forgotten this refund and now knows another one by its
+		// number: what Alipay proved is told all the same.
+		c.log.Error("the record of this number belongs to another refund; the proven outcome is published without it")
+	case dedupe.Settled, dedupe.AlreadyDecided:
+		if e, err = producer.DecodeEncoded(s.Event); err != nil {
+			c.log.WithError(err).Error("the stored event cannot be read; the command comes back")
+			return h.held(ctx, c.commandInHand, h.cfg.Lease)
+		}
+	default:
+		c.log.Error("the record gave an answer this program does not know")
+		return h.held(ctx, c.commandInHand, h.cfg.Lease)
+	}
+	if !h.tell(ctx, c.commandInHand, e) {
+		return false
+	}
+	h.metrics.Command(string(c.kind), string(outcome), time.UnixMilli(c.note.Origin.Born))
+	c.log.WithFields(logrus.Fields{
+		"outcome": string(outcome), "reason": string(reason), "calls": c.note.Calls + c.note.Queries,
+		"sub_code": c.note.Last.SubCode, "event_id": e.ID,
+	}).Info("refund decided")
+	if s.Contradiction {
+		return h.contradiction(ctx, c)
+	}
+	return true
+}
+
+// contradiction: success was proven after failed had been published. It must
+// scream: counted, logged, parked for a person (R5, R14).
+func (h *Handler) contradiction(ctx context.Context, c *claimedCommand) bool {
+	h.metrics.Contradiction()
+	c.log.Error("CONTRADICTION: the money moved although failed was published; succeeded is published, a person must look")
+	return h.parkCopy(ctx, c.commandInHand, &c.note, c.first.Metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
+}
+
+// park hands a claimed command to a person: the claim is released into the
+// parked state, which also reads the record again (R6), then the copy is
+// stored, and then the event says so.
+func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.Reason) bool {
+	var rel dedupe.Release
+	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+		rel, err = h.release(ctx, c, 0, true)
+		return err
+	}) {
+	case waitedStop:
+		return false
+	case waitedLong:
+		c.copy.Claimed = true
+		return h.again(ctx, c.commandInHand, reason, time.Until(c.claim.Deadline))
+	case waitedDone:
+	}
+	if rel.State != dedupe.Released {
+		return h.overtaken(ctx, c, rel)
+	}
+	c.copy.Claimed, c.copy.Generation = true, rel.Generation
+	if !h.parkCopy(ctx, c.commandInHand, &c.note, c.first.Metadata, reason, unresolvedDetail(reason)) {
+		return false
+	}
+	h.confirm(c)
+	return true
+}
+
+// parkUnclaimed parks a command that this delivery has no claim on, unless
+// the record is decided by now (R6).
+func (h *Handler) parkUnclaimed(ctx context.Context, in commandInHand, reason producer.Reason, detail string) bool {
+	var rec dedupe.Record
+	id := in.id
+	if id.OutRequestNo == "" {
+		id = h.identity(in.cmd)
+	}
+	switch h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
+		rec, err = h.records.Read(ctx, id)
+		return err
+	}) {
+	case waitedStop:
+		return false
+	case waitedLong:
+		return h.again(ctx, in, reason, h.shortest())
+	case waitedDone:
+	}
+	if rec.Decided && rec.Fingerprint == in.cmd.Fingerprint() {
+		return h.stored(ctx, in, rec.Event)
+	}
+	var n *note
+	if stored, err := decodeNote(rec.Note); err == nil && rec.Fingerprint == in.cmd.Fingerprint() {
+		n = &stored
+	}
+	in.id = id
+	return h.parkCopy(ctx, in, n, in.cmd.Metadata, reason, detail)
+}
+
+// parkUnread parks a claimed message whose command can no longer be read. Its
+// event is published if number and amount can still be told.
+func (h *Handler) parkUnread(ctx context.Context, in commandInHand, reason producer.Reason) bool {
+	in.id = h.identity(in.cmd)
+	return h.parkCopy(ctx, in, nil, in.cmd.Metadata, reason, "the command of an earlier try can no longer be read")
+}
+
+// parkCopy stores the copy in the parked topic and then publishes the event.
+// The park number follows from the message alone, so that a repeat after a
+// crash gives the same event id.
+func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metadata map[string]string, reason producer.Reason, detail string) bool {
+	c := in.copy
+	c.Park++
+	c.Reason, c.Keys = string(reason), keyOf(in)
+	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
+		return false
+	}
+	h.metrics.Parked(string(reason))
+	log := in.log.WithFields(logrus.Fields{"outcome": string(producer.Unresolved), "reason": string(reason), "try": in.copy.Try, "park": c.Park})
+	if in.kind == "" || in.cmd.OutRequestNo == "" || in.cmd.Amount == 0 {
+		log.Error("parked for a person, and too little of it can be read to tell accounting")
+		return true
+	}
+	ev := h.event(in.cmd, producer.Unresolved)
+	ev.ID = producer.UnresolvedID(h.eventIdentity(in.cmd), c.Park)
+	ev.Time, ev.Traceparent, ev.Metadata = time.Now(), in.copy.Traceparent, metadata
+	ev.Reason, ev.Detail = reason, detail
+	if n != nil {
+		n.tell(&ev)
+	}
+	e, err := ev.Encode()
+	if err != nil {
+		log.WithError(err).Error("the event of a parked refund cannot be encoded")
+		return true
+	}
+	if !h.tell(ctx, in, e) {
+		return false
+	}
+	h.metrics.Command(string(in.kind), string(producer.Unresolved), in.copy.Born)
+	log.WithField("event_id", e.ID).Error("refund unresolved: parked for a person")
+	return true
+}
+
+// reject ends a message that was never sent to Alipay.
+func (h *Handler) reject(ctx context.Context, in commandInHand, reason producer.Reason, detail string) bool {
+	ev := h.event(in.cmd, producer.Rejected)
+	ev.Kind = producer.Kind(in.kind)
+	ev.ID = producer.RejectedID(in.copy.MsgID, in.Body, reason)
+	if ev.Subject == "" {
+		ev.Subject = in.copy.MsgID
+	}
+	ev.Time, ev.Traceparent, ev.Metadata = in.copy.Born, in.copy.Traceparent, in.cmd.Metadata
+	ev.Reason, ev.Detail = reason, detail
+	e, err := ev.Encode()
+	if err != nil {
+		in.log.WithError(err).Error("the event of a rejected command cannot be encoded; the message is parked")
+		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+	}
+	if !h.tell(ctx, in, e) {
+		return false
+	}
+	h.metrics.Command(string(in.kind), string(producer.Rejected), in.copy.Born)
+	in.log.WithFields(logrus.Fields{"outcome": string(producer.Rejected), "reason": string(reason), "detail": detail, "event_id": e.ID}).
+		Warn("command rejected")
+	return true
+}
+
+// tell publishes one event, for as long as it takes.
+func (h *Handler) tell(ctx context.Context, in commandInHand, e producer.Encoded) bool {
+	if !h.hold(ctx, in, h.cfg.EventTopic, func(ctx context.Context) error { return h.publish.Publish(ctx, e) }) {
+		return false
+	}
+	h.metrics.Published(string(e.Type))
+	return true
+}
+
+// again publishes a copy to the retry topic, for as long as it takes.
+func (h *Handler) again(ctx context.Context, in commandInHand, reason producer.Reason, delay time.Duration) bool {
+	c := in.copy
+	c.Reason, c.Keys = string(reason), keyOf(in)
+	if !h.hold(ctx, in, h.cfg.RetryTopic, func(ctx context.Context) error { return h.publish.Retry(ctx, c, delay) }) {
+		return false
+	}
+	h.metrics.Retried(string(reason))
+	h.metrics.Command(string(in.kind), outcomeRetried, time.Time{})
+	in.log.WithFields(logrus.Fields{"reason": string(reason), "try": c.Try, "delay": delay.Round(time.Second).String(), "generation": c.Generation}).
+		Info("command comes back later")
+	return true
+}
+
+const outcomeRetried = "retried"
+
+func keyOf(in commandInHand) string {
+	if in.cmd.OutRequestNo != "" {
+		return in.cmd.OutRequestNo
+	}
+	if in.copy.Keys != "" {
+		return in.copy.Keys
+	}
+	return in.copy.MsgID
+}
+
+// shortest is the delay of what waits only for a part of ours.
+func (h *Handler) shortest() time.Duration { return min(shortDelay, h.cfg.RetryDelays[0]) }
+
+type waited int
+
+const (
+	waitedDone waited = iota // it worked
+	waitedLong               // Patience is over
+	waitedStop               // the process stops
+)
+
+// patiently repeats an act on the record until it works, Patience is over, or
+// the process stops; the first attempt is always made (R11, R12).
+func (h *Handler) patiently(ctx context.Context, in commandInHand, op string, act func(context.Context) error) waited {
+	begin := time.Now()
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		err := h.final(ctx, act)
+		if err == nil {
+			h.health.Works(PartRedis)
+			return waitedDone
+		}
+		h.health.Fails(PartRedis, err)
+		in.log.WithError(err).Debug("waiting for redis to " + op)
+		if time.Since(begin) >= h.cfg.Patience {
+			return waitedLong
+		}
+		if !h.gate.Sleep(pause) {
+			return waitedStop
+		}
+	}
+}
+
+// hold repeats a publish with capped back-off while the process lives (R4).
+func (h *Handler) hold(ctx context.Context, in commandInHand, topic string, act func(context.Context) error) bool {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		err := h.final(ctx, act)
+		if err == nil {
+			h.health.Works(PartRocketMQ)
+			return true
+		}
+		h.metrics.PublishFailed(topic)
+		h.health.Fails(PartRocketMQ, err)
+		in.log.WithError(err).WithField("topic", topic).Debug("waiting to publish")
+		if !h.gate.Sleep(pause) {
+			return false
+		}
+	}
+}
+
+// final makes one attempt of a final act on a fresh, short context (R11).
+func (h *Handler) final(ctx context.Context, act func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
+	defer cancel()
+	return act(ctx)
+}
+
+// once makes a single attempt of something that may fail without harm.
+func (h *Handler) once(op string, in commandInHand, act func(context.Context) error) {
+	if err := h.final(context.Background(), act); err != nil {
+		in.log.WithError(err).Warn("could not " + op)
+	}
+}

@@ -1,0 +1,135 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// What a command and its note tell in events.
+
+func (h *Handler) event(cmd Command, outcome producer.Outcome) producer.Event {
+	return producer.Event{
+		Subject: cmd.OutRequestNo, Kind: producer.Kind(cmd.Kind), Outcome: outcome,
+		AppID: h.cfg.AppID, Merchant: cmd.Merchant,
+		OutRequestNo: cmd.OutRequestNo, OutTradeNo: cmd.OutTradeNo, TradeNo: cmd.TradeNo,
+		AuthNo: cmd.AuthNo, OutOrderNo: cmd.OutOrderNo,
+		AmountFen: int64(cmd.Amount), Currency: cmd.Currency,
+	}
+}
+
+func (h *Handler) eventIdentity(cmd Command) producer.Identity {
+	id := h.identity(cmd)
+	return producer.Identity{AppID: id.AppID, Merchant: id.Merchant, Kind: producer.Kind(id.Kind), OutRequestNo: id.OutRequestNo, Trade: id.Trade}
+}
+
+func (h *Handler) decidedEvent(c *claimedCommand, outcome producer.Outcome, reason producer.Reason) producer.Event {
+	ev := h.event(c.cmd, outcome)
+	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.cmd.Trade(), int64(c.cmd.Amount), outcome)
+	ev.Time, ev.Traceparent, ev.Metadata = time.Now(), c.note.Origin.Traceparent, c.first.Metadata
+	c.note.tell(&ev)
+	if outcome == producer.Succeeded {
+		ev.ConfirmedBy = producer.ByQuery
+		if c.note.Proof == provenByResponse {
+			ev.ConfirmedBy = producer.ByResponse
+		}
+		return ev
+	}
+	ev.ConfirmedBy, ev.Reason, ev.Detail = producer.ByQuery, reason, "Alipay shows this refund as closed"
+	ev.RefundedAt = time.Time{}
+	if r := c.note.Refusal; r != nil && reason == producer.ReasonRefused {
+		ev.AlipayCode, ev.AlipaySubCode, ev.AlipaySubMsg, ev.TraceID = r.Code, r.SubCode, r.SubMsg, r.TraceID
+		ev.Detail = fmt.Sprintf("Alipay refused the refund (%s), and a query shows that it was not carried out", r.SubCode)
+		if c.note.LastQuery == 0 {
+			ev.ConfirmedBy = producer.ByResponse
+			ev.Detail = fmt.Sprintf("Alipay refused the refund (%s)", r.SubCode)
+		}
+	}
+	return ev
+}
+
+// tell puts into the event what Alipay's answers told.
+func (n *note) tell(ev *producer.Event) {
+	f := n.Last
+	ev.Calls = n.Calls + n.Queries
+	ev.AlipayCode, ev.AlipaySubCode, ev.AlipaySubMsg, ev.TraceID = f.Code, f.SubCode, f.SubMsg, f.TraceID
+	if ev.TradeNo == "" {
+		ev.TradeNo = f.TradeNo
+	}
+	if ev.OutTradeNo == "" {
+		ev.OutTradeNo = f.OutTradeNo
+	}
+	if ev.OutOrderNo == "" {
+		ev.OutOrderNo = f.OutOrderNo
+	}
+	ev.OperationID = n.OperationID
+	if f.TotalRefunded != nil {
+		ev.TotalRefundedFen = *f.TotalRefunded
+	}
+	if t, err := time.Parse(time.RFC3339Nano, f.RefundedAt); err == nil {
+		ev.RefundedAt = t
+	}
+}
+
+func unresolvedDetail(r producer.Reason) string {
+	switch r {
+	case producer.ReasonBlockedMerchant:
+		return "Alipay refuses until the merchant's account is mended (funds or account state); every try was used up"
+	case producer.ReasonBlockedConfiguration:
+		return "keys, permissions, certificate or authorisation need a person"
+	case producer.ReasonConflictAtAlipay:
+		return "this refund number exists at Alipay with another amount"
+	case producer.ReasonRateLimited:
+		return "Alipay limited the calls until the command's age was over"
+	case producer.ReasonGatewayUnavailable:
+		return "Alipay could not be reached in any try; nothing was sent"
+	case producer.ReasonPaused:
+		return "refund calls were paused until the command's age was over"
+	case producer.ReasonHeld:
+		return "the command could not be worked on until its age was over"
+	case producer.ReasonTooOld:
+		return "the command is older than what is remembered of decided refunds, and Alipay does not show the refund"
+	case producer.ReasonContradiction:
+		return "Alipay proves that the money moved although failed was published before"
+	case producer.ReasonUnknownOutcome, producer.ReasonUnreadable, producer.ReasonInvalid, producer.ReasonConflict,
+		producer.ReasonUnknownMerchant, producer.ReasonTooLarge, producer.ReasonRefused, producer.ReasonClosed:
+	}
+	return "the outcome of the refund could not be proven in any try"
+}
+
+// Republish sends the command of an overdue record to the retry topic again,
+// made from the record alone (R10): for dedupe's sweeper.
+func (h *Handler) Republish(ctx context.Context, key string, r dedupe.Record) error {
+	n, err := decodeNote(r.Note)
+	if err != nil {
+		return fmt.Errorf("republish %s: %w", key, err)
+	}
+	c := producer.Copy{
+		Body: n.Origin.Body, Topic: n.Origin.Topic, MsgID: n.Origin.MsgID, Traceparent: n.Origin.Traceparent,
+		Born: time.UnixMilli(n.Origin.Born), First: time.UnixMilli(n.Origin.First),
+		Reason: string(producer.ReasonHeld), Try: n.Try, Park: n.Park, Generation: r.Generation, Claimed: true,
+	}
+	if kind, ok := h.kindOf(n.Origin.Topic); ok {
+		if cmd, err := DecodeCommand(kind, n.Origin.Body); err == nil {
+			c.Keys = cmd.OutRequestNo
+		}
+	}
+	if err := h.publish.Retry(ctx, c, 0); err != nil {
+		h.metrics.PublishFailed(h.cfg.RetryTopic)
+		return fmt.Errorf("republish %s: %w", key, err)
+	}
+	h.metrics.Retried(string(producer.ReasonHeld))
+	return nil
+}
+
+func (h *Handler) kindOf(topic string) (Kind, bool) {
+	for kind, t := range h.cfg.Topics {
+		if t != "" && t == topic {
+			return kind, true
+		}
+	}
+	return "", false
+}

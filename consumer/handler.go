@@ -1,0 +1,362 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/alipay"
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// Delivery is one message as the broker delivered it.
+type Delivery struct {
+	Topic      string
+	MsgID      string // UNIQ_KEY, or the broker's offset id where there is none
+	Body       []byte
+	Born       time.Time
+	Properties map[string]string
+	// Compressed: the body is still marked as compressed by its sender.
+	Compressed bool
+}
+
+// records is the fenced record (R5), as dedupe.Store keeps it.
+type records interface {
+	Claim(ctx context.Context, req dedupe.ClaimRequest) (dedupe.Claim, error)
+	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
+	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
+	Confirm(ctx context.Context, id dedupe.Identity, generation int64) error
+	Read(ctx context.Context, id dedupe.Identity) (dedupe.Record, error)
+	Entry(firstBorn time.Time, fen int64, id dedupe.Identity) string
+}
+
+// publisher is what we tell, as producer.Producer does. Nil means that the
+// broker confirmed.
+type publisher interface {
+	Publish(ctx context.Context, e producer.Encoded) error
+	Retry(ctx context.Context, c producer.Copy, delay time.Duration) error
+	Park(ctx context.Context, c producer.Copy) error
+}
+
+// Merchant is who a command's calls are made for.
+type Merchant struct {
+	AppAuthToken string
+}
+
+// Metrics is told what happens; the methods are CONTRACT §8's series.
+type Metrics interface {
+	Command(kind, outcome string, born time.Time)
+	Inflight(delta int)
+	Call(method, class string, took time.Duration)
+	Published(eventType string)
+	PublishFailed(topic string)
+	Retried(reason string)
+	Parked(reason string)
+	Contradiction()
+}
+
+// Config of a Handler. Every duration is needed; CONTRACT §6 has the meanings.
+type Config struct {
+	AppID string
+	// ScopeTrade adds the trade to the identity (REFUNDD_DEDUPE_SCOPE=trade).
+	ScopeTrade bool
+	// Topics of commands by kind; a kind whose topic is empty is off.
+	Topics map[Kind]string
+	// RetryTopic, EventTopic and ParkedTopic are named in metrics and logs;
+	// messages that arrive on RetryTopic carry copies.
+	RetryTopic, EventTopic, ParkedTopic string
+
+	Lease, Keep, MaxAge, QueryAfter, AlipayTimeout time.Duration
+	// RetryDelays: N delays are N+1 tries.
+	RetryDelays []time.Duration
+	// Patience is how long a command in hand waits for Redis before it moves
+	// to the retry topic; 0 means 20 s, far below the 120 s after which the
+	// SDK drops a blocked queue.
+	Patience time.Duration
+	// Merchant looks a name up; false if it is unknown. Nil: no merchants.
+	Merchant func(name string) (Merchant, bool)
+}
+
+// Handler carries one command at a time from its message to the end of its
+// delivery (DESIGN, "The flow of one command"). It is safe for concurrent use.
+type Handler struct {
+	cfg     Config
+	alipay  gateway
+	records records
+	publish publisher
+	gate    *Gate
+	health  *Health
+	metrics Metrics
+	log     logrus.FieldLogger
+}
+
+// NewHandler puts the flow together. Gate tells it to stop, Health learns
+// which part fails.
+func NewHandler(cfg Config, a gateway, r records, p publisher, gate *Gate, health *Health, m Metrics, log logrus.FieldLogger) *Handler {
+	if cfg.Patience == 0 {
+		cfg.Patience = 20 * time.Second
+	}
+	return &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log}
+}
+
+// finalTime bounds one attempt of a final act: settle, release, confirm,
+// publish. Final acts outlive the stop signal (R11).
+const finalTime = 5 * time.Second
+
+// callMargin is what must be left of the lease besides the call's own time.
+const callMargin = 500 * time.Millisecond
+
+// commandInHand is one delivery being worked on.
+type commandInHand struct {
+	Delivery
+	copy  producer.Copy // what a retried or parked message would carry
+	kind  Kind
+	cmd   Command
+	id    dedupe.Identity
+	print string
+	log   logrus.FieldLogger
+}
+
+// Handle works on one delivery until it has ended in one of R4's ways, and
+// then tells true: it may be acknowledged. False: the process is stopping, the
+// message stays unacknowledged and will be delivered again. Alipay calls are
+// cut short when ctx ends; final acts are not.
+func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
+	h.metrics.Inflight(1)
+	defer h.metrics.Inflight(-1)
+	in := h.open(d)
+	if in.kind == "" {
+		in.log.Error("a retried message names no command topic of this service; it is parked")
+		return h.parkUnread(ctx, in, producer.ReasonBlockedConfiguration)
+	}
+	cmd, err := decode(in)
+	in.cmd = cmd
+	if err != nil {
+		return h.unreadable(ctx, in, err)
+	}
+	merchant, known := h.merchant(cmd.Merchant)
+	if !known {
+		return h.unknownMerchant(ctx, in)
+	}
+	in.id = h.identity(cmd)
+	in.print = cmd.Fingerprint()
+	return h.claimed(ctx, in, merchant)
+}
+
+// Postpone ends a delivery whose handling panicked: it spends a try and comes
+// back later, or is parked when its tries are used up. It may have been
+// claimed, so it counts as claimed.
+func (h *Handler) Postpone(ctx context.Context, d Delivery) bool {
+	in := h.open(d)
+	in.copy.Claimed = true
+	in.copy.Try++
+	if in.kind == "" || h.spent(in.copy.Try) {
+		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+	}
+	return h.again(ctx, in, producer.ReasonUnknownOutcome, max(h.cfg.Lease, h.cfg.RetryDelays[in.copy.Try-1]))
+}
+
+// open reads what the message carries besides the command. Only messages of
+// the retry topic are ours; properties elsewhere are anybody's.
+func (h *Handler) open(d Delivery) commandInHand {
+	in := commandInHand{Delivery: d, log: h.log.WithFields(logrus.Fields{"message_id": d.MsgID})}
+	if d.Topic != h.cfg.RetryTopic {
+		in.copy = producer.Copy{
+			Body: d.Body, Topic: d.Topic, MsgID: d.MsgID, Born: d.Born, First: time.Now(),
+			Traceparent: d.Properties[producer.PropertyTraceparent],
+		}
+	} else {
+		c, err := producer.CopyFromProperties(d.Properties, d.Body)
+		if err != nil {
+			// What cannot be read is taken in its most careful sense.
+			in.log.WithError(err).Error("a retried message carries a damaged property")
+			c = producer.Copy{
+				Body: d.Body, Topic: d.Properties[producer.PropertyTopic], MsgID: d.MsgID, Born: d.Born,
+				First: time.Now(), Traceparent: d.Properties[producer.PropertyTraceparent], Claimed: true,
+			}
+		}
+		in.copy = c
+		in.log = in.log.WithField("message_id", c.MsgID)
+	}
+	in.kind, _ = h.kindOf(in.copy.Topic)
+	in.log = in.log.WithField("kind", string(in.kind))
+	return in
+}
+
+func decode(in commandInHand) (Command, error) {
+	cmd, err := DecodeCommand(in.kind, in.Body)
+	bad, ok := errors.AsType[*BadCommand](err)
+	if ok && in.Compressed && bad.Reason == producer.ReasonUnreadable {
+		bad.Detail = "the body is marked as compressed in a way that this service cannot read; only zlib is supported"
+	}
+	return cmd, err
+}
+
+func (h *Handler) merchant(name string) (Merchant, bool) {
+	if name == "" {
+		return Merchant{}, true
+	}
+	if h.cfg.Merchant == nil {
+		return Merchant{}, false
+	}
+	return h.cfg.Merchant(name)
+}
+
+func (h *Handler) identity(cmd Command) dedupe.Identity {
+	id := dedupe.Identity{AppID: h.cfg.AppID, Merchant: cmd.Merchant, Kind: string(cmd.Kind), OutRequestNo: cmd.OutRequestNo}
+	if h.cfg.ScopeTrade {
+		id.Trade = cmd.Trade()
+	}
+	return id
+}
+
+// merchantGrace is how long an unknown merchant is waited for: merchant files
+// roll out unevenly (R9).
+const merchantGrace = 70 * time.Second
+
+func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
+	in.log = in.log.WithFields(logrus.Fields{"out_request_no": in.cmd.OutRequestNo, "merchant": in.cmd.Merchant})
+	age := time.Since(in.copy.First)
+	switch {
+	case in.copy.Claimed && age < h.cfg.MaxAge:
+		in.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
+		return h.again(ctx, in, producer.ReasonBlockedConfiguration, time.Minute)
+	case in.copy.Claimed:
+		return h.parkUnclaimed(ctx, in, producer.ReasonBlockedConfiguration, "the merchant is no longer configured here")
+	case age < merchantGrace:
+		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
+	}
+	return h.reject(ctx, in, producer.ReasonUnknownMerchant,
+		fmt.Sprintf("merchant %.64q is not configured here", in.cmd.Merchant))
+}
+
+// unreadable ends a message whose command cannot be read. Once claimed it is
+// never rejected (R9).
+func (h *Handler) unreadable(ctx context.Context, in commandInHand, err error) bool {
+	bad, ok := errors.AsType[*BadCommand](err)
+	if !ok {
+		bad = &BadCommand{Reason: producer.ReasonUnreadable, Detail: "the body cannot be read"}
+	}
+	if in.copy.Claimed {
+		in.log.WithField("detail", bad.Detail).Error("a claimed command can no longer be read; it is parked")
+		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+	}
+	if bad.Reason == producer.ReasonUnreadable || bad.Reason == producer.ReasonTooLarge {
+		c := in.copy
+		c.Reason = string(bad.Reason)
+		if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
+			return false
+		}
+		h.metrics.Parked(string(bad.Reason))
+	}
+	return h.reject(ctx, in, bad.Reason, bad.Detail)
+}
+
+// claimed takes the claim and goes where its answer leads (R5, R7).
+func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) bool {
+	in.log = in.log.WithField("out_request_no", in.cmd.OutRequestNo)
+	if in.cmd.Merchant != "" {
+		in.log = in.log.WithField("merchant", in.cmd.Merchant)
+	}
+	fresh := note{Origin: origin{
+		Body: in.Body, Topic: in.copy.Topic, MsgID: in.copy.MsgID, Traceparent: in.copy.Traceparent,
+		Born: in.copy.Born.UnixMilli(), First: in.copy.First.UnixMilli(),
+	}, Park: in.copy.Park}
+	stored, err := fresh.encode()
+	if err != nil {
+		in.log.WithError(err).Error("the command is parked")
+		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+	}
+	req := dedupe.ClaimRequest{
+		ID: in.id, Fingerprint: in.print, Token: dedupe.NewToken(), Generation: in.copy.Generation, Note: stored,
+	}
+	var claim dedupe.Claim
+	switch h.patiently(ctx, in, "claim", func(ctx context.Context) error {
+		claim, err = h.records.Claim(ctx, req)
+		return err
+	}) {
+	case waitedStop:
+		return false
+	case waitedLong:
+		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
+	case waitedDone:
+	}
+	switch claim.State {
+	case dedupe.Won:
+		return h.work(ctx, in, m, claim, req.Token)
+	case dedupe.Decided:
+		return h.stored(ctx, in, claim.Event)
+	case dedupe.Superseded:
+		h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
+		in.log.WithField("generation", in.copy.Generation).Debug("superseded by a newer copy")
+		return true
+	case dedupe.Conflict:
+		if in.copy.Claimed {
+			return h.parkUnclaimed(ctx, in, producer.ReasonUnknownOutcome,
+				"the record of this number now belongs to a command with other content")
+		}
+		return h.reject(ctx, in, producer.ReasonConflict,
+			"out_request_no was already used by a command with other content")
+	case dedupe.Held:
+		return h.held(ctx, in, claim.HeldFor)
+	default:
+		in.log.WithField("state", int(claim.State)).Error("the record gave an answer this program does not know")
+		return h.held(ctx, in, h.cfg.Lease)
+	}
+}
+
+const outcomeDuplicate = "duplicate"
+
+// shortDelay is the retry delay of what only waits for a part of ours.
+const shortDelay = 10 * time.Second
+
+// held: another delivery works on this refund. The copy comes back after the
+// lease; it spends no try (R7, R12).
+func (h *Handler) held(ctx context.Context, in commandInHand, heldFor time.Duration) bool {
+	in.copy.Claimed = true
+	if time.Since(in.copy.First) >= h.cfg.MaxAge {
+		return h.parkUnclaimed(ctx, in, producer.ReasonHeld, "another delivery has held this refund for too long")
+	}
+	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
+	return h.again(ctx, in, producer.ReasonHeld, heldFor)
+}
+
+// stored publishes what was settled before, the same bytes again (R6).
+func (h *Handler) stored(ctx context.Context, in commandInHand, event []byte) bool {
+	e, err := producer.DecodeEncoded(event)
+	if err != nil {
+		in.log.WithError(err).Error("the stored event cannot be read; the command waits for a person to mend the record")
+		return h.again(ctx, in, producer.ReasonHeld, time.Hour)
+	}
+	if !h.tell(ctx, in, e) {
+		return false
+	}
+	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
+	return true
+}
+
+// spent tells whether the tries are used up after the given number.
+func (h *Handler) spent(tries int) bool { return tries > len(h.cfg.RetryDelays) }
+
+// class gives the metric's word for how a call ended.
+func classWord(c alipay.Class) string {
+	switch c {
+	case alipay.ClassOK:
+		return "ok"
+	case alipay.ClassNotSent:
+		return "not_sent"
+	case alipay.ClassLimited:
+		return "limited"
+	case alipay.ClassBlockedConfiguration, alipay.ClassBlockedMerchant:
+		return "blocked"
+	case alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:
+		return "refused"
+	case alipay.ClassUnknown:
+		return "unknown"
+	}
+	return "unknown"
+}

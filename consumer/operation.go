@@ -1,0 +1,157 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"refundd/alipay"
+)
+
+// gateway is Alipay as the flow needs it. Every error is an *alipay.Error.
+type gateway interface {
+	Refund(ctx context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error)
+	QueryRefund(ctx context.Context, req *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error)
+}
+
+// operation is one kind of refund at Alipay, in Decide's words. The flow is
+// the same for every kind; what differs is here.
+type operation struct {
+	method, queryMethod string
+	// queryable: there is a way to ask for this refund with what the note knows.
+	queryable func(note) bool
+	call      func(context.Context) callAnswer
+	query     func(context.Context, note) queryAnswer
+}
+
+// operationFor gives the command's calls, made for the merchant that token
+// authorises ("" is the app's own).
+func operationFor(g gateway, cmd Command, token string) operation {
+	return refundOperation(g, cmd, token)
+}
+
+func refundOperation(g gateway, cmd Command, token string) operation {
+	return operation{
+		method:      alipay.MethodRefund,
+		queryMethod: alipay.MethodQueryRefund,
+		queryable:   func(note) bool { return true },
+		call: func(ctx context.Context) callAnswer {
+			req := cmd.Refund
+			req.AppAuthToken = token
+			resp, err := g.Refund(ctx, &req)
+			if err != nil {
+				return callRefused(err)
+			}
+			f := facts{
+				Code: codeSuccess, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
+				RefundedAt: alipayTime(resp.GmtRefundPay), TotalRefunded: fen(resp.RefundFee),
+			}
+			if !cmd.sameTrade(resp.TradeNo, resp.OutTradeNo) {
+				return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: codeSuccess, TraceID: resp.TraceID}}
+			}
+			return callAnswer{Class: alipay.ClassOK, Signed: true, Moved: resp.FundChange == "Y", Facts: f}
+		},
+		query: func(ctx context.Context, _ note) queryAnswer {
+			resp, err := g.QueryRefund(ctx, &alipay.RefundQueryRequest{
+				OutTradeNo: cmd.OutTradeNo, TradeNo: cmd.TradeNo, OutRequestNo: cmd.OutRequestNo,
+				QueryOptions: []string{"gmt_refund_pay"}, AppAuthToken: token,
+			})
+			if err != nil {
+				return queryFailed(err)
+			}
+			return judgeRefundQuery(cmd, resp)
+		},
+	}
+}
+
+const (
+	codeSuccess         = "10000"
+	statusRefundSuccess = "REFUND_SUCCESS"
+)
+
+// judgeRefundQuery compares a verified 10000 answer with the command
+// (facts: 10000 alone says only that the query worked).
+func judgeRefundQuery(cmd Command, resp *alipay.RefundQueryResponse) queryAnswer {
+	f := facts{
+		Code: codeSuccess, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
+		RefundedAt: alipayTime(resp.GmtRefundPay),
+	}
+	numberOurs := resp.OutRequestNo == cmd.OutRequestNo
+	switch {
+	case !cmd.sameTrade(resp.TradeNo, resp.OutTradeNo) || (resp.OutRequestNo != "" && !numberOurs):
+		return queryAnswer{Found: foundNothing, Facts: facts{Code: codeSuccess, TraceID: resp.TraceID}}
+	case resp.RefundStatus == "" && resp.RefundAmount == nil:
+		return queryAnswer{Found: foundAbsent, Facts: f}
+	case resp.RefundAmount == nil || !numberOurs:
+		return queryAnswer{Found: foundNothing, Facts: f}
+	case resp.RefundStatus == statusRefundSuccess && *resp.RefundAmount != cmd.Amount:
+		return queryAnswer{Found: foundOther, Facts: f}
+	case resp.RefundStatus == statusRefundSuccess:
+		return queryAnswer{Found: foundOurs, Facts: f}
+	case resp.RefundStatus == "" && *resp.RefundAmount == cmd.Amount:
+		return queryAnswer{Found: foundOldForm, Facts: f}
+	default:
+		return queryAnswer{Found: foundPending, Facts: f}
+	}
+}
+
+// callRefused is the answer of a call that was not a verified 10000. An error
+// that is not Alipay's own is unknown, the safe reading.
+func callRefused(err error) callAnswer {
+	e, ok := errors.AsType[*alipay.Error](err)
+	if !ok {
+		return callAnswer{Class: alipay.ClassUnknown}
+	}
+	return callAnswer{Class: e.Class, Signed: e.Signed, QueryFirst: e.QueryFirst, Facts: errorFacts(e)}
+}
+
+func queryFailed(err error) queryAnswer {
+	e, ok := errors.AsType[*alipay.Error](err)
+	if !ok {
+		return queryAnswer{Found: foundNothing}
+	}
+	a := queryAnswer{Found: foundNothing, Facts: errorFacts(e)}
+	switch e.Class {
+	case alipay.ClassNotFound:
+		if e.Signed {
+			a.Found = foundAbsent
+		}
+	case alipay.ClassBlockedConfiguration:
+		a.Found = foundConfig
+	case alipay.ClassLimited:
+		a.Found = foundLimited
+	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent, alipay.ClassBlockedMerchant,
+		alipay.ClassRefused, alipay.ClassConflict:
+	}
+	return a
+}
+
+func errorFacts(e *alipay.Error) facts {
+	return facts{Code: e.Code, SubCode: e.SubCode, SubMsg: e.SubMsg, TraceID: e.TraceID}
+}
+
+// sameTrade tells whether the trade numbers of an answer are the command's.
+// A number that either side does not name says nothing.
+func (c Command) sameTrade(tradeNo, outTradeNo string) bool {
+	differ := func(ours, theirs string) bool { return ours != "" && theirs != "" && ours != theirs }
+	return !differ(c.TradeNo, tradeNo) && !differ(c.OutTradeNo, outTradeNo)
+}
+
+// alipayTime turns Alipay's local time (GMT+8) into RFC 3339; "" if it is
+// absent or not a time.
+func alipayTime(s string) string {
+	zone := time.FixedZone("GMT+8", 8*60*60)
+	t, err := time.ParseInLocation("2006-01-02 15:04:05", s, zone)
+	if err != nil {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
+func fen(a *alipay.Amount) *int64 {
+	if a == nil {
+		return nil
+	}
+	f := int64(*a)
+	return &f
+}

@@ -1,0 +1,312 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2"
+	rmqconsumer "github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+	"github.com/sirupsen/logrus"
+)
+
+// RocketMQ says what to consume and how much at once.
+type RocketMQ struct {
+	// NameServers are host:port; host names are allowed.
+	NameServers []string
+	Group       string
+	// Instance must be unique among all clients of all processes: two with
+	// the same id take the same queues.
+	Instance             string
+	AccessKey, SecretKey string
+	// Topics are subscribed whole; tags are not looked at.
+	Topics []string
+	// Concurrency is how many deliveries are worked on at once, over all topics.
+	Concurrency int
+	// Settle is how long the SDK's bookkeeping gets after the last handler
+	// returned; 0 means 300 ms, what it needs for acknowledgements.
+	Settle time.Duration
+	// Probe asks Redis whether it works again; used while it is in trouble.
+	Probe func(ctx context.Context) error
+}
+
+// handler is the flow.
+type handler interface {
+	Handle(ctx context.Context, d Delivery) bool
+	Postpone(ctx context.Context, d Delivery) bool
+}
+
+// Consumer feeds deliveries to the flow and drains it (R4, R11, R12). It is
+// the only place of this package that knows the SDK.
+//
+// What the SDK does wrong, and what is done about it (its issues are in the
+// comments at the options): it acknowledges a zero result, so results are
+// explicit; its retry can lose the message, so a delivery that did not end is
+// parked at the gate instead; it has no drain, so Stop is one; it runs a slow
+// handler twice, so its consume time-out is set beyond any process life.
+type Consumer struct {
+	cfg     RocketMQ
+	handler handler
+	gate    *Gate
+	health  *Health
+	log     logrus.FieldLogger
+
+	calls  context.Context //nolint:containedctx // the root of all deliveries: the SDK's own context never ends
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	sdk       rocketmq.PushConsumer
+	suspended bool
+}
+
+// NewConsumer prepares a consumer; Start begins.
+func NewConsumer(cfg RocketMQ, h handler, gate *Gate, health *Health, log logrus.FieldLogger) *Consumer {
+	if cfg.Settle == 0 {
+		cfg.Settle = 300 * time.Millisecond
+	}
+	c := &Consumer{cfg: cfg, handler: h, gate: gate, health: health, log: log}
+	c.calls, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Start subscribes and begins to consume. It tries until it works or ctx
+// ends; every try is a new SDK object, since one that failed to start is dead
+// and must not be shut down (it would hurt its siblings).
+func (c *Consumer) Start(ctx context.Context) error {
+	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		sdk, err := c.startOnce()
+		if err == nil {
+			c.mu.Lock()
+			c.sdk = sdk
+			c.mu.Unlock()
+			return nil
+		}
+		c.log.WithError(err).WithField("part", string(PartRocketMQ)).Warn("waiting to consume")
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("start consumer: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (c *Consumer) startOnce() (rocketmq.PushConsumer, error) {
+	opts := []rmqconsumer.Option{
+		rmqconsumer.WithGroupName(c.cfg.Group),
+		rmqconsumer.WithInstance(c.cfg.Instance),
+		rmqconsumer.WithNsResolver(primitive.NewPassthroughResolver(NameServerURLs(c.cfg.NameServers))),
+		rmqconsumer.WithConsumerModel(rmqconsumer.Clustering),
+		// LastOffset would skip messages between a crash and the first commit.
+		rmqconsumer.WithConsumeFromWhere(rmqconsumer.ConsumeFromFirstOffset),
+		rmqconsumer.WithConsumerOrder(false),
+		rmqconsumer.WithConsumeMessageBatchMaxSize(1), // one result covers a batch
+		rmqconsumer.WithConsumeGoroutineNums(c.cfg.Concurrency),
+		// The sweep sends back what still runs; we hold instead.
+		rmqconsumer.WithConsumeTimeout(100 * 365 * 24 * time.Hour),
+		// Nothing is ever sent back; if the SDK did, no dead letter by count.
+		rmqconsumer.WithMaxReconsumeTimes(1 << 30),
+		// What is cached is at risk of a second run, and costs memory.
+		rmqconsumer.WithPullThresholdForQueue(int64(max(16, c.cfg.Concurrency/2))),
+		rmqconsumer.WithPullThresholdSizeForQueue(8),
+	}
+	if c.cfg.AccessKey != "" {
+		opts = append(opts, rmqconsumer.WithCredentials(primitive.Credentials{AccessKey: c.cfg.AccessKey, SecretKey: c.cfg.SecretKey}))
+	}
+	sdk, err := rocketmq.NewPushConsumer(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("new push consumer: %w", err)
+	}
+	// Everything is subscribed before Start: later would be a data race.
+	for _, topic := range c.cfg.Topics {
+		if err := sdk.Subscribe(topic, rmqconsumer.MessageSelector{}, c.deliver); err != nil {
+			return nil, fmt.Errorf("subscribe %s: %w", topic, err)
+		}
+	}
+	if err := sdk.Start(); err != nil {
+		return nil, fmt.Errorf("start push consumer: %w", err)
+	}
+	return sdk, nil
+}
+
+// NameServerURLs spells name servers so that the SDK takes host names.
+func NameServerURLs(servers []string) []string {
+	urls := make([]string, len(servers))
+	for i, s := range servers {
+		urls[i] = "http://" + strings.TrimPrefix(s, "http://")
+	}
+	return urls
+}
+
+// deliver is the SDK's callback. It acknowledges what the flow ended; anything
+// else never returns before the SDK was shut down, and then what it returns
+// is ignored and the message is delivered again elsewhere. The error is
+// always nil: the SDK would log the messages with their bodies.
+func (c *Consumer) deliver(_ context.Context, messages ...*primitive.MessageExt) (rmqconsumer.ConsumeResult, error) {
+	for _, m := range messages {
+		if !c.one(delivery(m)) {
+			c.gate.Park()
+			return rmqconsumer.ConsumeRetryLater, nil
+		}
+	}
+	return rmqconsumer.ConsumeSuccess, nil
+}
+
+// panicsBeforeRetry is how often a delivery that panics is tried again in
+// place before it moves to the retry topic, so that it cannot hold its queue.
+const panicsBeforeRetry = 3
+
+func (c *Consumer) one(d Delivery) bool {
+	for panics := 0; ; {
+		if c.health.Trouble(PartRocketMQ) { // nothing new is begun in trouble (R12)
+			if !c.gate.Sleep(time.Second) {
+				return false
+			}
+			continue
+		}
+		if !c.gate.Enter() {
+			return false
+		}
+		act := c.handler.Handle
+		if panics >= panicsBeforeRetry {
+			act = c.handler.Postpone
+		}
+		done, panicked := c.handle(d, act)
+		if !panicked {
+			return done
+		}
+		panics++
+		if !c.gate.Sleep(time.Duration(min(panics, 60)) * time.Second) {
+			return false
+		}
+	}
+}
+
+func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) bool) (done, panicked bool) {
+	defer c.gate.Leave()
+	defer func() {
+		if r := recover(); r != nil {
+			done, panicked = false, true
+			c.log.WithFields(logrus.Fields{
+				"message_id": d.MsgID, "topic": d.Topic, "panic": fmt.Sprintf("%T", r), "stack": string(debug.Stack()),
+			}).Error("a delivery panicked; it is tried again")
+		}
+	}()
+	return act(c.calls, d), false
+}
+
+func delivery(m *primitive.MessageExt) Delivery {
+	return Delivery{
+		Topic: m.Topic, MsgID: m.MsgId, Born: time.UnixMilli(m.BornTimestamp), Properties: m.GetProperties(),
+		Body:       append([]byte(nil), m.Body...), // the SDK's aliases the whole pull
+		Compressed: m.SysFlag&primitive.FlagCompressed != 0,
+	}
+}
+
+// Watch suspends intake while a part is in trouble and resumes it (R12), until
+// ctx ends.
+func (c *Consumer) Watch(ctx context.Context) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if c.cfg.Probe != nil && c.health.Failing(PartRedis) {
+			probe, cancel := context.WithTimeout(ctx, 2*time.Second)
+			if err := c.cfg.Probe(probe); err != nil {
+				c.health.Fails(PartRedis, err)
+			} else {
+				c.health.Works(PartRedis)
+			}
+			cancel()
+		}
+		c.suspend(c.health.Trouble(PartRedis) || c.health.Trouble(PartRocketMQ))
+	}
+}
+
+// suspend is repeated while in trouble, because an operator's reset of
+// offsets silently resumes the SDK.
+func (c *Consumer) suspend(trouble bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.sdk == nil || c.gate.Stopping():
+	case trouble:
+		c.sdk.Suspend()
+		c.suspended = true
+	case c.suspended:
+		c.sdk.Resume()
+		c.suspended = false
+	}
+}
+
+// Suspended tells whether intake is suspended because of trouble.
+func (c *Consumer) Suspended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.suspended
+}
+
+// Lag is the number of messages behind, by topic, as far as the SDK knows it.
+func (c *Consumer) Lag() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sdk == nil {
+		return nil
+	}
+	return c.sdk.GetOffsetDiffMap()
+}
+
+// Stop drains (R11): intake off, new and held deliveries stay at the gate,
+// those in flight finish. At the soft deadline their Alipay calls are cut and
+// their claims released; at ctx's end they are left to their leases. Then the
+// SDK may write down what was acknowledged, and is shut down. An error tells
+// that deliveries were left.
+func (c *Consumer) Stop(ctx context.Context, soft time.Duration) error {
+	c.mu.Lock()
+	sdk := c.sdk
+	c.sdk = nil
+	c.mu.Unlock()
+	if sdk != nil {
+		sdk.Suspend()
+	}
+	c.gate.Close()
+	softCtx, cancel := context.WithTimeout(ctx, soft)
+	err := c.gate.Wait(softCtx)
+	cancel()
+	if err != nil {
+		c.log.Warn("soft deadline: Alipay calls in flight are cut short")
+		c.cancel()
+		err = c.gate.Wait(ctx)
+	}
+	c.cancel()
+	if sdk != nil {
+		time.Sleep(c.cfg.Settle) //nolint:forbidigo // the SDK gives no sign when its bookkeeping is done
+		if closeErr := sdk.Shutdown(); closeErr != nil {
+			c.log.WithError(closeErr).Warn("the consumer's shutdown complained")
+		}
+	}
+	c.gate.Open()
+	if err != nil {
+		return fmt.Errorf("drain: deliveries were still in flight: %w", err)
+	}
+	return nil
+}
+
+// RedirectSDK sends the SDK's log into log, without message bodies, and keeps
+// its stray panics from ending the process. Both are the SDK's globals: call
+// it once, before any client is made.
+func RedirectSDK(log logrus.FieldLogger) {
+	rlog.SetLogger(sdkLog{log: log.WithField("component", "rocketmq-client")})
+	primitive.PanicHandler = func(r any) {
+		log.WithFields(logrus.Fields{"component": "rocketmq-client", "panic": fmt.Sprint(r)}).Error("the RocketMQ client panicked")
+	}
+}

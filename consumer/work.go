@@ -1,0 +1,258 @@
+package consumer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/alipay"
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// claimedCommand is a command whose claim this delivery holds.
+type claimedCommand struct {
+	commandInHand
+	claim dedupe.Claim
+	token dedupe.Token
+	note  note
+	op    operation
+	first Command // the first message's command: its metadata is told
+	// learnt is when the claim's answer was here, on the monotonic clock.
+	learnt time.Time
+	who    string
+	// called and queried are situation's; worked: something was asked at all.
+	called, queried, worked bool
+}
+
+// now is Redis' clock, carried on by the local monotonic one.
+func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.learnt)) }
+
+// work does what Decide says until the delivery has an end.
+func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, token dedupe.Token) bool {
+	c := &claimedCommand{commandInHand: in, claim: claim, token: token, learnt: time.Now(), first: in.cmd}
+	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken)
+	c.who = authorisation(m)
+	var err error
+	if c.note, err = decodeNote(claim.Note); err != nil {
+		// Never judged by half of what is known: a newer instance will.
+		in.log.WithError(err).Error("the record's note cannot be read; the command waits")
+		return h.held(ctx, in, time.Until(claim.Deadline))
+	}
+	c.recall(h)
+	for {
+		d := Decide(c.note, situation{
+			Now: c.now(), QueryAfter: h.cfg.QueryAfter, Queryable: c.op.queryable(c.note),
+			Called: c.called, Queried: c.queried, Authorised: c.who,
+		})
+		switch d.Do {
+		case actSucceed:
+			return h.settle(ctx, c, producer.Succeeded, "")
+		case actFail:
+			return h.settle(ctx, c, producer.Failed, d.Reason)
+		case actPark:
+			return h.park(ctx, c, d.Reason)
+		case actWait:
+			return h.undecided(ctx, c, d)
+		case actCall, actQuery:
+			if h.gate.Stopping() || ctx.Err() != nil {
+				return h.letGo(c)
+			}
+			if !h.fits(c, d.Do) {
+				return h.undecided(ctx, c, decision{Do: actWait, Reason: producer.ReasonHeld, Free: !c.worked})
+			}
+			h.ask(ctx, c, d.Do)
+		}
+		if ctx.Err() != nil {
+			if c.note.Proof == "" {
+				return h.letGo(c)
+			}
+		}
+	}
+}
+
+// recall brings into the note what the claim and the message tell about
+// earlier calls that the note cannot know.
+func (c *claimedCommand) recall(h *Handler) {
+	c.note.Park = max(c.note.Park, c.copy.Park)
+	if c.claim.Lapses > 0 {
+		// A claim that was never released counts as a call in flight until
+		// its lease ended (R3).
+		c.note.unknownCall(c.claim.Now.Add(-c.claim.LapsedFor))
+	}
+	if !c.claim.Fresh {
+		if cmd, err := DecodeCommand(c.kind, c.note.Origin.Body); err == nil {
+			c.first = cmd
+		}
+		return
+	}
+	if c.copy.Claimed {
+		// Redis forgot a record that was there. Whoever held it may be calling
+		// now, until the end of a lease that began before this claim.
+		c.note.unknownCall(c.claim.Now.Add(h.cfg.Lease))
+		c.note.Origin.Born = c.copy.Born.UnixMilli()
+	}
+	if c.claim.Now.Sub(c.copy.Born) > h.cfg.Keep-keepMargin(h.cfg.Keep) {
+		c.note.QueryOnly = true // R10: a settled record may have expired
+	}
+}
+
+// keepMargin is how much earlier than KEEP a message without a record counts
+// as too old: clocks differ, and a record's time begins at its settlement.
+func keepMargin(keep time.Duration) time.Duration { return min(keep/10, time.Hour) }
+
+// authorisation is a digest, so that the token itself is never in a record.
+func authorisation(m Merchant) string {
+	if m.AppAuthToken == "" {
+		return "app"
+	}
+	sum := sha256.Sum256([]byte("refundd authorisation\x00" + m.AppAuthToken))
+	return hex.EncodeToString(sum[:8])
+}
+
+// fits tells whether what is left of the lease, on the monotonic clock from
+// before the claim was sent, covers one whole call and a margin (R8). What
+// remains is a process frozen between this check and the write: there
+// Alipay's own idempotency by (trade, out_request_no) guards the money.
+func (h *Handler) fits(c *claimedCommand, do action) bool {
+	left := time.Until(c.claim.Deadline)
+	if do == actQuery { // moves nothing: it only has to end before the lease
+		return left > callMargin
+	}
+	return left >= h.cfg.AlipayTimeout+min(callMargin, h.cfg.Lease/10)
+}
+
+// ask makes one refund call or one query and writes its answer into the note.
+func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
+	ctx, cancel := context.WithDeadline(ctx, c.claim.Deadline)
+	defer cancel()
+	start, begin := c.now(), time.Now()
+	c.worked = true
+	if do == actQuery {
+		a := c.op.query(ctx, c.note)
+		h.metrics.Call(c.op.queryMethod, findingWord(a.Found), time.Since(begin))
+		c.note = c.note.afterQuery(a, c.now())
+		c.queried = true
+		c.log.WithFields(logrus.Fields{"found": string(a.Found), "sub_code": a.Facts.SubCode}).Debug("queried")
+		return
+	}
+	// Written down before the call, so that an answer that names somebody
+	// else's authorisation is never judged (R2).
+	c.note.Authorised = c.who
+	a := c.op.call(ctx)
+	h.metrics.Call(c.op.method, classWord(a.Class), time.Since(begin))
+	untried := c.claim.Fresh && !c.copy.Claimed && c.copy.Try == 0 && c.claim.Lapses == 0 && c.Topic != h.cfg.RetryTopic
+	c.note = c.note.afterCall(a, start, c.now(), untried)
+	c.called, c.queried = true, false
+	entry := c.log.WithFields(logrus.Fields{"class": a.Class.String(), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
+	if a.Class == alipay.ClassBlockedConfiguration {
+		entry.Error("Alipay refuses our configuration: keys, permissions or authorisation need a person (blocked_configuration)")
+		return
+	}
+	entry.Debug("called")
+}
+
+func findingWord(f finding) string {
+	switch f {
+	case foundOurs, foundAbsent, foundUnproven, foundOther, foundOldForm, foundClosed, foundPending:
+		return "ok"
+	case foundConfig:
+		return "blocked"
+	case foundLimited:
+		return "limited"
+	case foundNothing:
+		return "unknown"
+	}
+	return "unknown"
+}
+
+// letGo releases the claim because the process stops. Nothing is counted,
+// parked or tried (R11); the message comes back elsewhere.
+func (h *Handler) letGo(c *claimedCommand) bool {
+	h.once("release", c.commandInHand, func(ctx context.Context) error {
+		_, err := h.release(ctx, c, 0, false)
+		return err
+	})
+	return false
+}
+
+// release writes the note back. The entry in the index is due when the copy
+// should have come back.
+func (h *Handler) release(ctx context.Context, c *claimedCommand, delay time.Duration, parked bool) (dedupe.Release, error) {
+	b, err := c.note.encode()
+	if err != nil {
+		return dedupe.Release{}, err
+	}
+	req := dedupe.ReleaseRequest{ID: c.id, Token: c.token, Note: b, Entry: h.entry(c), Parked: parked}
+	if !parked {
+		req.Due = c.now().Add(delay)
+	}
+	return h.records.Release(ctx, req)
+}
+
+func (h *Handler) entry(c *claimedCommand) string {
+	return h.records.Entry(time.UnixMilli(c.note.Origin.Born), int64(c.cmd.Amount), c.id)
+}
+
+// undecided ends a delivery without a verdict: a try is spent, unless nothing
+// was tried, and the command comes back later or is parked (R14).
+func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) bool {
+	try := c.copy.Try
+	free := d.Free || !c.worked && d.Reason != producer.ReasonBlockedConfiguration
+	if !free {
+		try++
+	}
+	age := time.Since(c.copy.First)
+	if h.spent(try) || age >= h.cfg.MaxAge {
+		return h.park(ctx, c, d.Reason)
+	}
+	delay := h.cfg.RetryDelays[min(max(try-1, 0), len(h.cfg.RetryDelays)-1)]
+	if needed := time.UnixMilli(d.NotBefore).Sub(c.now()); d.NotBefore != 0 {
+		if free {
+			delay = h.shortest()
+		}
+		delay = max(delay, needed)
+	}
+	c.copy.Try, c.note.Try = try, try
+	var rel dedupe.Release
+	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+		rel, err = h.release(ctx, c, delay, false)
+		return err
+	}) {
+	case waitedStop:
+		return false
+	case waitedLong: // the claim lapses by itself
+		c.copy.Claimed = true
+		return h.again(ctx, c.commandInHand, d.Reason, max(delay, time.Until(c.claim.Deadline)))
+	case waitedDone:
+	}
+	if rel.State != dedupe.Released {
+		return h.overtaken(ctx, c, rel)
+	}
+	c.copy.Claimed, c.copy.Generation = true, rel.Generation
+	if !h.again(ctx, c.commandInHand, d.Reason, delay) {
+		return false
+	}
+	h.confirm(c)
+	return true
+}
+
+// overtaken: the claim was lost while working; somebody else has the command.
+func (h *Handler) overtaken(ctx context.Context, c *claimedCommand, rel dedupe.Release) bool {
+	if rel.State == dedupe.AlreadyDecided {
+		return h.stored(ctx, c.commandInHand, rel.Event)
+	}
+	c.log.Warn("the claim was lost while working on it; the command comes back after the lease")
+	return h.held(ctx, c.commandInHand, h.cfg.Lease)
+}
+
+// confirm writes down that the broker has the copy of this generation, so
+// that older ones may be dropped (R7). If it fails they merely live longer.
+func (h *Handler) confirm(c *claimedCommand) {
+	h.once("confirm", c.commandInHand, func(ctx context.Context) error {
+		return h.records.Confirm(ctx, c.id, c.copy.Generation)
+	})
+}
