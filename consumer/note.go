@@ -113,18 +113,18 @@ type refusal struct {
 type finding string
 
 const (
-	foundNothing finding = ""        // the query told nothing (failed, unverified, not ours)
-	foundOurs    finding = "ours"    // our refund succeeded
-	foundOldForm finding = "old"     // our refund, in the form without refund_status
-	foundAbsent  finding = "absent"  // verified: no such refund (yet)
+	foundNothing finding = ""       // the query told nothing (failed, unverified, not ours)
+	foundOurs    finding = "ours"   // our refund succeeded
+	foundOldForm finding = "old"    // our refund, in the form without refund_status
+	foundAbsent  finding = "absent" // verified: no such refund (yet)
 	// foundUnproven: absent by a number that Alipay has never itself named, so
 	// the call may be repeated, but nothing may be concluded (R1).
 	foundUnproven finding = "unproven"
-	foundOther   finding = "other"   // our number, another amount
-	foundClosed  finding = "closed"  // a coupon refund that is closed
-	foundPending finding = "pending" // known to Alipay, not decided yet
-	foundConfig  finding = "config"  // not answered until our configuration is mended
-	foundLimited finding = "limited" // not answered, too many calls
+	foundOther    finding = "other"   // our number, another amount
+	foundClosed   finding = "closed"  // a coupon refund that is closed
+	foundPending  finding = "pending" // known to Alipay, not decided yet
+	foundConfig   finding = "config"  // not answered until our configuration is mended
+	foundLimited  finding = "limited" // not answered, too many calls
 )
 
 // absent: Alipay does not show our refund, so the call may be repeated.

@@ -1,0 +1,255 @@
+// Package service assembles refundd from its parts and runs it: the same code
+// for cmd/refundd and for cmd/demo. Parts start in the order in which they are
+// needed (admin page, Redis, broker, producer, consumer) and stop in the order
+// of DESIGN R11.
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	rmqproducer "github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/redis/go-redis/v9"
+	"github.com/sirupsen/logrus"
+
+	"refundd/alipay"
+	"refundd/cmd/internal/admin"
+	"refundd/cmd/internal/config"
+	"refundd/cmd/internal/metrics"
+	"refundd/consumer"
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// Run starts refundd and serves until ctx ends, which is the signal to stop;
+// then it drains within cfg.Drain. While Redis or the broker are not there yet
+// it waits, with readiness off. A *config.Error says that the surroundings do
+// not fit the configuration (a topic is missing).
+func Run(ctx context.Context, cfg config.Config, log *logrus.Logger) error {
+	s, err := newService(cfg, log)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+type service struct {
+	cfg     config.Config
+	log     *logrus.Logger
+	metrics *metrics.Metrics
+	state   *state
+	redis   redis.UniversalClient
+	store   *dedupe.Store
+	alipay  *alipay.Client
+	health  *consumer.Health
+	gate    *consumer.Gate
+}
+
+func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
+	m, err := metrics.NewMetrics()
+	if err != nil {
+		return nil, fmt.Errorf("start metrics: %w", err)
+	}
+	client, err := cfg.OpenRedis()
+	if err != nil {
+		return nil, fmt.Errorf("open redis: %w", err)
+	}
+	store, err := dedupe.New(client, dedupe.Config{
+		Prefix: cfg.RedisPrefix, Lease: cfg.Lease, Keep: cfg.Keep, Observe: m.RedisCall,
+	})
+	if err != nil {
+		return nil, err
+	}
+	calls, err := alipay.New(alipay.Config{
+		Gateway: cfg.AlipayGateway, AppID: cfg.AlipayAppID, Signer: cfg.Secrets.PrivateKey,
+		AlipayKeys: cfg.Secrets.PublicKeys, Timeout: cfg.AlipayTimeout, MaxIdleConns: cfg.Concurrency,
+	})
+	if err != nil {
+		return nil, &config.Error{Problems: []config.Problem{{Variable: "REFUNDD_ALIPAY_…", Text: err.Error()}}}
+	}
+	return &service{
+		cfg: cfg, log: log, metrics: m, redis: client, store: store, alipay: calls,
+		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(cfg.Concurrency),
+	}, nil
+}
+
+func (s *service) run(ctx context.Context) (err error) {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer func() {
+		stopBackground()
+		wg.Wait()
+		s.alipay.CloseIdleConnections()
+		if closeErr := s.redis.Close(); closeErr != nil && err == nil {
+			err = fmt.Errorf("close redis: %w", closeErr)
+		}
+	}()
+	if err := s.serveAdmin(background, &wg); err != nil {
+		return err
+	}
+	if err := s.waitForRedis(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	if err := s.waitForBroker(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	sender, err := s.startProducer(ctx)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	tell := producer.New(sender, producer.Config{
+		EventTopic: s.cfg.TopicEvent, RetryTopic: s.cfg.TopicRetry, ParkedTopic: s.cfg.TopicParked,
+		MaxPending: 4 * s.cfg.Concurrency,
+	})
+	handler := s.handler(tell)
+	intake := s.consumer(handler)
+	if err := intake.Start(ctx); err != nil {
+		closeProducer(s.log, tell, sender, time.Second)
+		return stopped(ctx, err)
+	}
+	s.state.set(&s.state.consuming, true)
+	s.log.WithFields(logrus.Fields{"topics": s.topics(), "group": s.cfg.RocketMQGroup, "instance": instanceOf(s.cfg)}).Info("refundd consumes")
+	wg.Go(func() { intake.Watch(background) })
+	wg.Go(func() { s.sweep(background, handler) })
+	wg.Go(func() { s.measure(background, intake) })
+	wg.Go(func() { s.watchGroup(background) })
+
+	<-ctx.Done()
+	return s.stop(intake, tell, sender)
+}
+
+// stopped turns an error that the stop signal caused into a clean end.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // asked to stop while waiting: nothing was begun
+	}
+	return err
+}
+
+// stop is R11's order: readiness off, intake drained, then producer and Redis.
+func (s *service) stop(intake *consumer.Consumer, tell *producer.Producer, sender rocketmq.Producer) error {
+	begin := time.Now()
+	s.state.set(&s.state.draining, true)
+	s.log.WithField("budget", s.cfg.Drain.String()).Info("stopping: readiness is off, deliveries in flight finish")
+	reserve := min(2*time.Second, s.cfg.Drain/5)
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Drain-reserve)
+	defer cancel()
+	// After the soft deadline what is cut still has to be released.
+	err := intake.Stop(ctx, (s.cfg.Drain-reserve)*7/10)
+	closeProducer(s.log, tell, sender, reserve/2)
+	if err != nil {
+		s.log.WithError(err).Error("stopped with deliveries in flight: their leases run out and they are delivered again")
+		return err
+	}
+	s.log.WithField("took", time.Since(begin).Round(time.Millisecond).String()).Info("stopped cleanly")
+	return nil
+}
+
+func closeProducer(log logrus.FieldLogger, tell *producer.Producer, sender rocketmq.Producer, within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := tell.Close(ctx); err != nil {
+		log.WithError(err).Warn("publishes were still pending at the stop")
+	}
+	if err := sender.Shutdown(); err != nil {
+		log.WithError(err).Warn("the producer's shutdown complained")
+	}
+}
+
+func (s *service) serveAdmin(ctx context.Context, wg *sync.WaitGroup) error {
+	if s.cfg.AdminAddr == "" {
+		return nil
+	}
+	server, err := admin.Listen(ctx, admin.Config{
+		Addr: s.cfg.AdminAddr, Title: "refundd", Status: s.status, Metrics: s.metrics.Handler(),
+	})
+	if err != nil {
+		return fmt.Errorf("REFUNDD_ADMIN_ADDR: %w", err)
+	}
+	wg.Go(func() {
+		if err := server.Run(ctx); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.log.WithError(err).Error("the admin server ended")
+		}
+	})
+	return nil
+}
+
+func (s *service) topics() map[consumer.Kind]string {
+	return map[consumer.Kind]string{
+		consumer.KindRefund:       s.cfg.TopicRefund,
+		consumer.KindCouponRefund: s.cfg.TopicCouponRefund,
+	}
+}
+
+func (s *service) handler(tell *producer.Producer) *consumer.Handler {
+	return consumer.NewHandler(consumer.Config{
+		AppID: s.cfg.AlipayAppID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
+		RetryTopic: s.cfg.TopicRetry, EventTopic: s.cfg.TopicEvent, ParkedTopic: s.cfg.TopicParked,
+		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
+		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays,
+	}, s.alipay, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
+}
+
+func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
+	topics := []string{s.cfg.TopicRetry}
+	for _, topic := range s.topics() {
+		if topic != "" {
+			topics = append(topics, topic)
+		}
+	}
+	return consumer.NewConsumer(consumer.RocketMQ{
+		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: "consumer-" + instanceOf(s.cfg),
+		AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
+		Topics: topics, Concurrency: s.cfg.Concurrency, Probe: s.store.Ping,
+	}, h, s.gate, s.health, s.log)
+}
+
+// instanceOf names one SDK client; two with the same name in the same group
+// would both take the same queues, so it is never the same twice.
+func instanceOf(cfg config.Config) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	var b [6]byte
+	_, _ = rand.Read(b[:])
+	return fmt.Sprintf("%s-%s-%d-%s", cfg.RocketMQGroup, host, os.Getpid(), hex.EncodeToString(b[:]))
+}
+
+// startProducer makes the SDK's producer: one attempt per send, because we
+// repeat ourselves and know what an unconfirmed send means. Its route cache is
+// filled by the first send, so that one may take longer.
+func (s *service) startProducer(ctx context.Context) (rocketmq.Producer, error) {
+	opts := []rmqproducer.Option{
+		rmqproducer.WithGroupName(s.cfg.RocketMQGroup + "-producer"),
+		rmqproducer.WithInstanceName("producer-" + instanceOf(s.cfg)),
+		rmqproducer.WithNsResolver(primitive.NewPassthroughResolver(consumer.NameServerURLs(s.cfg.RocketMQNameservers))),
+		rmqproducer.WithRetry(0),
+	}
+	if s.cfg.RocketMQAccessKey != "" {
+		opts = append(opts, rmqproducer.WithCredentials(primitive.Credentials{
+			AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
+		}))
+	}
+	for {
+		p, err := rocketmq.NewProducer(opts...)
+		if err == nil {
+			err = p.Start()
+		}
+		if err == nil {
+			return p, nil
+		}
+		if err := s.waitLonger(ctx, "rocketmq", fmt.Errorf("start producer: %w", err)); err != nil {
+			return nil, err
+		}
+	}
+}

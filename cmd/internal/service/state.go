@@ -1,0 +1,104 @@
+package service
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"refundd/cmd/internal/admin"
+	"refundd/cmd/internal/metrics"
+	"refundd/consumer"
+)
+
+// state is what readiness tells.
+type state struct {
+	mu        sync.Mutex
+	waits     map[string]string // part -> why it is waited for
+	seen      map[string]bool
+	consuming bool
+	draining  bool
+	noGroup   bool
+	alipay    string
+	alipayAt  time.Time
+}
+
+func newState() *state {
+	return &state{waits: map[string]string{"redis": "not asked yet", "rocketmq": "not asked yet"}, seen: map[string]bool{}}
+}
+
+func (s *state) set(flag *bool, to bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*flag = to
+}
+
+func (s *state) waiting(part string, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits[part] = why.Error()
+}
+
+func (s *state) there(part string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waits, part)
+}
+
+// again tells whether it was asked with this name before.
+func (s *state) again(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.seen[name]
+	s.seen[name] = true
+	return before
+}
+
+func (s *state) called(class string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alipay, s.alipayAt = class, time.Now()
+}
+
+// status is GET /readyz.
+func (s *service) status() admin.Readiness {
+	st := s.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	part := func(name string, p consumer.Part) admin.Part {
+		switch {
+		case st.waits[name] != "":
+			return admin.Part{Name: name, State: "waiting: " + st.waits[name]}
+		case p == consumer.PartRocketMQ && !st.consuming:
+			return admin.Part{Name: name, State: "starting"}
+		case p == consumer.PartRocketMQ && st.noGroup:
+			return admin.Part{Name: name, State: "the broker does not know this consumer: does the group exist?"}
+		case s.health.Trouble(p):
+			return admin.Part{Name: name, State: "in trouble: intake is suspended"}
+		}
+		return admin.Part{Name: name, State: "ok", OK: true}
+	}
+	calls := admin.Part{Name: admin.PartAlipay, State: "unknown", OK: true}
+	if st.alipay != "" {
+		calls.State = fmt.Sprintf("%s (%s ago)", st.alipay, time.Since(st.alipayAt).Round(time.Second))
+		calls.OK = st.alipay == "ok" || st.alipay == "refused"
+	}
+	draining := admin.Part{Name: "draining", State: "no", OK: true}
+	if st.draining {
+		draining = admin.Part{Name: "draining", State: "yes"}
+	}
+	return admin.Readiness{Parts: []admin.Part{
+		part("rocketmq", consumer.PartRocketMQ), part("redis", consumer.PartRedis), calls, draining,
+		{Name: "paused", State: "no", OK: true},
+	}}
+}
+
+// observed is the metrics, with an ear for how Alipay's last calls went.
+type observed struct {
+	*metrics.Metrics
+	state *state
+}
+
+func (o observed) Call(method, class string, took time.Duration) {
+	o.Metrics.Call(method, class, took)
+	o.state.called(class)
+}

@@ -1,0 +1,102 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/consumer"
+	"refundd/dedupe"
+	"refundd/deploy/stack/remoting"
+)
+
+const (
+	sweepEvery   = 5 * time.Minute
+	measureEvery = 15 * time.Second
+)
+
+// sweep publishes again what the broker seems to have lost (R10).
+func (s *service) sweep(ctx context.Context, h *consumer.Handler) {
+	sweeper, err := dedupe.NewSweeper(s.store, dedupe.SweeperConfig{
+		AppID: s.cfg.AlipayAppID, Every: sweepEvery, Republish: h.Republish,
+		Alarm: func(u dedupe.Undecided) {
+			s.log.WithFields(logrus.Fields{"key": u.Key, "due": u.Due, "first_born": u.FirstBorn}).
+				Error("an undecided refund is overdue by hours: the broker may have lost its retry; it is published again")
+		},
+		Failed: func(err error) { s.log.WithError(err).Warn("the sweeper could not finish its round") },
+	})
+	if err != nil {
+		s.log.WithError(err).Error("the sweeper cannot run")
+		return
+	}
+	sweeper.Run(ctx)
+}
+
+// measure keeps the gauges that nobody else sets.
+func (s *service) measure(ctx context.Context, intake *consumer.Consumer) {
+	tick := time.NewTicker(measureEvery)
+	defer tick.Stop()
+	for {
+		for topic, n := range intake.Lag() {
+			s.metrics.SetLag(topic, n)
+		}
+		within, cancel := context.WithTimeout(ctx, measureEvery)
+		totals, err := s.store.Totals(within, s.cfg.AlipayAppID)
+		cancel()
+		if err == nil {
+			s.metrics.SetUndecided(totals.Fen, totals.Oldest)
+		} else if ctx.Err() == nil {
+			s.log.WithError(err).Debug("cannot read what is undecided")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// watchGroup finds out what the broker does not say: the heartbeat of an
+// unknown group is answered with success, and nothing is ever delivered.
+func (s *service) watchGroup(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		missing := s.groupMissing(ctx)
+		s.state.set(&s.state.noGroup, missing)
+		if missing {
+			s.log.WithFields(logrus.Fields{"part": "rocketmq", "group": s.cfg.RocketMQGroup}).
+				Error("no broker knows a consumer of this group: does the group exist? (REFUNDD_ROCKETMQ_GROUP)")
+		}
+	}
+}
+
+// groupMissing: every broker that answers knows no member of the group.
+func (s *service) groupMissing(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	refused := false
+	for _, server := range s.cfg.RocketMQNameservers {
+		brokers, err := remoting.Brokers(ctx, server)
+		if err != nil {
+			continue
+		}
+		for _, broker := range brokers {
+			members, err := remoting.Consumers(ctx, broker, s.cfg.RocketMQGroup)
+			if len(members) > 0 {
+				return false
+			}
+			if _, ok := errors.AsType[*remoting.RefusedError](err); ok || err == nil {
+				refused = true
+			}
+		}
+	}
+	return refused
+}
