@@ -1,0 +1,132 @@
+package config
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"refundd/alipay"
+)
+
+// Secrets is what the secret files contain. It prints and encodes as a placeholder, so that a Config can be logged
+// by accident without harm; its fields must not be.
+type Secrets struct {
+	// PrivateKey is the app's; never nil after Load.
+	PrivateKey *rsa.PrivateKey
+	// PublicKeys are Alipay's, at least one in key mode. None of them is the app's own.
+	PublicKeys []*rsa.PublicKey
+	// RedisPassword is empty when there is none.
+	RedisPassword string
+	// RocketMQSecretKey is empty when the broker has no ACL.
+	RocketMQSecretKey string
+}
+
+const hidden = "[secrets]"
+
+// Format writes a placeholder, whatever the verb.
+func (Secrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// MarshalText returns a placeholder.
+func (Secrets) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+const maxFile = 64 << 10 // bytes; a file of keys or a password is far smaller
+
+// readSecrets fills c.Secrets from the files. It reads only those whose variables have no problem yet.
+func (c *Config) readSecrets(p *problems) {
+	if name := "REFUNDD_ALIPAY_PRIVATE_KEY_FILE"; p.fine(name) {
+		p.file(name, c.AlipayPrivateKeyFile, func(text []byte) (err error) {
+			c.Secrets.PrivateKey, err = alipay.ParsePrivateKey(text)
+			return err
+		})
+	}
+	if name := "REFUNDD_ALIPAY_PUBLIC_KEY_FILE"; p.fine(name) {
+		p.file(name, c.AlipayPublicKeyFile, func(text []byte) (err error) {
+			c.Secrets.PublicKeys, err = publicKeys(text, c.Secrets.PrivateKey)
+			return err
+		})
+	}
+	if name := "REFUNDD_REDIS_PASSWORD_FILE"; p.fine(name) {
+		p.file(name, c.RedisPasswordFile, func(text []byte) (err error) {
+			c.Secrets.RedisPassword, err = line(text)
+			return err
+		})
+	}
+	if name := "REFUNDD_ROCKETMQ_SECRET_KEY_FILE"; p.fine(name) {
+		p.file(name, c.RocketMQSecretKeyFile, func(text []byte) (err error) {
+			c.Secrets.RocketMQSecretKey, err = line(text)
+			return err
+		})
+	}
+}
+
+// file hands the content of the file to use, unless path is empty, and adds what goes wrong. Errors name the path, never
+// the content.
+func (p *problems) file(name, path string, use func([]byte) error) {
+	if path == "" {
+		return
+	}
+	text, err := readFile(path)
+	if err != nil {
+		p.add(name, "%q cannot be read: %v", path, err)
+		return
+	}
+	if err := use(text); err != nil {
+		p.add(name, "%q: %v", path, err)
+	}
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			return nil, e.Err // without the path, which the caller prints
+		}
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, errors.New("no status")
+	case info.IsDir():
+		return nil, errors.New("it is a directory")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, errors.New("reading stopped half way")
+	case len(text) > maxFile:
+		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, errors.New("it is empty")
+	}
+	return text, nil
+}
+
+// publicKeys refuses the app's own public key where Alipay's belongs: a common mix-up, since the app's is what one
+// uploads, and one that would show only when the first answer fails to verify. own may be nil.
+func publicKeys(text []byte, own *rsa.PrivateKey) ([]*rsa.PublicKey, error) {
+	keys, err := alipay.ParsePublicKeys(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if own != nil && key.Equal(&own.PublicKey) {
+			return nil, errors.New("has the app's own public key; it must be Alipay's, which the open platform shows in exchange")
+		}
+	}
+	return keys, nil
+}
+
+// line returns the one line of a password file, without the line break that editors add.
+func line(text []byte) (string, error) {
+	text = bytes.TrimRight(text, "\r\n")
+	if bytes.ContainsAny(text, "\r\n\x00") {
+		return "", errors.New("has more than one line")
+	}
+	return string(text), nil
+}

@@ -1,0 +1,29 @@
+package config
+
+// unsupported is a variable whose feature this version does not have.
+type unsupported struct {
+	name string
+	only string // the one value that is accepted, and that is used when the variable is not set
+}
+
+// unsupportedVariables lists what the contract has and this version does not. Setting one of them to anything but its
+// only value is an error, so that nobody believes in a feature that is not there. When a feature arrives its row goes,
+// and the default of the field counts.
+func unsupportedVariables() []unsupported {
+	return []unsupported{
+		{"REFUNDD_TOPIC_COUPON_REFUND", ""},
+		{"REFUNDD_ALIPAY_V3_URL", "https://openapi.alipay.com"},
+		{"REFUNDD_ALIPAY_PROTOCOL", ProtocolV2},
+		{"REFUNDD_ALIPAY_SELLER_ID", ""},
+		{"REFUNDD_ALIPAY_APP_CERT_FILE", ""},
+		{"REFUNDD_ALIPAY_CERT_FILE", ""},
+		{"REFUNDD_ALIPAY_ROOT_CERT_FILE", ""},
+		{"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE", ""},
+		{"REFUNDD_ALIPAY_SIGNER", SignerGo},
+		{"REFUNDD_ALIPAY_NOTIFY_URL", ""},
+		{"REFUNDD_MERCHANTS_FILE", ""},
+		{"REFUNDD_TRADE_SPACING", "0"},
+		{"REFUNDD_RATE", "0"},
+		{"REFUNDD_HTTP_ADDR", ""},
+	}
+}
