@@ -1,0 +1,343 @@
+package alipaytest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"refundd/alipay/alipaytest"
+)
+
+// seen is what a client saw of one call, in one word or two.
+func (r reply) seen() string {
+	switch {
+	case errors.Is(r.err, context.Canceled):
+		return "nothing"
+	case errors.Is(r.err, syscall.ECONNRESET):
+		return "reset"
+	case errors.Is(r.err, io.ErrUnexpectedEOF):
+		return "cut"
+	case errors.Is(r.err, io.EOF):
+		return "closed"
+	case r.status == 502:
+		return "502"
+	case r.err != nil && r.raw != "":
+		return "not JSON"
+	case r.err != nil:
+		return r.err.Error()
+	case r.signed != "good":
+		return strings.Join(strings.Fields(r.signed+" "+r.code+" "+r.subCode), " ")
+	case r.subCode != "":
+		return r.code + " " + r.subCode
+	case r.text("fund_change") != "":
+		return r.code + " " + r.text("fund_change")
+	case r.text("refund_status") != "":
+		return r.code + " " + r.text("refund_status")
+	}
+	return r.code
+}
+
+// faultCase is what happens to a number fault-NAME-1, step by step: r is a
+// refund call, q a query, and what is seen after each.
+type faultCase struct {
+	name  string
+	steps []string // "r: seen" or "q: seen"; "|" separates alternatives
+	moved int      // after the first step
+	happy int      // how often the fault happened in all
+}
+
+func tradeFaultCases() []faultCase {
+	const (
+		yes    = "r: 10000 Y"
+		replay = "r: 10000 N"
+		there  = "q: 10000 REFUND_SUCCESS"
+		absent = "q: 10000"
+	)
+	cases := []faultCase{
+		{"answer-lost-before", []string{"r: closed", absent, yes, there}, 0, 1},
+		{"answer-lost-after", []string{"r: closed", there, replay}, 1, 1},
+		{"reset-before", []string{"r: reset", absent, yes}, 0, 1},
+		{"reset-after", []string{"r: reset", there, replay}, 1, 1},
+		{"timeout-before", []string{"r: nothing", absent, yes}, 0, 1},
+		{"timeout-after", []string{"r: nothing", there, replay}, 1, 1},
+		{"late", []string{"r: reset", absent, yes, replay}, 0, 1},
+		{"system-error-before", []string{"r: 40004 ACQ.SYSTEM_ERROR", absent, yes}, 0, 1},
+		{"system-error-after", []string{"r: 40004 ACQ.SYSTEM_ERROR", there, replay}, 1, 1},
+		{"gw-20000-before", []string{unavailable, absent, yes}, 0, 1},
+		{"gw-20000-after", []string{unavailable, there, replay}, 1, 1},
+		{"html-502-before", []string{"r: 502", absent, yes}, 0, 1},
+		{"html-502-after", []string{"r: 502", there, replay}, 1, 1},
+		{"no-sign", []string{"r: none 10000", there, replay}, 1, 1},
+		{"bad-sign", []string{"r: bad 10000", there, replay}, 1, 1},
+		{"truncated", []string{"r: cut|not JSON", there, replay}, 1, 1},
+		{"slow-drip", []string{yes, there, replay}, 1, 1},
+		{"limited", []string{"r: 40005 isv.app-call-limited", "r: 40005 isv.app-call-limited", yes, there}, 0, 2},
+		{"balance", []string{"r: 40004 ACQ.SELLER_BALANCE_NOT_ENOUGH", "r: 40004 ACQ.SELLER_BALANCE_NOT_ENOUGH", yes}, 0, 2},
+		{"frozen", []string{
+			"r: 40004 ACQ.REASON_TRADE_BEEN_FREEZEN", "r: 40004 ACQ.REASON_TRADE_BEEN_FREEZEN",
+			"r: 40004 ACQ.REASON_TRADE_BEEN_FREEZEN", absent,
+		}, 0, 3},
+		{"config", []string{"r: none 40002 isv.invalid-signature", "r: none 40002 isv.invalid-signature", yes}, 0, 2},
+		{"config-auth", []string{"r: 20001 aop.invalid-app-auth-token", "r: 20001 aop.invalid-app-auth-token", yes}, 0, 2},
+		{"unknown-code", []string{"r: 40004 ACQ.BRAND_NEW_STATE", there, replay}, 1, 1},
+		{"discordant", []string{"r: 40004 ACQ.DISCORDANT_REPEAT_REQUEST", there, "r: 40004 ACQ.DISCORDANT_REPEAT_REQUEST"}, 1, 1},
+		{"fund-change-missing", []string{"r: 10000", there, replay}, 1, 1},
+		{"wrong-trade", []string{yes, there, replay}, 1, 1},
+		{"query-empty", []string{yes, absent, absent, there}, 1, 2},
+		{"query-old-form", []string{yes, absent, absent, absent}, 1, 3},
+		{"query-wrong-amount", []string{yes, there, there}, 1, 1},
+		{"query-bad-sign", []string{yes, "q: bad 10000", there}, 1, 1},
+		{"query-no-sign", []string{yes, "q: none 10000", there}, 1, 1},
+		{"query-system-error", []string{yes, "q: 40004 ACQ.SYSTEM_ERROR", "q: 40004 ACQ.SYSTEM_ERROR", there}, 1, 2},
+		{"query-limited", []string{yes, "q: 40005 isv.method-call-limited", "q: 40005 isv.method-call-limited", there}, 1, 2},
+		{"query-lost", []string{yes, "q: closed", there}, 1, 1},
+		{"refused-unsigned", []string{"r: none 40004 ACQ.TRADE_STATUS_ERROR", absent, "r: none 40004 ACQ.TRADE_STATUS_ERROR"}, 0, 2},
+	}
+	for _, code := range []string{
+		"TRADE_STATUS_ERROR", "TRADE_NOT_ALLOW_REFUND", "NOT_ALLOW_PARTIAL_REFUND", "ONLINE_TRADE_VOUCHER_NOT_ALLOW_REFUND",
+		"BUYER_NOT_EXIST", "CURRENCY_NOT_SUPPORT", "INVALID_PARAMETER", "TRADE_HAS_FINISHED", "TRADE_HAS_CLOSE", "REFUND_FEE_ERROR",
+		"REASON_TRADE_STATUS_INVALID",
+	} {
+		refused := "r: 40004 ACQ." + code
+		cases = append(cases, faultCase{"refused-" + code, []string{refused, absent, refused, refused}, 0, 3})
+	}
+	return cases
+}
+
+const unavailable = "r: 20000 isp.unknow-error|r: 20000 aop.ACQ.SYSTEM_ERROR|r: none 20000 isp.unknow-error|r: none 20000 aop.ACQ.SYSTEM_ERROR"
+
+func TestTradeFaultsByName(t *testing.T) {
+	b := start(t, alipaytest.Config{Hold: time.Millisecond, LateBy: time.Hour, Drip: time.Millisecond})
+	for _, tt := range tradeFaultCases() {
+		t.Run(tt.name, func(t *testing.T) {
+			number := "fault-" + tt.name + "-1"
+			for i, step := range tt.steps {
+				ctx, cancel := context.WithCancel(t.Context())
+				if strings.HasSuffix(step, "nothing") {
+					go func() {
+						waitFor(t, "the fault", func() bool { return b.sim.FaultCounts()[tt.name] > 0 })
+						cancel()
+					}()
+				}
+				method, content := refundMethod, biz(t, "out_trade_no", tt.name, "out_request_no", number, "refund_amount", "1")
+				if step[0] == 'q' {
+					method, content = queryMethod, biz(t, "out_trade_no", tt.name, "out_request_no", number)
+				}
+				got := step[:3] + b.send(ctx, method, b.signed(t, b.params(method, content))).seen()
+				cancel()
+				if !contains(strings.Split(step, "|"), got) && !contains(strings.Split(step, "|"), got[3:]) {
+					t.Fatalf("step %d: %s, want %s", i, got, step)
+				}
+				if moved := b.entry(t, number).Moved; i == 0 && moved != tt.moved || moved > 1 {
+					t.Fatalf("step %d: money moved %d times, want %d", i, moved, tt.moved)
+				}
+			}
+			if n := b.sim.FaultCounts()[tt.name]; n != tt.happy {
+				t.Errorf("counted %d times, want %d", n, tt.happy)
+			}
+		})
+	}
+}
+
+func contains(list []string, text string) bool {
+	for _, s := range list {
+		if s == text {
+			return true
+		}
+	}
+	return false
+}
+
+// The cases above cannot see what a spoilt success says.
+func TestFaultsThatLie(t *testing.T) {
+	b := start(t, alipaytest.Config{})
+	if got := b.refund(t, "T", "fault-wrong-trade-1", "1"); got.text("trade_no") == alipaytest.TradeNo("T") || got.text("out_trade_no") == "T" {
+		t.Errorf("wrong-trade names ours: %v", got.fields)
+	}
+	b.refund(t, "T", "fault-query-wrong-amount-1", "1")
+	if got := b.query(t, "T", "fault-query-wrong-amount-1"); got.text("refund_amount") != "1.01" {
+		t.Errorf("query-wrong-amount: %v", got.fields)
+	}
+	b.refund(t, "T", "fault-query-old-form-1", "1")
+	if got := b.query(t, "T", "fault-query-old-form-1"); got.text("refund_amount") != "1.00" || got.fields["refund_status"] != nil {
+		t.Errorf("query-old-form: %v", got.fields)
+	}
+	b.refund(t, "T", "fault-discordant-1", "1")
+	if got := b.query(t, "T", "fault-discordant-1"); got.text("refund_amount") != "1.01" {
+		t.Errorf("discordant: %v", got.fields)
+	}
+}
+
+func TestEveryFaultHasACase(t *testing.T) {
+	cases := map[string]bool{}
+	for _, c := range tradeFaultCases() {
+		cases[c.name] = true
+	}
+	for _, f := range alipaytest.Menu() {
+		if !cases[f.Name] && !strings.Contains(f.Doc, "of a coupon refund") {
+			t.Errorf("%s is not tested", f.Name)
+		}
+		if f.Doc == "" || strings.Contains(f.Doc, "\n") {
+			t.Errorf("%s: want one line of documentation, have %q", f.Name, f.Doc)
+		}
+	}
+}
+
+func TestLateMoneyArrives(t *testing.T) {
+	clock := newClock()
+	b := start(t, alipaytest.Config{LateBy: time.Minute, Now: clock.now})
+	const number = "fault-late-1"
+	b.refund(t, "T", number, "1")
+	if got := b.query(t, "T", number).seen(); got != "10000" {
+		t.Fatalf("before it is due: %s", got)
+	}
+	clock.advance(time.Minute)
+	if got := b.query(t, "T", number).seen(); got != "10000 REFUND_SUCCESS" {
+		t.Fatalf("when it is due: %s", got)
+	}
+	if got := b.refund(t, "T", number, "1").text("fund_change"); got != "N" {
+		t.Fatalf("fund_change = %s", got)
+	}
+	if e := b.entry(t, number); e.Moved != 1 {
+		t.Fatalf("moved %d times", e.Moved)
+	}
+}
+
+func TestHealEndsFaultsButNotVerdicts(t *testing.T) {
+	b := start(t, alipaytest.Config{Faults: map[string]float64{"system-error-before": 1}})
+	b.refund(t, "T", "R1", "1").want(t, "40004", "ACQ.SYSTEM_ERROR", "good")
+	b.refund(t, "T", "fault-frozen-1", "1").want(t, "40004", "ACQ.REASON_TRADE_BEEN_FREEZEN", "good")
+	b.refund(t, "T", "fault-refused-TRADE_STATUS_ERROR-1", "1").want(t, "40004", "ACQ.TRADE_STATUS_ERROR", "good")
+	b.sim.Heal()
+	b.refund(t, "T", "R1", "1").want(t, "10000", "", "good")
+	b.refund(t, "T", "fault-frozen-1", "1").want(t, "10000", "", "good")
+	b.refund(t, "T", "fault-limited-1", "1").want(t, "10000", "", "good")
+	b.refund(t, "T", "fault-refused-TRADE_STATUS_ERROR-1", "1").want(t, "40004", "ACQ.TRADE_STATUS_ERROR", "good")
+	if err := b.sim.SetFaults(nil); err != nil {
+		t.Fatal(err)
+	}
+	b.refund(t, "T", "fault-limited-2", "1").want(t, "40005", "isv.app-call-limited", "good")
+}
+
+func TestARefusalNeverComesAfterTheMoney(t *testing.T) {
+	b := start(t, alipaytest.Config{})
+	b.refund(t, "T", "R", "1").want(t, "10000", "", "good")
+	if err := b.sim.SetFaults(map[string]float64{"refused-TRADE_STATUS_ERROR": 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.refund(t, "T", "R", "1"); got.text("fund_change") != "N" {
+		t.Fatalf("replay = %s", got.raw)
+	}
+	if n := b.sim.FaultCounts()["refused-TRADE_STATUS_ERROR"]; n != 0 {
+		t.Fatalf("counted %d times although nothing was refused", n)
+	}
+}
+
+func TestForAWhileByTime(t *testing.T) {
+	clock := newClock()
+	b := start(t, alipaytest.Config{FaultFor: time.Minute, Now: clock.now})
+	for range 5 {
+		b.refund(t, "T", "fault-balance-1", "1").want(t, "40004", "ACQ.SELLER_BALANCE_NOT_ENOUGH", "good")
+	}
+	clock.advance(time.Minute)
+	b.refund(t, "T", "fault-balance-1", "1").want(t, "10000", "", "good")
+}
+
+// The draw depends on the seed, the refund and the number of its calls, not on
+// what else is going on.
+func TestSeedRepeatsARun(t *testing.T) {
+	run := func(seed uint64, order []int) string {
+		b := start(t, alipaytest.Config{Seed: seed, Faults: map[string]float64{
+			"system-error-after": 0.2, "limited": 0.2, "no-sign": 0.2, "refused-TRADE_STATUS_ERROR": 0.2,
+		}})
+		seen := make([]string, len(order))
+		for _, i := range order {
+			seen[i] = b.refund(t, "T", fmt.Sprintf("R%d", i), "1").seen()
+		}
+		return strings.Join(seen, ",")
+	}
+	forward, backward := make([]int, 40), make([]int, 40)
+	for i := range forward {
+		forward[i], backward[len(backward)-1-i] = i, i
+	}
+	first := run(1, forward)
+	if again := run(1, backward); again != first {
+		t.Errorf("another order, another run:\n%s\n%s", first, again)
+	}
+	if other := run(2, forward); other == first {
+		t.Error("another seed, the same run")
+	}
+	for _, want := range []string{"10000 Y", "ACQ.SYSTEM_ERROR", "limited", "none 10000", "TRADE_STATUS_ERROR"} {
+		if !strings.Contains(first, want) {
+			t.Errorf("%s was never drawn", want)
+		}
+	}
+}
+
+func TestParseFaults(t *testing.T) {
+	tests := []struct {
+		name, spec, err string
+		want            map[string]float64
+	}{
+		{"empty", "", "", map[string]float64{}},
+		{"two", "no-sign=0.5, limited=0.25", "", map[string]float64{"no-sign": 0.5, "limited": 0.25}},
+		{"unknown", "nosign=0.5", `fault "nosign" is not on the menu`, nil},
+		{"no number", "no-sign", "want name=probability", nil},
+		{"too much", "no-sign=1.5", "not within 0 and 1", nil},
+		{"not a number", "no-sign=NaN", "not within 0 and 1", nil},
+		{"below zero", "no-sign=-1", "not within 0 and 1", nil},
+		{"sum", "no-sign=0.6,bad-sign=0.6", "more than 1", nil},
+		{"two kinds of calls", "no-sign=0.6,query-bad-sign=0.6", "", map[string]float64{"no-sign": 0.6, "query-bad-sign": 0.6}},
+		{"twice", "no-sign=0.1,no-sign=0.2", "given twice", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := alipaytest.ParseFaults(tt.spec)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("error = %v, want %s", err, tt.err)
+				}
+				return
+			}
+			if err != nil || fmt.Sprint(got) != fmt.Sprint(tt.want) {
+				t.Fatalf("faults = %v, %v; want %v", got, err, tt.want)
+			}
+		})
+	}
+	all, err := alipaytest.ParseFaults("all=0.5,no-sign=0")
+	if err != nil || len(all) != len(alipaytest.Menu()) || all["no-sign"] != 0 || all["frozen"] == 0 {
+		t.Errorf("all: %v, %v", all, err)
+	}
+}
+
+// A client that leaves does not stop what it asked for.
+func TestMoneyMovesWithoutTheClient(t *testing.T) {
+	b := start(t, alipaytest.Config{Latency: time.Hour})
+	arrived := make(chan struct{})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		b.sim.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	b.base = front.URL
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	params := b.signed(t, b.params(refundMethod, biz(t, "out_trade_no", "T", "out_request_no", "R", "refund_amount", "1")))
+	if r := b.send(ctx, refundMethod, params); r.err == nil {
+		t.Fatal("answered in spite of the latency")
+	}
+	waitFor(t, "the refund", func() bool { return len(b.sim.State().Refunds) > 0 })
+	if got := b.entry(t, "R").Moved; got != 1 {
+		t.Fatalf("moved %d times, want 1", got)
+	}
+}
