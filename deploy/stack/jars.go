@@ -84,7 +84,7 @@ func (e *jarEngine) launch(part string) (*process, error) {
 	default:
 		text = redisConf(e.set, "127.0.0.1", e.set.ports.redis, e.folder)
 	}
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil { //nolint:gosec // in the folder that we made
 		return nil, fmt.Errorf("configure %s: %w", part, err)
 	}
 	if part == partRedis {

@@ -85,7 +85,7 @@ func post(ctx context.Context, t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // nothing to read
+	defer response.Body.Close()
 	if response.StatusCode != http.StatusNoContent {
 		t.Fatalf("%s: %s", url, response.Status)
 	}

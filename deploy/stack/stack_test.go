@@ -90,11 +90,13 @@ func TestExamplesAgreeWithStack(t *testing.T) {
 		must                      map[string]string
 	}{
 		{
-			"../broker.conf", "=", brokerConf(set, "namesrv:1", "/store"), []string{"namesrvAddr", "listenPort"},
+			"../broker.conf", "=", brokerConf(set, "namesrv:1", "/store"),
+			[]string{"namesrvAddr", "listenPort"},
 			map[string]string{"flushDiskType": "SYNC_FLUSH", "autoCreateTopicEnable": "false", "autoCreateSubscriptionGroup": "false"},
 		},
 		{
-			"../redis.conf", " ", redisConf(set, "127.0.0.1", 4, "/data"), []string{"port", "protected-mode"},
+			"../redis.conf", " ", redisConf(set, "127.0.0.1", 4, "/data"),
+			[]string{"port", "protected-mode"},
 			map[string]string{"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always"},
 		},
 	}

@@ -105,7 +105,7 @@ func javaWorks(ctx context.Context) bool {
 	return err == nil && javaMajor(output) >= leastJava
 }
 
-var javaVersion = regexp.MustCompile(`version "(\d+)(?:\.(\d+))?`) //nolint:gochecknoglobals // a constant that the language cannot spell
+var javaVersion = regexp.MustCompile(`version "(\d+)(?:\.(\d+))?`)
 
 // javaMajor reads what `java -version` prints: 17 for "17.0.15", 8 for "1.8.0_402",
 // 0 for anything else.

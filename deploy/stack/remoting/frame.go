@@ -39,7 +39,7 @@ func call(ctx context.Context, address string, code int, fields map[string]strin
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to be sent
+	defer conn.Close()
 	// Ending the context ends a blocked read or write at once.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

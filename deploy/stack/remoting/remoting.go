@@ -243,7 +243,7 @@ type brokerData struct {
 // bareKey is a member name without quotes, as RocketMQ's JSON writer leaves
 // numbers. No value that we decode holds a comma or brace before digits and a
 // colon.
-var bareKey = regexp.MustCompile(`([{,])(\d+):`) //nolint:gochecknoglobals // a constant that the language cannot spell
+var bareKey = regexp.MustCompile(`([{,])(\d+):`)
 
 func decode(body []byte, into any) error {
 	if err := json.Unmarshal(bareKey.ReplaceAll(body, []byte(`$1"$2":`)), into); err != nil {

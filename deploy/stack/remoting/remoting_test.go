@@ -96,7 +96,9 @@ func TestRequests(t *testing.T) {
 		{
 			"create topic",
 			func(ctx context.Context, a string) error { return remoting.CreateTopic(ctx, a, "refunds", 4) },
-			17, map[string]string{"topic": "refunds", "readQueueNums": "4", "writeQueueNums": "4", "perm": "6"}, "",
+			17,
+			map[string]string{"topic": "refunds", "readQueueNums": "4", "writeQueueNums": "4", "perm": "6"},
+			"",
 		},
 		{
 			"create group",
@@ -106,12 +108,16 @@ func TestRequests(t *testing.T) {
 		{
 			"delete group",
 			func(ctx context.Context, a string) error { return remoting.DeleteGroup(ctx, a, "refundd") },
-			207, map[string]string{"groupName": "refundd"}, "",
+			207,
+			map[string]string{"groupName": "refundd"},
+			"",
 		},
 		{
 			"delete topic",
 			func(ctx context.Context, a string) error { return remoting.DeleteTopic(ctx, a, a, "refunds") },
-			216, map[string]string{"topic": "refunds"}, "",
+			216,
+			map[string]string{"topic": "refunds"},
+			"",
 		},
 		{
 			"configure",

@@ -1,0 +1,61 @@
+# The two commands of README's first page are `go run ./cmd/demo` and `make test`.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO       ?= go
+FUZZTIME ?= 5s
+LINT     := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
+
+# The RocketMQ SDK has data races of its own, so some tests are built only
+# without the race detector. These are their packages.
+NORACE = $$(grep -rl --include='*_test.go' '^//go:build.*!race' . | xargs -r -n1 dirname | sort -u)
+
+.PHONY: help build fmt tidy lint test test-embedded test-real fuzz demo clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+build: ## the programs, into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+fmt: ## format all Go code
+	$(LINT) fmt
+
+tidy: ## check that go.mod says what the code imports, and the downloads' checksums
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+
+lint: ## golangci-lint, the format included
+	$(LINT) run ./...
+
+test: ## everything: tidy, lint, tests on embedded parts, fuzz, tests on a real RocketMQ and Redis
+	@$(MAKE) tidy
+	@$(MAKE) lint
+	@$(MAKE) test-embedded
+	@$(MAKE) fuzz
+	@$(MAKE) test-real
+	@echo "make test: all passed"
+
+test-embedded: ## all tests, with Go alone: embedded broker, miniredis, local Alipay
+	$(GO) test -race -shuffle=on -count=1 ./...
+	packages="$(NORACE)"; if [ -n "$$packages" ]; then $(GO) test -shuffle=on -count=1 $$packages; fi
+
+test-real: ## all tests again on a real RocketMQ and Redis, brought up and taken down
+	$(GO) run ./deploy/stack -- \
+		env -u REFUNDD_ROCKETMQ_NAMESERVERS -u REFUNDD_REDIS_URL \
+		$(GO) test -shuffle=on -count=1 -p 1 -timeout 13m ./...
+
+fuzz: ## every fuzz target for a moment, FUZZTIME=5s
+	grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file target; do \
+		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	done
+
+demo: ## one process with everything in it: commands, refunds, events
+	$(GO) run ./cmd/demo
+
+clean: ## remove what the targets have made here
+	rm -rf bin
+	$(GO) clean -testcache
