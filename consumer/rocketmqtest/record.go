@@ -86,7 +86,7 @@ func (r *record) appendTo(data []byte) ([]byte, error) {
 	properties := encodeProperties(r.properties)
 	data, err := binary.Append(data, binary.BigEndian, recordHead{
 		Size: int32(r.size()), Magic: recordMagic, //nolint:gosec // put bounds body, topic and properties
-		BodyCRC: int32(crc32.ChecksumIEEE(r.body) & 0x7fffffff), //nolint:gosec // masked to 31 bits
+		BodyCRC: int32(crc32.ChecksumIEEE(r.body) & 0x7fffffff),
 		QueueID: r.queueID, Flag: r.flag,
 		QueueOffset: r.queueOffset, Physical: r.physical,
 		SysFlag: r.sysFlag,
@@ -99,7 +99,7 @@ func (r *record) appendTo(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	data = append(data, r.body...)
-	data = append(data, byte(len(r.topic)))
+	data = append(data, byte(len(r.topic))) //nolint:gosec // put bounds the topic
 	data = append(data, r.topic...)
 	data = binary.BigEndian.AppendUint16(data, uint16(len(properties))) //nolint:gosec // put bounds properties
 	return append(data, properties...), nil

@@ -106,9 +106,10 @@ func (c *client) expect(want, code int, ext fields, body []byte) *frame {
 	return f
 }
 
-func (c *client) send(topic, queueID, body, properties string) *frame {
+// send stores a message in topic T.
+func (c *client) send(queueID, body, properties string) *frame {
 	c.t.Helper()
-	return c.expect(Success, CodeSend, fields{"topic": topic, "queueId": queueID, "properties": properties}, []byte(body))
+	return c.expect(Success, CodeSend, fields{"topic": "T", "queueId": queueID, "properties": properties}, []byte(body))
 }
 
 func (c *client) beat(id, group string, topics ...string) {
@@ -151,7 +152,7 @@ func TestPullAnswers(t *testing.T) {
 	b := startWire(t, Config{Topics: map[string]int{"T": 1, "empty": 1}, Groups: []string{"G"}})
 	c := dial(t, b)
 	for i := range 40 {
-		c.send("T", "0", strconv.Itoa(i), "")
+		c.send("0", strconv.Itoa(i), "")
 	}
 	for _, tc := range []struct {
 		name        string
@@ -198,7 +199,7 @@ func TestLongPollWakesUp(t *testing.T) {
 	waiting := fields{"sysFlag": "6", "suspendTimeoutMillis": "20000"}
 	for i, properties := range []string{"", "DELAY\x012\x02", "TIMER_DELAY_SEC\x011\x02"} {
 		opaque := c.post(CodePull, pullFields("G", "T", int64(i), waiting), nil)
-		p.send("T", "0", "x", properties)
+		p.send("0", "x", properties)
 		if f := c.read(); f == nil || f.Opaque != opaque || f.Code != Success || records(f) != 1 {
 			t.Fatalf("properties %q: answer %+v", properties, f)
 		}
@@ -217,7 +218,7 @@ func TestLongPollWakesUp(t *testing.T) {
 func TestOffsets(t *testing.T) {
 	b := startWire(t, Config{Topics: map[string]int{"T": 2}, Groups: []string{"G"}})
 	c := dial(t, b)
-	c.send("T", "0", "x", "")
+	c.send("0", "x", "")
 	at := fields{"consumerGroup": "G", "topic": "T", "queueId": "0"}
 	empty := fields{"consumerGroup": "G", "topic": "T", "queueId": "1"}
 	if f := c.expect(Success, CodeQueryOffset, at, nil); f.Ext["offset"] != "0" {
@@ -292,14 +293,16 @@ func TestSends(t *testing.T) {
 		{"transactional", fields{"topic": "T", "sysFlag": "4"}, 1, NoPermission},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c.expect(tc.code, CodeSend, tc.ext, make([]byte, tc.body))
+			if f := c.call(CodeSend, tc.ext, make([]byte, tc.body)); f.Code != tc.code {
+				t.Errorf("code %d %q, want %d", f.Code, f.Remark, tc.code)
+			}
 		})
 	}
 	if n := len(b.Messages("T")); n != 0 {
 		t.Fatalf("%d stored", n)
 	}
 
-	f := c.send("T", "-1", "any", "UNIQ_KEY\x01id\x02WAIT\x01true\x02")
+	f := c.send("-1", "any", "UNIQ_KEY\x01id\x02WAIT\x01true\x02")
 	m := b.Messages("T")[0]
 	if m.OffsetMsgID != f.Ext["msgId"] || strconv.Itoa(m.QueueID) != f.Ext["queueId"] || m.MsgID != "id" || len(m.Properties) != 4 {
 		t.Errorf("stored %+v, answer %v", m, f.Ext)
@@ -309,7 +312,7 @@ func TestSends(t *testing.T) {
 		data := make([]byte, 16)
 		data = binary.BigEndian.AppendUint32(data, wireSize(len(body)))
 		data = append(data, body...)
-		data = append(data, 0, byte(len(properties)))
+		data = binary.BigEndian.AppendUint16(data, uint16(len(properties))) //nolint:gosec // a few bytes
 		return append(data, properties...)
 	}
 	batch := append(item("a", "k\x01v\x02"), item("b", "")...)
@@ -324,7 +327,7 @@ func TestSends(t *testing.T) {
 func TestSendBack(t *testing.T) {
 	b := startWire(t, Config{Topics: map[string]int{"T": 1}, Groups: []string{"G"}})
 	c := dial(t, b)
-	id := c.send("T", "0", "x", "").Ext["msgId"]
+	id := c.send("0", "x", "").Ext["msgId"]
 	physical, err := strconv.ParseInt(id[16:], 16, 64)
 	if err != nil {
 		t.Fatal(err)
@@ -345,6 +348,35 @@ func TestSendBack(t *testing.T) {
 	if fmt.Sprint(levels) != "[3 5]" || len(b.Messages("%DLQ%G")) != 2 {
 		t.Errorf("retries at levels %v, %d dead letters", levels, len(b.Messages("%DLQ%G")))
 	}
+}
+
+func TestScheduledAndAdmin(t *testing.T) {
+	b := startWire(t, Config{Topics: map[string]int{"T": 1}})
+	c := dial(t, b)
+	for _, level := range []string{"18", "16", "17", "99"} {
+		c.send("0", level, "DELAY\x01"+level+"\x02")
+	}
+	var order []string
+	for _, m := range b.Scheduled("T") {
+		order = append(order, string(m.Body))
+	}
+	if got := strings.Join(order, " "); got != "16 17 18 99" {
+		t.Errorf("scheduled %s", got)
+	}
+
+	c.expect(Success, CodeCreateGroup, nil, []byte(`{"groupName":"made"}`))
+	c.expect(SystemError, CodeCreateGroup, nil, []byte(`{}`))
+	c.expect(Success, CodeUpdateBrokerConfig, nil, []byte("key=value"))
+	c.expect(Success, CodeCreateTopic, fields{"topic": "made", "readQueueNums": "2", "writeQueueNums": "2"}, nil)
+	c.expect(SystemError, CodeCreateTopic, fields{"topic": "made"}, nil)
+	c.expect(TopicNotExist, CodeRoute, fields{"topic": "absent"}, nil)
+	for _, topic := range []string{"made", "%RETRY%made"} {
+		if f := c.expect(Success, CodeRoute, fields{"topic": topic}, nil); !strings.Contains(string(f.body), b.Addr()) {
+			t.Errorf("route of %s: %s", topic, f.body)
+		}
+	}
+	c.expect(Success, CodeDeleteTopicInNamesv, fields{"topic": "made"}, nil)
+	c.expect(TopicNotExist, CodeRoute, fields{"topic": "made"}, nil)
 }
 
 func TestHooksOnTheWire(t *testing.T) {
@@ -369,7 +401,7 @@ func TestHooksOnTheWire(t *testing.T) {
 		}
 		return Action{}
 	})
-	c.send("T", "0", "x", "fate\x01twice\x02")
+	c.send("0", "x", "fate\x01twice\x02")
 	c.expect(FlushSlaveTimeout, CodeSend, fields{"topic": "T", "properties": "fate\x01odd\x02"}, []byte("y"))
 	c.expect(TopicNotExist, CodeSend, fields{"topic": "absent", "properties": "fate\x01twice\x02"}, nil)
 	if f := c.expect(FlowControl, CodeConsumerList, fields{"consumerGroup": "G"}, nil); f.Remark != "later" {
@@ -392,8 +424,14 @@ func TestHooksOnTheWire(t *testing.T) {
 		kind  Kind
 		times int
 	}{
-		{CodeSend, Duplicate, 1}, {CodeSend, Status, 1}, {CodeSend, Pass, 1}, {CodeConsumerList, Refuse, 1},
-		{CodeUpdateOffset, StoreButStaySilent, 1}, {CodeMaxOffset, Silent, 1}, {CodePull, Reorder, 1}, {CodeTopicList, ResetAfter, 1},
+		{CodeSend, Duplicate, 1},
+		{CodeSend, Status, 1},
+		{CodeSend, Pass, 1},
+		{CodeConsumerList, Refuse, 1},
+		{CodeUpdateOffset, StoreButStaySilent, 1},
+		{CodeMaxOffset, Silent, 1},
+		{CodePull, Reorder, 1},
+		{CodeTopicList, ResetAfter, 1},
 	} {
 		if got := b.Count(want.code, want.kind); got != want.times {
 			t.Errorf("code %d, kind %d: counted %d, want %d", want.code, want.kind, got, want.times)
@@ -418,7 +456,7 @@ func TestNoGoroutineOutlivesClose(t *testing.T) {
 	})
 	c := dial(t, b)
 	c.beat("one", "G", "T")
-	c.send("T", "0", "later", "DELAY\x0118\x02")
+	c.send("0", "later", "DELAY\x0118\x02")
 	c.post(CodePull, pullFields("G", "T", 0, fields{"sysFlag": "6", "suspendTimeoutMillis": "20000"}), nil)
 	c.post(CodeTopicList, nil, nil)
 	c.expect(Success, CodeMaxOffset, fields{"topic": "T"}, nil)
@@ -464,7 +502,7 @@ func TestRestartOnTheWire(t *testing.T) {
 	b := startWire(t, Config{Topics: map[string]int{"T": 1}, Groups: []string{"G"}})
 	c := dial(t, b)
 	c.beat("one", "G", "T")
-	c.send("T", "0", "x", "")
+	c.send("0", "x", "")
 	if err := b.Restart(10 * time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
@@ -474,7 +512,7 @@ func TestRestartOnTheWire(t *testing.T) {
 	c = dial(t, b)
 	c.expect(SystemError, CodeConsumerList, fields{"consumerGroup": "G"}, nil)
 	c.expect(SubscriptionNotExist, CodePull, pullFields("G", "T", 0, fields{"sysFlag": "2"}), nil)
-	if f := c.send("T", "0", "y", ""); f.Ext["queueOffset"] != "1" {
+	if f := c.send("0", "y", ""); f.Ext["queueOffset"] != "1" {
 		t.Errorf("offset %s after restart", f.Ext["queueOffset"])
 	}
 }
