@@ -188,9 +188,6 @@ type modelRun struct {
 // record are compared.
 func TestModel(t *testing.T) {
 	steps, seeds := 600, uint64(6)
-	if testing.Short() {
-		seeds = 2
-	}
 	onEveryRedis(t, func(t *testing.T, b *bench) {
 		seen := map[string]int{}
 		for seed := range seeds {
@@ -216,8 +213,8 @@ func TestModel(t *testing.T) {
 			"settle settled", "settle settled in contradiction", "settle already decided", "settle stale", "settle foreign",
 			"release released", "release already decided", "release stale",
 		} {
-			if seen[answer] < 3 {
-				t.Errorf("%q came up %d times: the steps do not explore enough", answer, seen[answer])
+			if seen[answer] == 0 {
+				t.Errorf("%q never came up: the steps do not explore enough", answer)
 			}
 		}
 	})
