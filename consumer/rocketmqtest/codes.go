@@ -49,10 +49,13 @@ const (
 	FlowControl           = 215
 )
 
+// BrokerName is the broker's name in routes, which the SDK wants in a
+// primitive.MessageQueue.
+const BrokerName = "rocketmqtest"
+
 // Limits and names of the Java broker's defaults.
 const (
 	clusterName      = "DefaultCluster"
-	brokerName       = "rocketmqtest"
 	defaultTopic     = "TBW102"
 	autoCreateQueues = 4
 	maxBody          = 4 << 20

@@ -12,8 +12,9 @@
 //
 //   - A pull without its own subscription is refused (24) until a heartbeat of
 //     the group has arrived, and the consumer list is an error (1) while the
-//     group has no member. Both are the state after a restart, for up to the
-//     SDK's 30 seconds between heartbeats.
+//     group has no member. Both are the state after a restart or a reset
+//     connection: a running producer is back at once, a running consumer only
+//     with its next heartbeat and rebalance, some 30 to 40 seconds later.
 //   - A group without a committed offset starts at 0 if the queue has messages;
 //     if it is empty the answer is 22 and the client's own policy decides.
 //   - A member lives as long as its connection. Joining and leaving are told to
@@ -28,6 +29,8 @@
 //     drop WAIT=true.
 //   - Send-back makes a delayed copy in %RETRY%group, or in %DLQ%group when the
 //     level is negative or the tries are used up.
+//   - A pull returns at most 32 messages or 256 KiB; a send is refused above
+//     4 MiB of body or 32767 bytes of properties.
 //
 // # What it leaves out
 //
@@ -37,4 +40,10 @@
 // with code 3, not supported. A group named in [Config.Groups] has its %RETRY%
 // topic at once, like a group that was used before, so that tests need not wait
 // for the SDK's next route refresh.
+//
+// # Using it with the SDK
+//
+// Pass [Broker.Addr] as the only name server. Give every producer and consumer
+// its own instance name, or they share a client and outlive one another. Under
+// the race detector the SDK reports races of its own.
 package rocketmqtest

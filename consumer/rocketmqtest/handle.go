@@ -152,10 +152,10 @@ func (b *Broker) route(topic string) *frame {
 	}
 	return jsonAnswer(map[string]any{
 		"queueDatas": []any{map[string]any{
-			"brokerName": brokerName, "readQueueNums": queues, "writeQueueNums": queues, "perm": 6, "topicSysFlag": 0,
+			"brokerName": BrokerName, "readQueueNums": queues, "writeQueueNums": queues, "perm": 6, "topicSysFlag": 0,
 		}},
 		"brokerDatas": []any{map[string]any{
-			"cluster": clusterName, "brokerName": brokerName, "brokerAddrs": map[string]string{"0": b.addr},
+			"cluster": clusterName, "brokerName": BrokerName, "brokerAddrs": map[string]string{"0": b.addr},
 		}},
 		"filterServerTable": map[string]any{},
 	})

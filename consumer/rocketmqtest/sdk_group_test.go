@@ -184,7 +184,7 @@ func TestPullConsumerReadsRange(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Shutdown() })
-	queue := &primitive.MessageQueue{Topic: "T", BrokerName: "rocketmqtest", QueueId: 1}
+	queue := &primitive.MessageQueue{Topic: "T", BrokerName: rocketmqtest.BrokerName, QueueId: 1}
 	pull := func(offset int64, n int) (*primitive.PullResult, []string) {
 		t.Helper()
 		res, err := c.PullFrom(context.Background(), queue, offset, n)
