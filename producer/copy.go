@@ -37,7 +37,7 @@ const (
 // when it comes back. Zero values stand for properties that a message does not have.
 type Copy struct {
 	Body        []byte
-	Keys        string    // one key; see safeKey for what becomes of other characters than 0x21 to 0x7E
+	Keys        string    // one key; characters other than 0x21 to 0x7E become _
 	Traceparent string    // left out unless ValidTraceparent
 	Reason      string    // why it is retried or parked: a machine word
 	Try         int       // tries spent

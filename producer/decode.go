@@ -24,7 +24,7 @@ func DecodeEncoded(stored []byte) (Encoded, error) {
 			return Encoded{}, fmt.Errorf("decode stored event: %s is missing or not a string", m.name)
 		}
 	}
-	if !e.Type.known() || e.ID == "" || e.Subject == "" {
+	if !e.Type.known() || !wellFormedID(e.ID) || e.Subject == "" {
 		return Encoded{}, errors.New("decode stored event: id, type or subject is not one of ours")
 	}
 	return e, nil

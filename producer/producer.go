@@ -14,6 +14,8 @@
 package producer
 
 import (
+	"bytes"
+	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
@@ -118,7 +120,18 @@ func (p *Producer) Park(ctx context.Context, c Copy) error {
 func copyMessage(topic string, c Copy) *primitive.Message {
 	msg := primitive.NewMessage(topic, c.Body)
 	msg.WithProperties(c.Properties())
+	if len(c.Body) == 0 {
+		msg.Compress, msg.CompressedBody = true, compressedNothing()
+	}
 	return msg
+}
+
+// compressedNothing is an empty body in the form that a broker takes: 5.x refuses a message without one, yet such a message can come
+// in, and must be moved, in just this form. Readers see an empty body.
+func compressedNothing() []byte {
+	var body bytes.Buffer
+	_ = zlib.NewWriter(&body).Close() // a bytes.Buffer takes everything
+	return body.Bytes()
 }
 
 // Close makes every later publish an ErrRefused and waits until the client has let go of all messages, or until ctx ends: then it
