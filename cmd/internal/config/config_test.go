@@ -1,9 +1,11 @@
 package config_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -313,5 +315,29 @@ func TestOpenRedis(t *testing.T) {
 	}
 	if _, err := (config.Config{RedisMode: config.ModeStandalone, RedisURL: "redis://:canary@%zz"}).OpenRedis(); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestARedisThatIsSilentIsLeftWhenTheContextEnds(t *testing.T) {
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	// Without the context's deadline the client would wait an hour.
+	url := "redis://" + silent.Addr().String() + "?read_timeout=1h&max_retries=-1"
+	cfg, err := config.Load(environment("REFUNDD_REDIS_URL=" + url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := cfg.OpenRedis()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := client.Ping(ctx).Err(); err == nil {
+		t.Error("a silent Redis answers")
 	}
 }

@@ -11,7 +11,8 @@ import (
 // OpenRedis returns a client for RedisURL in RedisMode with the password of the file. It connects when it is first
 // used; the caller closes it. In mode sentinel the password is the nodes', and the Sentinels' too if the URL has a user.
 //
-// The client repeats nothing by itself beyond what the URL says in max_retries.
+// A call ends when its context does, which go-redis leaves to the socket time-outs by default. go-redis may repeat a
+// command that it got no answer to, three times unless the URL says otherwise with max_retries.
 func (c Config) OpenRedis() (redis.UniversalClient, error) {
 	switch c.RedisMode {
 	case ModeStandalone:
@@ -20,6 +21,7 @@ func (c Config) OpenRedis() (redis.UniversalClient, error) {
 			return nil, errRedisURL(err)
 		}
 		o.Password = c.Secrets.RedisPassword
+		o.ContextTimeoutEnabled = true
 		return redis.NewClient(o), nil
 	case ModeCluster:
 		o, err := redis.ParseClusterURL(c.RedisURL)
@@ -27,6 +29,7 @@ func (c Config) OpenRedis() (redis.UniversalClient, error) {
 			return nil, errRedisURL(err)
 		}
 		o.Password = c.Secrets.RedisPassword
+		o.ContextTimeoutEnabled = true
 		return redis.NewClusterClient(o), nil
 	case ModeSentinel:
 		o, err := redis.ParseFailoverURL(c.RedisURL)
@@ -34,6 +37,7 @@ func (c Config) OpenRedis() (redis.UniversalClient, error) {
 			return nil, errRedisURL(err)
 		}
 		o.Password = c.Secrets.RedisPassword
+		o.ContextTimeoutEnabled = true
 		if o.SentinelUsername != "" {
 			o.SentinelPassword = c.Secrets.RedisPassword
 		}
