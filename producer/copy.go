@@ -120,8 +120,9 @@ func (c Copy) Properties() map[string]string {
 	return properties
 }
 
+// millis is empty for the zero time and everything up to 1970, which a foreign producer may have set as a message's time of birth.
 func millis(t time.Time) string {
-	if t.IsZero() {
+	if t.UnixMilli() <= 0 {
 		return ""
 	}
 	return strconv.FormatInt(t.UnixMilli(), 10)

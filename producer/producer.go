@@ -157,6 +157,9 @@ func (p *Producer) Close(ctx context.Context) error {
 // send hands the message, which must be new, to the client once. The client does not return in time in every case, so it runs in
 // a goroutine of its own that keeps its slot until it does.
 func (p *Producer) send(ctx context.Context, msg *primitive.Message) error {
+	if err := ctx.Err(); err != nil { // the client would send even so
+		return fmt.Errorf("%w: not sent: %w", ErrRefused, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	if err := p.begin(ctx); err != nil {
 		cancel()
@@ -181,11 +184,8 @@ func (p *Producer) send(ctx context.Context, msg *primitive.Message) error {
 	}
 }
 
-// begin takes a slot. It checks ctx first, because the client would send even if it had ended long ago.
+// begin takes a slot, and waits for one until ctx ends.
 func (p *Producer) begin(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: not sent: %w", ErrRefused, err)
-	}
 	select {
 	case p.slots <- struct{}{}:
 	default:
