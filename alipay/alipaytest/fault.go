@@ -103,7 +103,7 @@ type fault struct {
 	span      span
 
 	// instead answers in the place of Alipay: nothing is carried out.
-	// It is not asked once the money has moved if yields is set.
+	// It is not asked for a refund that is known already if yields is set.
 	instead func(*scene) answer
 	yields  bool
 
@@ -139,13 +139,13 @@ func (s *Server) perform(c *call, e *entry, amount int64, work func() answer) an
 	c.draw = hash(strconv.FormatUint(s.cfg.Seed, 10), c.spec.method, e.order.owner.token, e.order.no, e.number, strconv.Itoa(nth))
 	f, err := s.pick(c, e)
 	if err != nil {
-		return business(c.spec.errorPrefix+"INVALID_PARAMETER", err.Error())
+		return business(c.spec.badContent, err.Error())
 	}
 	before := e.moved
 	a, happened := answer{}, false
 	sc := &scene{s: s, c: c, e: e, amount: amount, f: f}
 	switch {
-	case f == nil || f.yields && e.moved > 0:
+	case f == nil || f.yields && e.known():
 		a = work()
 	case f.instead != nil:
 		a, happened = f.instead(sc), true

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,6 +37,10 @@ func (r reply) seen() string {
 		return strings.Join(strings.Fields(r.signed+" "+r.code+" "+r.subCode), " ")
 	case r.subCode != "":
 		return r.code + " " + r.subCode
+	case r.text("operation_type") != "":
+		return r.code + " " + r.text("operation_type") + " " + r.text("status")
+	case r.text("status") != "":
+		return r.code + " " + r.text("status")
 	case r.text("fund_change") != "":
 		return r.code + " " + r.text("fund_change")
 	case r.text("refund_status") != "":
@@ -47,10 +52,10 @@ func (r reply) seen() string {
 // faultCase is what happens to a number fault-NAME-1, step by step: r is a
 // refund call, q a query, and what is seen after each.
 type faultCase struct {
-	name  string
-	steps []string // "r: seen" or "q: seen"; "|" separates alternatives
-	moved int      // after the first step
-	happy int      // how often the fault happened in all
+	name     string
+	steps    []string // "r: seen" or "q: seen"; "|" separates alternatives
+	moved    int      // after the first step
+	happened int      // how often the fault happened in all
 }
 
 func tradeFaultCases() []faultCase {
@@ -113,12 +118,62 @@ func tradeFaultCases() []faultCase {
 
 const unavailable = "r: 20000 isp.unknow-error|r: 20000 aop.ACQ.SYSTEM_ERROR|r: none 20000 isp.unknow-error|r: none 20000 aop.ACQ.SYSTEM_ERROR"
 
-func TestTradeFaultsByName(t *testing.T) {
-	b := start(t, alipaytest.Config{Hold: time.Millisecond, LateBy: time.Hour, Drip: time.Millisecond})
-	for _, tt := range tradeFaultCases() {
+// couponFaultCases ask for a red packet; a step "w" waits until late things
+// have become what they become.
+func couponFaultCases() []faultCase {
+	const (
+		yes    = "r: 10000 SUCCESS"
+		there  = "q: 10000 REFUND SUCCESS"
+		absent = "q: 40004 AUTH_OPERATION_NOT_EXIST"
+		system = "r: 40004 SYSTEM_ERROR"
+	)
+	return []faultCase{
+		{"answer-lost-before", []string{"r: closed", absent, yes, there}, 0, 1},
+		{"answer-lost-after", []string{"r: closed", there, yes}, 1, 1},
+		{"late", []string{"r: reset", absent, "w", there, yes}, 0, 1},
+		{"system-error-before", []string{system, absent, yes}, 0, 1},
+		{"system-error-after", []string{system, there, yes}, 1, 1},
+		{"frozen", []string{"r: 40004 ENTERPRISE_PAY_BIZ_ERROR", "r: 40004 ENTERPRISE_PAY_BIZ_ERROR", absent}, 0, 2},
+		{"unknown-code", []string{"r: 40004 BRAND_NEW_STATE", there, yes}, 1, 1},
+		{"coupon-init", []string{"r: 10000 INIT", "q: 10000 REFUND INIT", "r: 10000 INIT", "w", there, yes}, 0, 1},
+		{"coupon-closed", []string{"r: 10000 INIT", "q: 10000 REFUND INIT", "w", "q: 10000 REFUND CLOSED", "r: 10000 CLOSED"}, 0, 1},
+		{"coupon-10003", []string{"r: 10003", there, yes}, 1, 1},
+		{"coupon-unique-violation", []string{yes, "r: 40004 UNIQUE_VIOLATION", there, "r: 40004 UNIQUE_VIOLATION"}, 1, 2},
+		{"query-empty", []string{yes, absent, absent, there}, 1, 2},
+		{"query-pay-operation", []string{yes, "q: 10000 PAY SUCCESS", there}, 1, 1},
+		{"query-system-error", []string{yes, "q: 40004 SYSTEM_ERROR", "q: 40004 SYSTEM_ERROR", there}, 1, 2},
+		{"query-bad-sign", []string{yes, "q: bad 10000", there}, 1, 1},
+		{"refused-unsigned", []string{"r: none 40004 ILLEGAL_ARGUMENT", absent, "r: none 40004 ILLEGAL_ARGUMENT"}, 0, 2},
+		{"refused-ILLEGAL_ARGUMENT", []string{"r: 40004 ILLEGAL_ARGUMENT", absent, "r: 40004 ILLEGAL_ARGUMENT"}, 0, 2},
+		{"refused-AUTH_ORDER_NOT_EXIST", []string{"r: 40004 AUTH_ORDER_NOT_EXIST", absent}, 0, 1},
+		{"refused-MONEY_NOT_ENOUGH", []string{"r: 40004 MONEY_NOT_ENOUGH", absent}, 0, 1},
+	}
+}
+
+func TestTradeFaultsByName(t *testing.T) { testFaults(t, tradeFaultCases(), false) }
+
+func TestCouponFaultsByName(t *testing.T) { testFaults(t, couponFaultCases(), true) }
+
+func testFaults(t *testing.T, cases []faultCase, coupon bool) {
+	clock := newClock()
+	b := start(t, alipaytest.Config{Hold: time.Millisecond, LateBy: time.Hour, Drip: time.Millisecond, Now: clock.now})
+	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			number := "fault-" + tt.name + "-1"
+			calls := map[byte][2]string{
+				'r': {refundMethod, biz(t, "out_trade_no", tt.name, "out_request_no", number, "refund_amount", "1")},
+				'q': {queryMethod, biz(t, "out_trade_no", tt.name, "out_request_no", number)},
+			}
+			if coupon {
+				auth := alipaytest.TradeNo(tt.name)
+				calls['r'] = [2]string{couponMethod, biz(t, "auth_no", auth, "out_request_no", number, "amount", "1", "remark", "r")}
+				calls['q'] = [2]string{operationMethod, biz(t, "out_order_no", tt.name, "out_request_no", number)}
+			}
 			for i, step := range tt.steps {
+				if step == "w" {
+					clock.advance(time.Hour)
+					continue
+				}
 				ctx, cancel := context.WithCancel(t.Context())
 				if strings.HasSuffix(step, "nothing") {
 					go func() {
@@ -126,33 +181,21 @@ func TestTradeFaultsByName(t *testing.T) {
 						cancel()
 					}()
 				}
-				method, content := refundMethod, biz(t, "out_trade_no", tt.name, "out_request_no", number, "refund_amount", "1")
-				if step[0] == 'q' {
-					method, content = queryMethod, biz(t, "out_trade_no", tt.name, "out_request_no", number)
-				}
-				got := step[:3] + b.send(ctx, method, b.signed(t, b.params(method, content))).seen()
+				call := calls[step[0]]
+				got := step[:3] + b.send(ctx, call[0], b.signed(t, b.params(call[0], call[1]))).seen()
 				cancel()
-				if !contains(strings.Split(step, "|"), got) && !contains(strings.Split(step, "|"), got[3:]) {
+				if alternatives := strings.Split(step, "|"); !slices.Contains(alternatives, got) && !slices.Contains(alternatives, got[3:]) {
 					t.Fatalf("step %d: %s, want %s", i, got, step)
 				}
 				if moved := b.entry(t, number).Moved; i == 0 && moved != tt.moved || moved > 1 {
 					t.Fatalf("step %d: money moved %d times, want %d", i, moved, tt.moved)
 				}
 			}
-			if n := b.sim.FaultCounts()[tt.name]; n != tt.happy {
-				t.Errorf("counted %d times, want %d", n, tt.happy)
+			if n := b.sim.FaultCounts()[tt.name]; n != tt.happened {
+				t.Errorf("counted %d times, want %d", n, tt.happened)
 			}
 		})
 	}
-}
-
-func contains(list []string, text string) bool {
-	for _, s := range list {
-		if s == text {
-			return true
-		}
-	}
-	return false
 }
 
 // The cases above cannot see what a spoilt success says.
@@ -177,11 +220,11 @@ func TestFaultsThatLie(t *testing.T) {
 
 func TestEveryFaultHasACase(t *testing.T) {
 	cases := map[string]bool{}
-	for _, c := range tradeFaultCases() {
+	for _, c := range append(tradeFaultCases(), couponFaultCases()...) {
 		cases[c.name] = true
 	}
 	for _, f := range alipaytest.Menu() {
-		if !cases[f.Name] && !strings.Contains(f.Doc, "of a coupon refund") {
+		if !cases[f.Name] {
 			t.Errorf("%s is not tested", f.Name)
 		}
 		if f.Doc == "" || strings.Contains(f.Doc, "\n") {

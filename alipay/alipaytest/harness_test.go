@@ -27,7 +27,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	refundMethod = "alipay.trade.refund"
 	queryMethod  = "alipay.trade.fastpay.refund.query"
-	appID        = "2021000000000001"
+
+	couponMethod    = "alipay.fund.coupon.order.refund"
+	operationMethod = "alipay.fund.coupon.operation.query"
+
+	appID = "2021000000000001"
 )
 
 // bench is a running simulator and a client that signs by its own code.

@@ -30,13 +30,14 @@ type Refund struct {
 }
 
 // TradeNo is the trade_no of a trade that is first named by this out_trade_no
-// alone: 28 digits.
+// alone, and the auth_no of the red packet with this out_order_no: 28 digits.
 func TradeNo(outTradeNo string) string {
 	return fmt.Sprintf("20260101%020d", hash("trade", outTradeNo))
 }
 
 // OutTradeNo is the out_trade_no of a trade that is first named by this
-// trade_no alone, until a caller spells it otherwise.
+// trade_no alone, until a caller spells it otherwise. In the same way it is the
+// out_order_no of a red packet.
 func OutTradeNo(tradeNo string) string { return fmt.Sprintf("O%020d", hash("out", tradeNo)) }
 
 // The kinds of refunds, as the contract spells them.
@@ -59,6 +60,8 @@ type order struct {
 	refunded int64
 	late     []*entry // refunds whose money is still on its way
 	byNumber map[string]*entry
+	// byOperation finds the number of a refund by its operation_id.
+	byOperation map[string]string
 }
 
 // entry is one refund.
@@ -72,10 +75,17 @@ type entry struct {
 	queries   int
 	reason    string
 	refused   string    // sub_code of a refusal for ever
-	due       time.Time // when the money of the fault late moves
+	due       time.Time // when the money that is on its way moves
+	accepted  bool      // a coupon refund in INIT, or what became of it
+	closing   bool      // it ends in CLOSED instead of moving
+	closed    bool      // it has ended in CLOSED
 	notifyURL string
 	holds     map[op]*hold
 }
+
+// known reports whether Alipay has taken the refund on: the same request again
+// is a replay.
+func (e *entry) known() bool { return e.moved > 0 || e.accepted }
 
 type orderKey struct {
 	kind  string
@@ -122,7 +132,7 @@ func (l *ledger) order(kind string, who owner, no, outNo string) *order {
 		}
 		o = &order{
 			kind: kind, owner: who, no: no, outNo: cmp.Or(outNo, OutTradeNo(no)), outGiven: outNo != "",
-			total: l.tradeTotal, byNumber: map[string]*entry{},
+			total: l.tradeTotal, byNumber: map[string]*entry{}, byOperation: map[string]string{},
 		}
 		l.byNo[key], l.byOut[orderKey{kind, who, o.outNo}] = o, o
 		return o
@@ -141,6 +151,9 @@ func (l *ledger) entry(o *order, number string) *entry {
 	if e == nil {
 		e = &entry{order: o, number: number}
 		o.byNumber[number] = e
+		if o.kind == couponRefundKind {
+			o.byOperation[operationID(e)] = number
+		}
 		l.entries = append(l.entries, e)
 	}
 	return e
@@ -150,10 +163,17 @@ func (l *ledger) entry(o *order, number string) *entry {
 // prefix, or "" if it can.
 func (l *ledger) refusal(e *entry, amount int64) string {
 	o := e.order
+	if e.refused != "" {
+		return e.refused
+	}
+	if o.kind == couponRefundKind {
+		if o.refunded+amount > o.total {
+			return "MONEY_NOT_ENOUGH"
+		}
+		return ""
+	}
 	balance, limited := l.balances[o.owner]
 	switch {
-	case e.refused != "":
-		return e.refused
 	case strings.HasPrefix(o.outNo, "closed"):
 		return "TRADE_HAS_CLOSE"
 	case strings.HasPrefix(o.outNo, "finished"):
@@ -175,7 +195,7 @@ func (l *ledger) move(e *entry, amount int64, now time.Time) {
 	e.amount, e.movedAt, e.due = amount, now, time.Time{}
 	e.moved++
 	e.order.refunded += amount
-	if balance, limited := l.balances[e.order.owner]; limited {
+	if balance, limited := l.balances[e.order.owner]; limited && e.order.kind == tradeRefundKind {
 		l.balances[e.order.owner] = balance - amount
 	}
 }
@@ -188,8 +208,12 @@ func (l *ledger) arrive(o *order, now time.Time) {
 		case e.due.IsZero() || e.moved > 0: // a replay was faster
 		case now.Before(e.due):
 			waiting = append(waiting, e)
+		case e.closing:
+			e.closed = true
 		case l.refusal(e, e.amount) == "":
 			l.move(e, e.amount, e.due)
+		default:
+			e.closed = e.accepted
 		}
 	}
 	o.late = waiting

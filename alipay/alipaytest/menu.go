@@ -82,8 +82,8 @@ func faultMenu() []fault {
 			on: anyRefund, span: while, instead: say(gateway("40005", "isv.app-call-limited", "应用调用次数超限")),
 		},
 		{
-			name: "balance", doc: "for a while: the merchant's balance is not enough (SELLER_BALANCE_NOT_ENOUGH, for coupons ACCESS_FORBIDDEN)",
-			on: anyRefund, span: while, yields: true, instead: code("SELLER_BALANCE_NOT_ENOUGH", "ACCESS_FORBIDDEN"),
+			name: "balance", doc: "for a while: the merchant's balance is not enough (SELLER_BALANCE_NOT_ENOUGH)",
+			on: refundOp, span: while, yields: true, instead: code("SELLER_BALANCE_NOT_ENOUGH", ""),
 		},
 		{
 			name: "frozen", doc: "for ever, until healed: REASON_TRADE_BEEN_FREEZEN (for coupons ENTERPRISE_PAY_BIZ_ERROR)",
@@ -144,6 +144,26 @@ func faultMenu() []fault {
 		{
 			name: "query-lost", doc: "one query gets no answer; the connection is held for a while, then closed",
 			on: anyQuery, after: deliver(lost),
+		},
+		{
+			name: "coupon-init", doc: "a coupon refund is accepted with status INIT and becomes SUCCESS some time later",
+			on: couponOp, yields: true, instead: accept(false),
+		},
+		{
+			name: "coupon-closed", doc: "a coupon refund is accepted with status INIT and becomes CLOSED some time later, for ever",
+			on: couponOp, yields: true, instead: accept(true),
+		},
+		{
+			name: "coupon-10003", doc: "the money moves; a coupon refund is answered by a signed 10003",
+			on: couponOp, after: inProcess,
+		},
+		{
+			name: "coupon-unique-violation", doc: "replays of a coupon refund are answered by UNIQUE_VIOLATION",
+			on: couponOp, span: forEver, after: repeated,
+		},
+		{
+			name: "query-pay-operation", doc: "one operation query shows the operation that paid the red packet",
+			on: operationOp, after: showPayment,
 		},
 		{
 			name: "refused-unsigned", doc: "for ever: TRADE_STATUS_ERROR (for coupons ILLEGAL_ARGUMENT) without a signature",
@@ -227,10 +247,14 @@ func unavailable(sc *scene) answer {
 
 // moneyLate accepts the refund silently; see ledger.arrive.
 func moneyLate(sc *scene) answer {
-	sc.e.amount = sc.amount
-	sc.e.due = sc.s.now().Add(sc.s.cfg.LateBy)
-	sc.e.order.late = append(sc.e.order.late, sc.e)
+	sc.s.delay(sc)
 	return answer{delivery: reset}
+}
+
+// delay puts the money on its way.
+func (s *Server) delay(sc *scene) {
+	sc.e.amount, sc.e.due = sc.amount, s.now().Add(s.cfg.LateBy)
+	sc.e.order.late = append(sc.e.order.late, sc.e)
 }
 
 // discordant moves the money of somebody else's refund under this number, one

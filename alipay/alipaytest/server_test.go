@@ -93,6 +93,7 @@ func TestStartAgainKeepsTheLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	b.http.CloseIdleConnections()
 	base, err := b.sim.Start(strings.TrimPrefix(b.base, "http://"))
 	if err != nil || base != b.base {
 		t.Fatalf("start again: %s, %v", base, err)

@@ -55,6 +55,9 @@ func (s *Server) tradeRefund(c *call) answer {
 	}
 	e := s.ledger.entry(o, c.number)
 	e.calls++
+	if !e.known() {
+		e.reason = req.RefundReason
+	}
 	return s.perform(c, e, amount, func() answer { return s.refundTrade(e, amount, req) })
 }
 
@@ -75,7 +78,6 @@ func (s *Server) refundTrade(e *entry, amount int64, req refundRequest) answer {
 			refused.fields = node{{"out_trade_no", o.outNo}, {"refund_fee", "0.00"}, {"send_back_fee", "0.00"}}
 			return refused
 		}
-		e.reason = req.RefundReason
 		s.ledger.move(e, amount, s.now())
 		changed = "Y"
 	}
@@ -178,7 +180,7 @@ func (c *call) decode(s shape, v any) *answer {
 	if err == nil {
 		return nil
 	}
-	a := business(c.spec.errorPrefix+"INVALID_PARAMETER", err.Error())
+	a := business(c.spec.badContent, err.Error())
 	if errors.Is(err, errSyntax) {
 		a = gateway("40002", "isv.illegal-json", err.Error())
 	}

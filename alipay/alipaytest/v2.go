@@ -22,17 +22,19 @@ const clockSkew = 10 * time.Minute
 
 // method is one callable interface.
 type method struct {
-	op          op
-	method      string
-	errorPrefix string // before a business sub_code
-	handle      func(*call) answer
+	op         op
+	method     string
+	badContent string // sub_code of a biz_content that is not as it must be
+	handle     func(*call) answer
 }
 
 func (s *Server) methodTable() map[string]method {
 	table := map[string]method{}
 	for _, m := range []method{
-		{refundOp, "alipay.trade.refund", "ACQ.", s.tradeRefund},
-		{queryOp, "alipay.trade.fastpay.refund.query", "ACQ.", s.refundQuery},
+		{refundOp, "alipay.trade.refund", "ACQ.INVALID_PARAMETER", s.tradeRefund},
+		{queryOp, "alipay.trade.fastpay.refund.query", "ACQ.INVALID_PARAMETER", s.refundQuery},
+		{couponOp, "alipay.fund.coupon.order.refund", "ILLEGAL_ARGUMENT", s.couponRefund},
+		{operationOp, "alipay.fund.coupon.operation.query", "ILLEGAL_ARGUMENT", s.operationQuery},
 	} {
 		table[m.method] = m
 	}
