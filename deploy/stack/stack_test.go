@@ -80,47 +80,6 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// What the stack and the example for production both set is the same, but for
-// what belongs to one machine or to speed.
-func TestExamplesAgreeWithStack(t *testing.T) {
-	set := settings{ports: ports{nameServer: 1, broker: 2, brokerHA: 3, redis: 4}, syncFlush: true}
-	tests := []struct {
-		example, separator, stack string
-		differ                    []string
-		must                      map[string]string
-	}{
-		{
-			"../broker.conf", "=", brokerConf(set, "namesrv:1", "/store"),
-			[]string{"namesrvAddr", "listenPort"},
-			map[string]string{"flushDiskType": "SYNC_FLUSH", "autoCreateTopicEnable": "false", "autoCreateSubscriptionGroup": "false"},
-		},
-		{
-			"../redis.conf", " ", redisConf(set, "127.0.0.1", 4, "/data"),
-			[]string{"port", "protected-mode"},
-			map[string]string{"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always"},
-		},
-	}
-	for _, test := range tests {
-		t.Run(filepath.Base(test.example), func(t *testing.T) {
-			text, err := os.ReadFile(test.example)
-			if err != nil {
-				t.Fatal(err)
-			}
-			example, stack := assignments(string(text), test.separator), assignments(test.stack, test.separator)
-			for name, want := range test.must {
-				if example[name] != want || stack[name] != want {
-					t.Errorf("%s is %q in the example and %q in the stack, want %q", name, example[name], stack[name], want)
-				}
-			}
-			for name, value := range stack {
-				if other, ok := example[name]; ok && other != value && !slices.Contains(test.differ, name) {
-					t.Errorf("%s is %q in the stack and %q in the example", name, value, other)
-				}
-			}
-		})
-	}
-}
-
 func TestFlushInBackgroundByDefault(t *testing.T) {
 	if got := assignments(brokerConf(settings{}, "", ""), "=")["flushDiskType"]; got != "ASYNC_FLUSH" {
 		t.Errorf("flushDiskType %q", got)
@@ -128,17 +87,6 @@ func TestFlushInBackgroundByDefault(t *testing.T) {
 	if got := assignments(redisConf(settings{}, "", 1, ""), " ")["appendfsync"]; got != "everysec" {
 		t.Errorf("appendfsync %q", got)
 	}
-}
-
-func assignments(text, separator string) map[string]string {
-	found := map[string]string{}
-	for line := range strings.Lines(text) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), separator)
-		if ok && !strings.HasPrefix(name, "#") {
-			found[name] = value
-		}
-	}
-	return found
 }
 
 func TestComposeFileFindsItsVariables(t *testing.T) {
