@@ -76,3 +76,9 @@ func checkSigner(signer crypto.Signer) (*rsa.PublicKey, error) {
 	}
 	return key, nil
 }
+
+// isBase64 says whether a signature could be one at all.
+func isBase64(sig string) bool {
+	_, err := base64.StdEncoding.DecodeString(sig)
+	return err == nil
+}
