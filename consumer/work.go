@@ -205,6 +205,7 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	if !free {
 		try++
 	}
+	c.copy.Try, c.note.Try = try, try
 	age := time.Since(c.copy.First)
 	if h.spent(try) || age >= h.cfg.MaxAge {
 		return h.park(ctx, c, d.Reason)
@@ -216,7 +217,6 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 		}
 		delay = max(delay, needed)
 	}
-	c.copy.Try, c.note.Try = try, try
 	var rel dedupe.Release
 	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
 		rel, err = h.release(ctx, c, delay, false)
