@@ -84,7 +84,7 @@ func TestAnswers(t *testing.T) {
 		{"no replica", status(primitive.SendSlaveNotAvailable), producer.ErrUnconfirmed},
 		{"unknown status", status(primitive.SendUnknownError), producer.ErrUnconfirmed},
 		{"a status of another version", status(99), producer.ErrUnconfirmed},
-		{"nothing", func(context.Context) (*primitive.SendResult, error) { return nil, nil }, producer.ErrUnconfirmed}, //nolint:nilnil // what a client must not do
+		{"nothing", func(context.Context) (*primitive.SendResult, error) { return nil, nil }, producer.ErrUnconfirmed},
 		{"an error with a good status", func(context.Context) (*primitive.SendResult, error) {
 			return &primitive.SendResult{Status: primitive.SendOK}, errors.New("request timeout")
 		}, producer.ErrUnconfirmed},
