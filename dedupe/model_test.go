@@ -85,8 +85,10 @@ func (m *model) settle(fp, tok string, succeeded bool, event string) dedupe.Sett
 	return dedupe.Settlement{State: dedupe.Settled, Event: []byte(event), Contradiction: letter == "C"}
 }
 
-func (m *model) release(tok, note string, parked bool) dedupe.Release {
+func (m *model) release(fp, tok, note string, parked bool) dedupe.Release {
 	switch {
+	case m.decided && fp != "" && fp != m.fp:
+		return dedupe.Release{State: dedupe.Stale}
 	case m.decided:
 		return dedupe.Release{State: dedupe.AlreadyDecided, Event: []byte(m.event)}
 	case m.exists && m.tok == tok:
@@ -268,10 +270,13 @@ func (r *modelRun) step(t *testing.T) {
 			r.settle(t, fp, tok, succeeded, event)
 		}
 	case dice < 58:
-		tok, parked := r.token(worker), r.rng.IntN(8) == 0
+		tok, fp, parked := r.token(worker), r.fp(), r.rng.IntN(8) == 0
+		if r.rng.IntN(4) == 0 {
+			fp = ""
+		}
 		note := fmt.Sprintf("note %d", r.rng.IntN(1000))
 		for range twice {
-			r.release(t, tok, note, parked)
+			r.release(t, fp, tok, note, parked)
 		}
 	case dice < 66:
 		gen := r.generation()
@@ -283,8 +288,11 @@ func (r *modelRun) step(t *testing.T) {
 		if r.rng.IntN(10) == 0 {
 			d = lease
 		}
-		if r.m.decided {
+		switch {
+		case r.m.decided:
 			d = keep/3 + d // or nothing would ever begin anew
+		case r.rng.IntN(6) == 0:
+			d = -d // a replica whose clock is behind has taken over
 		}
 		r.log("pass %v", d)
 		r.b.pass(t, r.key, d)
@@ -370,11 +378,13 @@ func (r *modelRun) settle(t *testing.T, fp string, tok dedupe.Token, succeeded b
 	r.seen[answer]++
 }
 
-func (r *modelRun) release(t *testing.T, tok dedupe.Token, note string, parked bool) {
+func (r *modelRun) release(t *testing.T, fp string, tok dedupe.Token, note string, parked bool) {
 	t.Helper()
-	r.log("release by %.6s, parked %v", tok, parked)
-	got := r.b.release(t, dedupe.ReleaseRequest{ID: r.id, Token: tok, Note: []byte(note), Parked: parked})
-	r.compare(t, got, r.m.release(string(tok), note, parked))
+	r.log("release %s by %.6s, parked %v", fp, tok, parked)
+	got := r.b.release(t, dedupe.ReleaseRequest{
+		ID: r.id, Fingerprint: fp, Token: tok, Note: []byte(note), Parked: parked,
+	})
+	r.compare(t, got, r.m.release(fp, string(tok), note, parked))
 	r.seen["release "+got.State.String()]++
 }
 
@@ -392,7 +402,7 @@ func (r *modelRun) compareRecord(t *testing.T) {
 	}
 	record, err := r.b.store.Read(t.Context(), r.id)
 	must(t, err)
-	if left := record.HeldFor; left < 0 || left > lease || left > 0 && r.m.tok == "" {
+	if left := record.HeldFor; left < 0 || left > 0 && r.m.tok == "" {
 		t.Errorf("held for %v by %q", left, r.m.tok)
 	}
 	if r.b.mini != nil && r.m.tok != "" {

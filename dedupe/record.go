@@ -179,8 +179,12 @@ func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, erro
 type ReleaseRequest struct {
 	ID    Identity
 	Token Token
-	Note  []byte // replaces the stored one
-	Entry string // from Store.Entry; empty: the index is left alone
+	// Fingerprint guards the answer: if Redis forgot the record and it was
+	// decided for a command with another one, that event is not ours, and the
+	// release is Stale. Empty: not compared.
+	Fingerprint string
+	Note        []byte // replaces the stored one
+	Entry       string // from Store.Entry; empty: the index is left alone
 	// Due is when the command should have been tried again; after a grace the
 	// sweeper asks why it was not. Zero: never, the record is parked.
 	Due    time.Time
@@ -212,7 +216,8 @@ func (s *Store) Release(ctx context.Context, req ReleaseRequest) (Release, error
 	if req.Parked {
 		parked = 1
 	}
-	r, err := s.run(ctx, "release", s.scripts.release, key, index, nil, string(req.Token), req.Note, parked)
+	r, err := s.run(ctx, "release", s.scripts.release, key, index, nil,
+		string(req.Token), req.Note, parked, req.Fingerprint)
 	if err != nil {
 		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, err)
 	}
@@ -253,8 +258,7 @@ func (s *Store) Confirm(ctx context.Context, id Identity, generation int64) erro
 	if err := checkIdentity(id); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
-	defer s.observe("confirm", time.Now())
-	if err := s.scripts.confirm.Run(ctx, s.client, []string{key}, clamp(generation)).Err(); err != nil {
+	if _, err := s.run(ctx, "confirm", s.scripts.confirm, key, nil, nil, clamp(generation)); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
 	return nil

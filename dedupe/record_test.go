@@ -408,3 +408,23 @@ func TestStatesHaveNames(t *testing.T) {
 		}
 	}
 }
+
+// Redis forgot the record, and another command under the same number was decided
+// in the meantime: its event must not be taken for ours (R9).
+func TestReleaseDoesNotTakeAForeignEvent(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		id := refund("R1")
+		token := b.won(t, id)
+		must(t, b.client.Del(t.Context(), b.store.Key(id)).Err())
+		b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "other", Succeeded: true, Event: []byte("theirs")})
+		for fp, want := range map[string]dedupe.Outcome{"fp": dedupe.Stale, "other": dedupe.AlreadyDecided, "": dedupe.AlreadyDecided} {
+			r := b.release(t, dedupe.ReleaseRequest{ID: id, Fingerprint: fp, Token: token})
+			if r.State != want || (r.Event == nil) != (want == dedupe.Stale) {
+				t.Errorf("release with fingerprint %q: %+v, want %v", fp, r, want)
+			}
+		}
+		if c := b.claim(t, id, "fp", dedupe.NewToken(), 0); c.State != dedupe.Conflict {
+			t.Errorf("claim: %v, want conflict", c.State)
+		}
+	})
+}

@@ -1,9 +1,12 @@
 -- Gives the record back, undecided.
--- ARGV: token, note, 1 for parked or 0.
+-- ARGV: token, note, 1 for parked or 0, fingerprint or nothing.
 -- Answers: state, generation, event.
 local token = ARGV[1]
 
 if decided then
+  if ARGV[4] ~= '' and ARGV[4] ~= decided.fp then
+    return {'stale', '0', ''}
+  end
   return {'already', '0', decided.event}
 end
 local r = undecided

@@ -56,14 +56,11 @@ func (s *Store) run(
 	if before == nil && after == nil {
 		return readReply(script.Run(ctx, s.client, []string{key}, args...))
 	}
-	cmd, err := s.pipeline(ctx, script, key, before, after, args)
+	cmd, err := s.pipeline(ctx, script.EvalSha, key, before, after, args)
 	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
 		// A pipeline cannot fall back by itself. Its other commands may have been
 		// carried out; they are put or removed again, which changes nothing.
-		if err := script.Load(ctx, s.client).Err(); err != nil {
-			return nil, err
-		}
-		cmd, err = s.pipeline(ctx, script, key, before, after, args)
+		cmd, err = s.pipeline(ctx, script.Eval, key, before, after, args)
 	}
 	if err != nil {
 		return nil, err
@@ -72,13 +69,14 @@ func (s *Store) run(
 }
 
 func (s *Store) pipeline(
-	ctx context.Context, script *redis.Script, key string, before, after redis.Cmder, args []any,
+	ctx context.Context, eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd,
+	key string, before, after redis.Cmder, args []any,
 ) (*redis.Cmd, error) {
 	pipe := s.client.Pipeline()
 	if before != nil {
 		_ = pipe.Process(ctx, before) // queues; Exec reports
 	}
-	cmd := script.EvalSha(ctx, pipe, []string{key}, args...)
+	cmd := eval(ctx, pipe, []string{key}, args...)
 	if after != nil {
 		_ = pipe.Process(ctx, after)
 	}

@@ -138,9 +138,10 @@ func (b *bench) pass(t *testing.T, key string, d time.Duration) {
 		}
 	}
 	switch {
+	case raw.ttl == 0:
 	case raw.ttl > d:
 		must(t, b.client.PExpire(ctx, key, raw.ttl-d).Err())
-	case raw.ttl > 0:
+	default:
 		must(t, b.client.Del(ctx, key).Err())
 	}
 }
