@@ -63,7 +63,7 @@ func checkFaults(faults map[string]float64) error {
 		case !(probability >= 0 && probability <= 1):
 			return fmt.Errorf("fault %s: probability %v is not within 0 and 1", name, probability)
 		}
-		for _, o := range []op{refundOp, queryOp, couponOp, operationOp} {
+		for _, o := range []op{refundOp, queryOp, couponOp, operationOp, noticeOp} {
 			if menu[i].on&o != 0 {
 				if sums[o] += probability; sums[o] > 1+1e-9 {
 					return fmt.Errorf("fault %s: the probabilities of one kind of call add up to more than 1", name)
@@ -82,6 +82,7 @@ const (
 	queryOp
 	couponOp
 	operationOp
+	noticeOp
 
 	anyRefund = refundOp | couponOp
 	anyQuery  = queryOp | operationOp
@@ -96,7 +97,7 @@ const (
 	forEver             // until Heal
 )
 
-// fault is one entry of the menu. Exactly one of instead and after is set.
+// fault is one entry of the menu. Exactly one of instead, after and notice is set.
 type fault struct {
 	name, doc string
 	on        op
@@ -110,6 +111,9 @@ type fault struct {
 	// after spoils the answer when Alipay has done its work. It reports
 	// whether there was anything to spoil: if not, the fault did not happen.
 	after func(*scene, *answer) bool
+
+	// notice spoils a notification before its first delivery.
+	notice func(*notice)
 }
 
 // scene is what a fault may look at.
@@ -136,7 +140,7 @@ func (s *Server) perform(c *call, e *entry, amount int64, work func() answer) an
 	if c.spec.op&anyQuery != 0 {
 		nth = e.queries
 	}
-	c.draw = hash(strconv.FormatUint(s.cfg.Seed, 10), c.spec.method, e.order.owner.token, e.order.no, e.number, strconv.Itoa(nth))
+	c.draw = s.drawOf(c, e, nth)
 	f, err := s.pick(c, e)
 	if err != nil {
 		return business(c.spec.badContent, err.Error())
@@ -155,11 +159,22 @@ func (s *Server) perform(c *call, e *entry, amount int64, work func() answer) an
 	}
 	c.moved = e.moved > before
 	if happened {
-		c.fault = f.name
-		s.applied[f.name]++
-		e.holdOn(c.spec.op, f, s.now().UnixNano())
+		s.happened(c, e, f)
 	}
+	s.notifyMoved()
 	return a
+}
+
+// drawOf is the draw of the nth call of its kind for e.
+func (s *Server) drawOf(c *call, e *entry, nth int) uint64 {
+	return hash(strconv.FormatUint(s.cfg.Seed, 10), c.spec.method, e.order.owner.token, e.order.no, e.number, strconv.Itoa(nth))
+}
+
+// happened counts a fault and remembers it.
+func (s *Server) happened(c *call, e *entry, f *fault) {
+	c.fault = f.name
+	s.applied[f.name]++
+	e.holdOn(c.spec.op, f, s.now().UnixNano())
 }
 
 // pick chooses the fault of this call: the one that has begun and is not over,

@@ -223,6 +223,9 @@ func TestEveryFaultHasACase(t *testing.T) {
 	for _, c := range append(tradeFaultCases(), couponFaultCases()...) {
 		cases[c.name] = true
 	}
+	for _, name := range []string{"notify-never", "notify-twice", "notify-bad-sign", "deposit-bounced"} {
+		cases[name] = true // TestNotificationFaults
+	}
 	for _, f := range alipaytest.Menu() {
 		if !cases[f.Name] {
 			t.Errorf("%s is not tested", f.Name)

@@ -80,7 +80,10 @@ type entry struct {
 	closing   bool      // it ends in CLOSED instead of moving
 	closed    bool      // it has ended in CLOSED
 	notifyURL string
-	holds     map[op]*hold
+	// The refund goes back to a bank card: depositBack asks to be told about
+	// it, bounced is what the bank did.
+	depositBack, bounced bool
+	holds                map[op]*hold
 }
 
 // known reports whether Alipay has taken the refund on: the same request again
@@ -100,6 +103,13 @@ type ledger struct {
 	byOut      map[orderKey]*order
 	entries    []*entry
 	balances   map[owner]int64 // absent: unlimited
+	news       []movement      // not yet notified
+}
+
+// movement is one movement of money, and the order's sum after it.
+type movement struct {
+	entry    *entry
+	refunded int64
 }
 
 func newLedger(tradeTotal int64) *ledger {
@@ -195,6 +205,7 @@ func (l *ledger) move(e *entry, amount int64, now time.Time) {
 	e.amount, e.movedAt, e.due = amount, now, time.Time{}
 	e.moved++
 	e.order.refunded += amount
+	l.news = append(l.news, movement{e, e.order.refunded})
 	if balance, limited := l.balances[e.order.owner]; limited && e.order.kind == tradeRefundKind {
 		l.balances[e.order.owner] = balance - amount
 	}

@@ -2,6 +2,7 @@ package alipaytest
 
 import (
 	"cmp"
+	"context"
 	"time"
 )
 
@@ -166,6 +167,22 @@ func faultMenu() []fault {
 			on: operationOp, after: showPayment,
 		},
 		{
+			name: "notify-never", doc: "the refund is never notified",
+			on: noticeOp, notice: func(n *notice) { n.copies = 0 },
+		},
+		{
+			name: "notify-twice", doc: "the refund is notified twice at once",
+			on: noticeOp, notice: func(n *notice) { n.copies = 2 },
+		},
+		{
+			name: "notify-bad-sign", doc: "the refund is notified with a signature of something else, at every delivery",
+			on: noticeOp, notice: func(n *notice) { n.forged = true },
+		},
+		{
+			name: "deposit-bounced", doc: "the bank refuses the refund: deposit_back_info and its notification say F",
+			on: refundOp, after: bounce,
+		},
+		{
 			name: "refused-unsigned", doc: "for ever: TRADE_STATUS_ERROR (for coupons ILLEGAL_ARGUMENT) without a signature",
 			on: anyRefund, span: forEver, yields: true, instead: refuse("TRADE_STATUS_ERROR", "ILLEGAL_ARGUMENT", noSignature),
 		},
@@ -251,10 +268,26 @@ func moneyLate(sc *scene) answer {
 	return answer{delivery: reset}
 }
 
-// delay puts the money on its way.
+// delay puts the money on its way. An errand looks after it, because nobody may
+// ask again and the notification must go out.
 func (s *Server) delay(sc *scene) {
 	sc.e.amount, sc.e.due = sc.amount, s.now().Add(s.cfg.LateBy)
 	sc.e.order.late = append(sc.e.order.late, sc.e)
+	s.errands.after(s.cfg.LateBy, func(context.Context) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ledger.arrive(sc.e.order, s.now())
+		s.notifyMoved()
+	})
+}
+
+// bounce lets the bank refuse the money that has just moved.
+func bounce(sc *scene, a *answer) bool {
+	if a.code != "10000" || sc.e.moved == 0 {
+		return false
+	}
+	sc.e.bounced = true
+	return true
 }
 
 // discordant moves the money of somebody else's refund under this number, one

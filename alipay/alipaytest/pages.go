@@ -10,6 +10,7 @@ import (
 //
 //	GET  /sim/state                 the ledger (contract)
 //	GET  /sim/calls                 the remembered calls
+//	GET  /sim/notices               the remembered deliveries of notifications
 //	GET  /sim/faults                how often each fault happened
 //	POST /sim/faults?spec=a=0.1,…   other probabilities
 //	POST /sim/heal                  no more faults
@@ -26,6 +27,11 @@ func (s *Server) routes() {
 			Calls   []Call `json:"calls"`
 			Dropped int    `json:"dropped"`
 		}{calls, dropped})
+	})
+	s.mux.HandleFunc("GET /sim/notices", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, struct {
+			Notices []Notice `json:"notices"`
+		}{s.Notices()})
 	})
 	s.mux.HandleFunc("GET /sim/faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.FaultCounts()) })
 	s.mux.HandleFunc("POST /sim/faults", func(w http.ResponseWriter, r *http.Request) {

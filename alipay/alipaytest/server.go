@@ -53,6 +53,15 @@ type Config struct {
 	// dropped first; default 100000.
 	KeepCalls int
 
+	// NotifyURL gets the notifications of trade refunds; empty: none are sent.
+	// Coupon refunds are notified at the notify_url of their own call.
+	NotifyURL string
+
+	// NotifyDelays are the pauses between the deliveries of a notification that
+	// is not accepted; default Alipay's own, eight deliveries in 25 hours. An
+	// empty list that is not nil means one delivery.
+	NotifyDelays []time.Duration
+
 	// Now is the clock; default [time.Now].
 	Now func() time.Time
 }
@@ -65,6 +74,9 @@ func (c Config) withDefaults() Config {
 	c.Hold = cmp.Or(c.Hold, 100*time.Millisecond)
 	c.Drip = cmp.Or(c.Drip, 10*time.Millisecond)
 	c.KeepCalls = cmp.Or(c.KeepCalls, 100_000)
+	if c.NotifyDelays == nil {
+		c.NotifyDelays = notifyDelays()
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -93,12 +105,16 @@ type Server struct {
 	mux     *http.ServeMux
 	listener
 
+	notifier *http.Client
+
 	mu          sync.Mutex // guards all below
 	ledger      *ledger
 	probability map[string]float64
 	healed      bool
 	applied     map[string]int
 	calls       []*Call
+	notices     []Notice
+	errands     *errands
 	dropped     int
 	serial      uint64
 }
@@ -121,6 +137,11 @@ func New(cfg Config) (*Server, error) {
 		mux:     http.NewServeMux(),
 		ledger:  newLedger(cfg.TradeTotal),
 		applied: map[string]int{},
+		errands: newErrands(),
+		notifier: &http.Client{
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 4},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 	}
 	if err := s.SetFaults(cfg.Faults); err != nil {
 		return nil, fmt.Errorf("alipaytest: %w", err)
@@ -137,7 +158,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 func (s *Server) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ledger.state(s.now())
+	state := s.ledger.state(s.now())
+	s.notifyMoved()
+	return state
 }
 
 // Calls are the remembered calls in the order in which they were judged. A call
@@ -157,6 +180,13 @@ func (s *Server) FaultCounts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.applied)
+}
+
+// Notices are the remembered deliveries of notifications, oldest first.
+func (s *Server) Notices() []Notice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Notice(nil), s.notices...)
 }
 
 // SetFaults replaces the probabilities and ends a [Server.Heal]. On an error
@@ -264,19 +294,28 @@ func (s *Server) Start(addr string) (baseURL string, err error) {
 	return "http://" + ln.Addr().String(), nil
 }
 
-// Close cuts all connections, waits until nothing runs any more, and leaves the
-// ledger as it is. Start may be called again. Closing twice does nothing.
+// Close cuts all connections, drops notifications that are not accepted yet,
+// waits until nothing runs any more, and leaves the ledger as it is. Start may
+// be called again. Closing twice does nothing. A Server that is used as a
+// handler only must be closed, too, when its notifications shall end.
 func (s *Server) Close() error {
 	s.starting.Lock()
 	defer s.starting.Unlock()
-	if s.http == nil {
-		return nil
+	var err error
+	if s.http != nil {
+		s.cancel()
+		err = s.http.Close()
+		<-s.served
+		s.conns.Wait()
+		s.http = nil
 	}
-	s.cancel()
-	err := s.http.Close()
-	<-s.served
-	s.conns.Wait()
-	s.http = nil
+	s.mu.Lock()
+	old := s.errands
+	s.errands = newErrands()
+	s.mu.Unlock()
+	old.cancel()
+	old.wg.Wait()
+	s.notifier.CloseIdleConnections()
 	if err != nil {
 		return fmt.Errorf("alipaytest: close: %w", err)
 	}

@@ -57,6 +57,7 @@ func (s *Server) tradeRefund(c *call) answer {
 	e.calls++
 	if !e.known() {
 		e.reason = req.RefundReason
+		e.depositBack = slices.Contains(req.QueryOptions, "deposit_back_info")
 	}
 	return s.perform(c, e, amount, func() answer { return s.refundTrade(e, amount, req) })
 }
@@ -159,9 +160,13 @@ func found(e *entry, options []string) answer {
 		fields = append(fields, member{"refund_detail_item_list", detailItems(e)}, member{"send_back_fee", FormatYuan(e.amount)})
 	}
 	if slices.Contains(options, "deposit_back_info") {
+		status := "S"
+		if e.bounced {
+			status = "F"
+		}
 		fields = append(fields, member{"deposit_back_info", node{
 			{"has_deposit_back", "true"},
-			{"dback_status", "S"},
+			{"dback_status", status},
 			{"dback_amount", FormatYuan(e.amount)},
 			{"bank_ack_time", beijing(e.movedAt)},
 			{"est_bank_receipt_time", beijing(e.movedAt)},

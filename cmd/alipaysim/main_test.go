@@ -32,6 +32,7 @@ func TestUsage(t *testing.T) {
 		{"argument", []string{"nope"}, nil, 2, "", "nope"},
 		{"total", []string{"-trade-total", "1.001"}, nil, 2, "", "-trade-total"},
 		{"faults", []string{"-faults", "nope=1"}, nil, 2, "", "-faults"},
+		{"notify URL", []string{"-notify-url", "localhost:8080"}, nil, 2, "", "-notify-url"},
 		{"latency", []string{"-latency", "-1s"}, nil, 2, "", "-latency"},
 		{"seed variable", nil, map[string]string{"ALIPAYSIM_SEED": "x"}, 2, "", "ALIPAYSIM_SEED"},
 		{"key directory", []string{"-keys", filepath.Join(dir, "file", "keys")}, nil, 2, "", "-keys"},

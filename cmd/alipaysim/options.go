@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -71,8 +72,8 @@ func (o options) config() (alipaytest.Config, error) {
 	if o.latency < 0 {
 		return alipaytest.Config{}, fmt.Errorf("-latency: %s is below zero", o.latency)
 	}
-	if o.notifyURL != "" {
-		return alipaytest.Config{}, fmt.Errorf("-notify-url: not supported yet")
+	if u, err := url.Parse(o.notifyURL); o.notifyURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		return alipaytest.Config{}, fmt.Errorf("-notify-url: %q is not an http or https URL", o.notifyURL)
 	}
 	keys, err := alipaytest.LoadOrCreateKeys(o.keys)
 	if err != nil {
@@ -80,5 +81,6 @@ func (o options) config() (alipaytest.Config, error) {
 	}
 	return alipaytest.Config{
 		AppID: o.appID, Keys: keys, TradeTotal: total, Latency: o.latency, Seed: o.seed, Faults: faults,
+		NotifyURL: o.notifyURL,
 	}, nil
 }
