@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
 	"refundd/cmd/internal/config"
@@ -80,6 +81,7 @@ func (p program) run(ctx context.Context, args []string) int {
 		return p.print(cfg.WriteCheck)
 	}
 	log := config.NewLogger(cfg, p.stderr)
+	redis.SetLogger(config.RedisLogger{Log: log})
 	if err := p.serve(ctx, cfg, log); err != nil {
 		if e, ok := errors.AsType[*config.Error](err); ok {
 			for _, problem := range e.Problems {

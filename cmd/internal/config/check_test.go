@@ -166,3 +166,15 @@ func TestLoggerFollowsTheConfiguration(t *testing.T) {
 		t.Errorf("text is %q", text)
 	}
 }
+
+func TestRedisSpeaksAtDebugOnly(t *testing.T) {
+	var out bytes.Buffer
+	for level, want := range map[string]bool{"info": false, "debug": true} {
+		out.Reset()
+		log := config.NewLogger(config.Config{LogLevel: level}, &out)
+		config.RedisLogger{Log: log}.Printf(t.Context(), "dial %s", "failed")
+		if got := strings.Contains(out.String(), `"msg":"dial failed"`); got != want {
+			t.Errorf("at level %s: %q", level, &out)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"io"
 
 	"github.com/sirupsen/logrus"
@@ -21,4 +22,16 @@ func NewLogger(cfg Config, w io.Writer) *logrus.Logger {
 		log.SetLevel(level)
 	}
 	return log
+}
+
+// RedisLogger takes what go-redis says by itself, such as every failed dial, for redis.SetLogger: at level debug,
+// because whoever called Redis gets and logs the error anyway. That setting is one per process, so programs make it,
+// not packages.
+type RedisLogger struct {
+	Log logrus.FieldLogger
+}
+
+// Printf logs one line.
+func (l RedisLogger) Printf(_ context.Context, format string, args ...any) {
+	l.Log.WithField("part", "redis").Debugf(format, args...)
 }
