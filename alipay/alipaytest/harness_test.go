@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,13 @@ type bench struct {
 	base string
 	http *http.Client
 	now  func() time.Time
+
+	serial int // of nonces
+}
+
+func (b *bench) nextNonce() string {
+	b.serial++
+	return strconv.Itoa(b.serial)
 }
 
 func testKeys(t *testing.T) *alipaytest.Keys {

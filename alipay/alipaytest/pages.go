@@ -17,6 +17,9 @@ import (
 //	POST /sim/balance?amount=1.00&app_auth_token=…   what can be refunded from
 func (s *Server) routes() {
 	s.mux.HandleFunc("POST /gateway.do", s.serveV2)
+	for path := range v3Paths() {
+		s.mux.HandleFunc("POST "+path, s.serveV3)
+	}
 	s.mux.HandleFunc("GET /sim/state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.State()) })
 	s.mux.HandleFunc("GET /sim/calls", func(w http.ResponseWriter, _ *http.Request) {
 		calls := s.Calls()

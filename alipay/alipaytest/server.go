@@ -117,6 +117,10 @@ type Server struct {
 	errands     *errands
 	dropped     int
 	serial      uint64
+	nonces      map[string]bool // of V3 requests since noncesSince
+	noncesSince time.Time
+	// noncesBefore are those of the period before.
+	noncesBefore map[string]bool
 }
 
 // New makes a Server with an empty ledger. It fails without keys, for an

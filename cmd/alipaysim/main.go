@@ -90,6 +90,8 @@ func printEnvironment(w io.Writer, base string, o options) error {
 		"REFUNDD_ALIPAY_APP_ID=" + o.appID,
 		"REFUNDD_ALIPAY_PRIVATE_KEY_FILE=" + filepath.Join(dir, "app_private_key.pem"),
 		"REFUNDD_ALIPAY_PUBLIC_KEY_FILE=" + filepath.Join(dir, "alipay_public_key.pem"),
+		"# V3: REFUNDD_ALIPAY_V3_URL=" + base,
+		"# certificate mode and AES: app_cert.pem, alipay_cert.pem, root_cert.pem, aes_key.txt in the same directory",
 	}
 	if _, err := fmt.Fprintln(w, strings.Join(lines, "\n")); err != nil {
 		return fmt.Errorf("print environment: %w", err)
