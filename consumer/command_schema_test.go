@@ -127,6 +127,7 @@ func base(kind Kind, without string) string {
 }
 
 func eachProbe(t *testing.T, run func(t *testing.T, kind Kind, body string, p probe)) {
+	t.Helper()
 	for kind, file := range map[Kind]string{KindRefund: "refund-command.v1.schema.json", KindCouponRefund: "coupon-refund-command.v1.schema.json"} {
 		var s schema
 		if err := json.Unmarshal(readFile(t, file), &s); err != nil {
@@ -144,6 +145,7 @@ func eachProbe(t *testing.T, run func(t *testing.T, kind Kind, body string, p pr
 
 func TestDecodeCommandFollowsTheSchemas(t *testing.T) {
 	eachProbe(t, func(t *testing.T, kind Kind, body string, p probe) {
+		t.Helper()
 		_, err := DecodeCommand(kind, []byte(body))
 		if p.offends == "" {
 			if err != nil {
@@ -192,6 +194,7 @@ func TestFingerprintCoversWhatIsSent(t *testing.T) {
 	outside := []string{"out_request_no", "merchant", "metadata", "out_order_no"}
 	seen := map[string]string{}
 	eachProbe(t, func(t *testing.T, kind Kind, body string, p probe) {
+		t.Helper()
 		if p.offends != "" {
 			return
 		}
@@ -314,6 +317,7 @@ func FuzzDecodeCommand(f *testing.F) {
 
 // commandJSON writes the members of the command that are not empty.
 func commandJSON(t *testing.T, c Command) []byte {
+	t.Helper()
 	members := map[string]any{"merchant": c.Merchant, "out_request_no": c.OutRequestNo, "auth_no": c.AuthNo, "out_order_no": c.OutOrderNo, "remark": c.Remark}
 	if c.Kind == KindCouponRefund {
 		members["amount"] = c.Amount.String()

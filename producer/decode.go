@@ -35,8 +35,7 @@ func DecodeEncoded(stored []byte) (Encoded, error) {
 func DecodeEvent(body []byte) (Event, error) {
 	var w wireEvent
 	if err := json.Unmarshal(body, &w); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return Event{}, fmt.Errorf("decode event: %s has the wrong type", wrong.Field)
 		}
 		return Event{}, errors.New("decode event: not an event in JSON")

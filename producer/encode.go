@@ -98,8 +98,8 @@ func (y *yuan) UnmarshalText(text []byte) error {
 
 // Encode gives the event as one line of JSON, members always in the same order, so that equal events are equal byte for byte.
 // It refuses an event that the published schema would refuse; the error names the member and holds no value.
-// Informational sums that the schema cannot express (above 999999999.99 yuan) and a malformed traceparent are left out: they must
-// not keep a final truth from being told. Metadata of a command that gave an empty object is told as an empty object.
+// Sums and times of Alipay's that the schema cannot express (above 999999999.99 yuan, not of four-digit years) and a malformed
+// traceparent are left out: they must not keep a final truth from being told. Metadata of a command that gave an empty object is told as an empty object.
 func (e Event) Encode() (Encoded, error) {
 	if err := e.validate(); err != nil {
 		return Encoded{}, fmt.Errorf("encode event: %w", err)
@@ -152,16 +152,17 @@ func (e Event) wire() wireEvent {
 
 // alipayTime keeps the precision that Alipay gave.
 func alipayTime(t time.Time) string {
-	if t.IsZero() {
+	t = t.In(time.FixedZone("GMT+8", 8*60*60))
+	if t.IsZero() || !fourDigits(t) {
 		return ""
 	}
-	return t.In(alipayZone()).Format("2006-01-02T15:04:05.999999999-07:00")
+	return t.Format("2006-01-02T15:04:05.999999999-07:00")
 }
 
-func alipayZone() *time.Location { return time.FixedZone("GMT+8", 8*60*60) }
+func fourDigits(t time.Time) bool { return t.Year() >= 1 && t.Year() <= 9999 }
 
 func toldYuan(fen int64) yuan {
-	if fen > maxFen {
+	if fen < 0 || fen > maxFen {
 		return 0
 	}
 	return yuan(fen)
@@ -220,45 +221,26 @@ func (e Event) validate() error {
 			return fmt.Errorf("%s is not one that %s events have", m.name, e.Outcome)
 		}
 	}
-	return errors.Join(e.validateNumbers(), e.validateTimes(), validateMetadata(e.Metadata))
+	required := e.final() || e.Outcome == Unresolved
+	switch {
+	case e.Time.IsZero():
+		return errors.New("time is missing")
+	case !fourDigits(e.Time.UTC()):
+		return errors.New("time is out of range")
+	case e.AmountFen == 0 && required:
+		return errors.New("amount is missing")
+	case e.AmountFen < 0 || e.AmountFen > maxFen:
+		return errors.New("amount is out of range")
+	case e.Calls < 0:
+		return errors.New("calls is negative")
+	}
+	return validateMetadata(e.Metadata)
 }
 
 func (e Event) final() bool { return e.Outcome == Succeeded || e.Outcome == Failed }
 
 func (e Event) needsReason() bool {
 	return e.Outcome == Rejected || e.Outcome == Failed || e.Outcome == Unresolved
-}
-
-func (e Event) validateNumbers() error {
-	required := e.final() || e.Outcome == Unresolved
-	switch {
-	case e.AmountFen == 0 && required:
-		return errors.New("amount is missing")
-	case e.AmountFen < 0 || e.AmountFen > maxFen:
-		return errors.New("amount is out of range")
-	case e.TotalRefundedFen < 0:
-		return errors.New("total_refunded is negative")
-	case e.DbackAmountFen < 0:
-		return errors.New("dback_amount is negative")
-	case e.Calls < 0:
-		return errors.New("calls is negative")
-	}
-	return nil
-}
-
-func (e Event) validateTimes() error {
-	if e.Time.IsZero() {
-		return errors.New("time is missing")
-	}
-	for _, m := range []struct {
-		name string
-		at   time.Time
-	}{{"time", e.Time.UTC()}, {"refunded_at", e.RefundedAt}, {"bank_ack_time", e.BankAckTime}, {"est_bank_receipt_time", e.EstBankReceiptTime}} {
-		if year := m.at.In(alipayZone()).Year(); year < 1 || year > 9999 || m.at.UTC().Year() < 1 || m.at.UTC().Year() > 9999 {
-			return fmt.Errorf("%s is out of range", m.name)
-		}
-	}
-	return nil
 }
 
 func validateMetadata(metadata map[string]string) error {

@@ -47,29 +47,29 @@ func (a *additional) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, &a.schema)
 }
 
-func readSchema(t testing.TB) *schema {
-	t.Helper()
+func readSchema(tb testing.TB) *schema {
+	tb.Helper()
 	text, err := os.ReadFile("schema/refund-event.v1.schema.json")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	var s schema
 	if err := decoder.Decode(&s); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &s
 }
 
 // violations of a whole JSON text.
-func (s *schema) violations(t testing.TB, text []byte) []string {
-	t.Helper()
+func (s *schema) violations(tb testing.TB, text []byte) []string {
+	tb.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	var value any
 	if err := decoder.Decode(&value); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s.check("", value)
 }
