@@ -1,0 +1,164 @@
+package main
+
+import (
+	"time"
+
+	"refundd/alipay/alipaytest"
+	"refundd/cmd/internal/tap"
+	"refundd/consumer"
+	"refundd/producer"
+)
+
+// row is one message of the command topic and what became of it.
+type row struct {
+	what   string // from the script; empty for what others send
+	step   bool
+	number string // out_request_no; empty where none can be read
+	fen    int64
+	msgID  string
+	body   []byte
+	born   time.Time
+
+	ended bool
+	event producer.Event
+	again bool // the event had been told before
+	calls []alipaytest.Call
+	took  time.Duration
+}
+
+// final tells whether an end may not change any more.
+func (r *row) final() bool { return r.ended && r.event.Outcome != producer.Unresolved }
+
+// board puts commands, Alipay's calls and events together. It is not safe for
+// concurrent use.
+type board struct {
+	calls func() []alipaytest.Call
+
+	rows   []*row
+	open   map[string]*row // message id -> command that waits for its end
+	early  []sighting      // events that no command waits for
+	told   map[string]int  // event id -> how often
+	bodies map[string]string
+	seen   map[string]time.Time // number -> start of its last call that some row tells of
+	events []producer.Event
+	wrong  []string // what must not be, in words
+}
+
+type sighting struct {
+	event producer.Event
+	again bool
+	at    time.Time
+}
+
+// patience is how long an event waits for its command: the two topics are read
+// side by side.
+const patience = 2 * time.Second
+
+func newBoard(calls func() []alipaytest.Call) *board {
+	return &board{
+		calls: calls, open: map[string]*row{}, told: map[string]int{}, bodies: map[string]string{}, seen: map[string]time.Time{},
+	}
+}
+
+// command notes a message of the command topic. It returns its row if its end
+// is known already.
+func (b *board) command(m tap.Message) *row {
+	cmd, _ := consumer.DecodeCommand(consumer.KindRefund, m.Body) // what is valid by itself
+	r := &row{
+		what: m.Properties[stepProperty], number: cmd.OutRequestNo, fen: int64(cmd.Amount),
+		msgID: m.ID, body: m.Body, born: m.Born,
+	}
+	r.step = r.what != ""
+	b.rows = append(b.rows, r)
+	b.open[r.msgID] = r
+	for i, s := range b.early {
+		if b.belongs(r, s.event) {
+			b.early = append(b.early[:i], b.early[i+1:]...)
+			b.end(r, s)
+			return r
+		}
+	}
+	return nil
+}
+
+// published notes a message of the event topic. It returns the row that has
+// come to its end.
+func (b *board) published(m tap.Message, now time.Time) *row {
+	ev, err := producer.DecodeEvent(m.Body)
+	if err != nil {
+		b.wrong = append(b.wrong, "a message of the event topic cannot be read: "+err.Error())
+		return nil
+	}
+	s := sighting{event: ev, again: b.told[ev.ID] > 0, at: now}
+	b.told[ev.ID]++
+	if before, ok := b.bodies[ev.ID]; ok && before != string(m.Body) {
+		b.wrong = append(b.wrong, "event "+ev.ID+" was told in two versions")
+	}
+	b.bodies[ev.ID] = string(m.Body)
+	b.events = append(b.events, ev)
+	for _, r := range b.rows {
+		if !r.ended && b.belongs(r, ev) {
+			b.end(r, s)
+			return r
+		}
+	}
+	b.early = append(b.early, s)
+	return nil
+}
+
+// belongs: a rejected event is about one message, others about a refund; of its
+// commands the one that has waited longest gets the event.
+func (b *board) belongs(r *row, ev producer.Event) bool {
+	if ev.Outcome == producer.Rejected {
+		return ev.ID == producer.RejectedID(r.msgID, r.body, ev.Reason)
+	}
+	return r.number != "" && r.number == ev.OutRequestNo
+}
+
+func (b *board) end(r *row, s sighting) {
+	r.ended, r.event, r.again, r.took = true, s.event, s.again, s.at.Sub(r.born)
+	delete(b.open, r.msgID)
+	if r.number == "" || s.event.Outcome == producer.Rejected {
+		return
+	}
+	for _, c := range b.calls() {
+		if c.OutRequestNo == r.number && c.Start.After(b.seen[r.number]) {
+			r.calls = append(r.calls, c)
+		}
+	}
+	if n := len(r.calls); n > 0 {
+		b.seen[r.number] = r.calls[n-1].Start
+	}
+}
+
+// news are events that no command has claimed within patience: of a refund
+// that was told as unresolved before, or of a second copy of a message.
+func (b *board) news(now time.Time) []producer.Event {
+	var late []producer.Event
+	for len(b.early) > 0 && now.Sub(b.early[0].at) > patience {
+		late = append(late, b.early[0].event)
+		b.early = b.early[1:]
+	}
+	return late
+}
+
+// stepsEnded counts the script's commands that have come to their end.
+func (b *board) stepsEnded() int {
+	n := 0
+	for _, r := range b.rows {
+		if r.step && r.ended {
+			n++
+		}
+	}
+	return n
+}
+
+// called tells whether Alipay was asked to refund this number.
+func (b *board) called(number string) bool {
+	for _, c := range b.calls() {
+		if c.OutRequestNo == number && c.SubCode != "" {
+			return true
+		}
+	}
+	return false
+}

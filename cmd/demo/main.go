@@ -1,0 +1,119 @@
+// Command demo shows refundd at work in one process, with nothing installed but
+// Go: an embedded RocketMQ broker, an embedded Redis, a local Alipay that
+// misbehaves on demand, and the real service (the same code as cmd/refundd,
+// over real connections). It sends some thirty telling commands and prints one
+// line for each: what Alipay did, and which event came out.
+//
+//	go run ./cmd/demo          stays up for a second terminal, until Ctrl-C
+//	go run ./cmd/demo -once    ends by itself and checks the ledger against the events
+//
+// Exit codes: 0 stopped (with -once: ledger and events agree), 1 failed (with
+// -once: they do not agree), 2 wrong usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/consumer"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, isTerminal(os.Stdout))
+	stop()
+	os.Exit(code)
+}
+
+type options struct {
+	once    bool
+	verbose bool
+	logFile string
+	broker  string
+	alipay  string
+	admin   string
+}
+
+// run is the program; it returns the exit code. It may run once in a process:
+// the SDK's logger is a global.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, terminal bool) int {
+	o, err := readOptions(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		_, _ = fmt.Fprintln(stderr, "demo:", err)
+		return 2
+	}
+	log, closeLog, err := newLog(o, stderr)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "demo: -log:", err)
+		return 2
+	}
+	defer closeLog()
+	consumer.RedirectSDK(log)
+	t := table{out: stdout, colour: terminal && os.Getenv("NO_COLOR") == ""}
+	ok, err := play(ctx, o, t, log)
+	switch {
+	case err != nil:
+		_, _ = fmt.Fprintln(stderr, "demo:", err)
+		return 1
+	case !ok:
+		return 1
+	}
+	return 0
+}
+
+func readOptions(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&o.once, "once", false, "end after the script and check the ledger against the events; exit 0 or 1")
+	flags.BoolVar(&o.verbose, "v", false, "log of service and RocketMQ client to standard error")
+	flags.StringVar(&o.logFile, "log", "", "`file` for the log of service and RocketMQ client")
+	flags.StringVar(&o.broker, "broker", "127.0.0.1:0", "`address` of the embedded broker and name server; port 0 takes a free one")
+	flags.StringVar(&o.alipay, "alipay", "127.0.0.1:0", "`address` of the local Alipay")
+	flags.StringVar(&o.admin, "admin", "127.0.0.1:0", "`address` of the service's admin page")
+	flags.Usage = func() {
+		_, _ = fmt.Fprint(stderr, "usage: go run ./cmd/demo [flags]\n\nrefundd with all its surroundings in one process. Flags:\n\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return o, nil
+}
+
+// newLog is silent unless a flag says otherwise: the table is what to look at.
+func newLog(o options, stderr io.Writer) (*logrus.Logger, func(), error) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	switch {
+	case o.logFile != "":
+		f, err := os.OpenFile(o.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, nil, fmt.Errorf("open log: %w", err)
+		}
+		log.SetOutput(f)
+		return log, func() { _ = f.Close() }, nil // the last lines of a log
+	case o.verbose:
+		log.SetOutput(stderr)
+	}
+	return log, func() {}, nil
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+}

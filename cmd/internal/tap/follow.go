@@ -1,0 +1,245 @@
+package tap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/admin"
+	rmqconsumer "github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+)
+
+// Message is one message of a followed topic.
+type Message struct {
+	ID         string // UNIQ_KEY, or the broker's offset id where there is none
+	Queue      string // broker name and number
+	Offset     int64  // in its queue
+	Properties map[string]string
+	Body       []byte // the caller's
+	Born       time.Time
+}
+
+// Following says what to read. The zero start is now.
+type Following struct {
+	Topic string
+	// Group reads; default ToolsGroup. It must exist at the broker and must not
+	// be one that consumes: that one would lose a share of its queues.
+	Group string
+	// Beginning starts with the oldest message there is, Since with the first
+	// one that was stored at or after a time.
+	Beginning bool
+	Since     time.Time
+	// UntilNow ends Follow after what is there when it begins.
+	UntilNow bool
+	// Ready, if set, is called when the starting point of every queue is fixed:
+	// what is stored from then on will be told.
+	Ready func()
+	// Trouble, if set, is told when reading a queue begins to fail. It goes on trying.
+	Trouble func(error)
+}
+
+// beyond is an offset that no queue reaches. The broker answers it at once with
+// the real limits; a good offset at a queue's end would wait for 20 seconds.
+const beyond = 1 << 62
+
+const (
+	pullCount = 32 // the broker's own limit
+	pullPause = time.Second
+)
+
+// Follow reads every queue of the topic and hands each message to tell, one at a
+// time, in the order of its queue; between queues there is none. It ends with
+// nil at UntilNow's end or when ctx ends, and with an error if it cannot begin.
+// It may leave pulls behind that the broker answers within 20 seconds; they tell
+// nobody. Queues that are added later are not read.
+func Follow(ctx context.Context, c Cluster, f Following, tell func(Message)) error {
+	if f.Group == "" {
+		f.Group = ToolsGroup
+	}
+	queues, err := c.queues(ctx, f.Topic)
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", f.Topic, err)
+	}
+	opts := []rmqconsumer.Option{
+		rmqconsumer.WithGroupName(f.Group),
+		rmqconsumer.WithInstance(instance("follow")),
+		rmqconsumer.WithNsResolver(c.resolver()),
+	}
+	if credentials, ok := c.credentials(); ok {
+		opts = append(opts, rmqconsumer.WithCredentials(credentials))
+	}
+	sdk, err := rocketmq.NewPullConsumer(opts...)
+	if err != nil {
+		return fmt.Errorf("follow %s: new pull consumer: %w", f.Topic, err)
+	}
+	if err := sdk.Subscribe(f.Topic, rmqconsumer.MessageSelector{}); err != nil {
+		return fmt.Errorf("follow %s: subscribe: %w", f.Topic, err)
+	}
+	if err := sdk.Start(); err != nil {
+		return fmt.Errorf("follow %s: start: %w", f.Topic, err)
+	}
+	r := &reader{f: f, sdk: sdk, tell: tell}
+	defer r.close()
+
+	spans := make([]span, len(queues))
+	for i, queue := range queues {
+		if spans[i], err = r.begin(ctx, queue); err != nil {
+			return fmt.Errorf("follow %s as group %s: queue %d of %s: %w", f.Topic, f.Group, queue.QueueId, queue.BrokerName, err)
+		}
+	}
+	if f.Ready != nil {
+		f.Ready()
+	}
+	var wg sync.WaitGroup
+	for i, queue := range queues {
+		wg.Go(func() { r.read(ctx, queue, spans[i]) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// queues asks the name server. The SDK's pull consumer knows them too, but does
+// not tell.
+func (c Cluster) queues(ctx context.Context, topic string) ([]*primitive.MessageQueue, error) {
+	opts := []admin.AdminOption{admin.WithResolver(c.resolver())}
+	if credentials, ok := c.credentials(); ok {
+		opts = append(opts, admin.WithCredentials(credentials))
+	}
+	a, err := admin.NewAdmin(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("new admin client: %w", err)
+	}
+	defer func() { _ = a.Close() }() // nothing is pending
+	queues, err := a.FetchPublishMessageQueues(ctx, topic)
+	if err == nil && len(queues) == 0 {
+		err = errors.New("the topic has no queue")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list queues: %w", err)
+	}
+	return queues, nil
+}
+
+type reader struct {
+	f   Following
+	sdk rocketmq.PullConsumer
+
+	mu   sync.Mutex // one message at a time, and none after the end
+	tell func(Message)
+}
+
+func (r *reader) close() {
+	r.mu.Lock()
+	r.tell = nil
+	r.mu.Unlock()
+	_ = r.sdk.Shutdown() // it holds nothing that could be lost
+}
+
+// span is a part of a queue: from the next offset to read up to, but not
+// including, the end at the time of asking.
+type span struct{ next, end int64 }
+
+// begin finds where reading starts.
+func (r *reader) begin(ctx context.Context, queue *primitive.MessageQueue) (span, error) {
+	limits, err := r.pull(ctx, queue, beyond, 1)
+	if err != nil {
+		return span{}, err
+	}
+	s := span{next: limits.MaxOffset, end: limits.MaxOffset}
+	switch {
+	case r.f.Beginning:
+		s.next = limits.MinOffset
+	case !r.f.Since.IsZero():
+		s.next, err = r.search(ctx, queue, limits.MinOffset, limits.MaxOffset)
+	}
+	return s, err
+}
+
+// search finds the first message at or after Since between two offsets.
+func (r *reader) search(ctx context.Context, queue *primitive.MessageQueue, low, high int64) (int64, error) {
+	since := r.f.Since.UnixMilli()
+	for low < high {
+		middle := low + (high-low)/2
+		result, err := r.pull(ctx, queue, middle, 1)
+		if err != nil {
+			return 0, err
+		}
+		found := result.GetMessageExts()
+		if len(found) > 0 && found[0].StoreTimestamp < since {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+func (r *reader) read(ctx context.Context, queue *primitive.MessageQueue, s span) {
+	failing := false
+	for ctx.Err() == nil && (!r.f.UntilNow || s.next < s.end) {
+		result, err := r.pull(ctx, queue, s.next, pullCount)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if !failing && r.f.Trouble != nil {
+				r.f.Trouble(fmt.Errorf("read queue %d of %s: %w", queue.QueueId, queue.BrokerName, err))
+			}
+			failing = true
+			select {
+			case <-ctx.Done():
+			case <-time.After(pullPause):
+			}
+			continue
+		}
+		failing = false
+		for _, m := range result.GetMessageExts() {
+			r.hand(ctx, queue, m)
+		}
+		s.next = max(result.NextBeginOffset, result.MinOffset)
+	}
+}
+
+func (r *reader) hand(ctx context.Context, queue *primitive.MessageQueue, m *primitive.MessageExt) {
+	out := Message{
+		ID: m.MsgId, Queue: fmt.Sprintf("%s/%d", queue.BrokerName, queue.QueueId), Offset: m.QueueOffset,
+		Properties: m.GetProperties(), Born: time.UnixMilli(m.BornTimestamp),
+		Body: append([]byte(nil), m.Body...), // the SDK's is a piece of the whole answer
+	}
+	if out.ID == "" {
+		out.ID = m.OffsetMsgId
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tell != nil && ctx.Err() == nil {
+		r.tell(out)
+	}
+}
+
+// pull returns when the broker has answered or ctx has ended; the SDK itself
+// does not heed it.
+func (r *reader) pull(ctx context.Context, queue *primitive.MessageQueue, offset int64, count int) (*primitive.PullResult, error) {
+	type pulled struct {
+		result *primitive.PullResult
+		err    error
+	}
+	done := make(chan pulled, 1)
+	go func() {
+		own := *queue // the SDK writes into it
+		result, err := r.sdk.PullFrom(ctx, &own, offset, count)
+		done <- pulled{result, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("pull: %w", ctx.Err())
+	case p := <-done:
+		if p.err != nil {
+			return nil, fmt.Errorf("pull: %w", p.err)
+		}
+		return p.result, nil
+	}
+}
