@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,6 +31,8 @@ type Config struct {
 	// rotation can begin with two. They are Alipay's keys, not the app's own
 	// public key, which New refuses here.
 	AlipayKeys []*rsa.PublicKey
+	// Certificates switches certificate mode on, in place of AlipayKeys.
+	Certificates *Certificates
 	// EncryptKey switches content encryption on: the app's AES key, as
 	// ParseEncryptKey returns it. Empty is off.
 	EncryptKey []byte
@@ -59,6 +62,7 @@ type Client struct {
 	appID      string
 	signer     crypto.Signer
 	alipayKeys []*rsa.PublicKey
+	certs      *Certificates // nil in key mode
 	encryptKey []byte
 	timeout    time.Duration
 	transport  *http.Transport
@@ -79,7 +83,8 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new alipay client: %w", err)
 	}
-	if err := checkAlipayKeys(cfg.AlipayKeys, own); err != nil {
+	keys, err := alipayKeys(&cfg, own)
+	if err != nil {
 		return nil, fmt.Errorf("new alipay client: %w", err)
 	}
 	if len(cfg.EncryptKey) > 0 {
@@ -94,7 +99,8 @@ func New(cfg Config) (*Client, error) {
 		gateway:    gateway,
 		appID:      cfg.AppID,
 		signer:     cfg.Signer,
-		alipayKeys: cfg.AlipayKeys,
+		alipayKeys: keys,
+		certs:      cfg.Certificates,
 		encryptKey: cfg.EncryptKey,
 		timeout:    cfg.Timeout,
 		transport:  newTransport(&cfg),
@@ -112,19 +118,33 @@ func New(cfg Config) (*Client, error) {
 // CloseIdleConnections closes the connections that no call is using.
 func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
 
-func checkAlipayKeys(keys []*rsa.PublicKey, own *rsa.PublicKey) error {
-	if len(keys) == 0 {
-		return errors.New("the public key of Alipay is missing")
+// alipayKeys returns the keys that verify answers, from the one place that is
+// configured.
+func alipayKeys(cfg *Config, own *rsa.PublicKey) ([]*rsa.PublicKey, error) {
+	if cfg.Certificates != nil {
+		if len(cfg.AlipayKeys) > 0 {
+			return nil, errors.New("both public keys and certificates of Alipay")
+		}
+		if !cfg.Certificates.appKey.Equal(own) {
+			return nil, errors.New("the app certificate does not belong to the app's private key")
+		}
+		if err := cfg.Certificates.ValidAt(time.Now()); err != nil {
+			return nil, err
+		}
+		return cfg.Certificates.alipayKeys, nil
 	}
-	for i, key := range keys {
+	if len(cfg.AlipayKeys) == 0 {
+		return nil, errors.New("the public key of Alipay is missing")
+	}
+	for i, key := range cfg.AlipayKeys {
 		if err := checkPublic(key); err != nil {
-			return fmt.Errorf("public key %d of Alipay: %w", i+1, err)
+			return nil, fmt.Errorf("public key %d of Alipay: %w", i+1, err)
 		}
 		if key.Equal(own) {
-			return fmt.Errorf("public key %d of Alipay is the app's own public key; the console shows both", i+1)
+			return nil, fmt.Errorf("public key %d of Alipay is the app's own public key; the console shows both", i+1)
 		}
 	}
-	return nil
+	return cfg.AlipayKeys, nil
 }
 
 // parseAddress accepts https, and http to a loopback host.
@@ -247,6 +267,9 @@ func (c *Client) requestV2(method, token string, req any) (address string, form 
 		}
 		params = append(params, param{"encrypt_type", "AES"})
 	}
+	if c.certs != nil {
+		params = append(params, param{"app_cert_sn", c.certs.AppSN}, param{"alipay_root_cert_sn", c.certs.RootSN})
+	}
 	query := url.Values{}
 	for _, p := range params {
 		query.Set(p.key, p.value)
@@ -273,6 +296,9 @@ func (c *Client) readV2(fail *Error, body []byte, into answer) error {
 		return fail
 	}
 	errSign := e.verify(c.alipayKeys)
+	if errors.Is(errSign, ErrBadSignature) {
+		errSign = c.explainSN(e.certSN)
+	}
 	if errors.Is(errSign, ErrBadSignature) || (errSign != nil && e.node[0] != '{') {
 		fail.Err = errSign
 		return fail
@@ -305,6 +331,15 @@ func (c *Client) readV2(fail *Error, body []byte, into answer) error {
 	fail.Signed, fail.Err = errSign == nil, errSign
 	fail.Class, fail.QueryFirst = classify(fail.Method, head.code, head.subCode)
 	return fail
+}
+
+// explainSN adds to a bad signature that the answer names a certificate that is
+// not configured: Alipay may have renewed its own.
+func (c *Client) explainSN(sn string) error {
+	if sn = word(sn); c.certs == nil || sn == "" || slices.Contains(c.certs.AlipaySNs, sn) {
+		return ErrBadSignature
+	}
+	return fmt.Errorf("%w: it names certificate %s, which is not configured", ErrBadSignature, sn)
 }
 
 // timeLayout is how Alipay writes times, always in GMT+8.

@@ -31,6 +31,9 @@ type envelope struct {
 	root string // name of the member that carries the answer
 	node []byte // its value exactly as received, which is what is signed
 	sign string // base64; empty if absent
+	// certSN is Alipay's word for the certificate it signed with. It is not
+	// signed, chooses no key, and is good for a message only.
+	certSN string
 }
 
 // The roots that carry refusals whatever the method was.
@@ -66,6 +69,8 @@ func openEnvelope(method string, body []byte, encrypted bool) (envelope, error) 
 				return errors.New("more than one sign")
 			}
 			sig = value
+		case "alipay_cert_sn":
+			e.certSN, _ = scalar(value)
 		}
 		return nil
 	})

@@ -132,10 +132,15 @@ func flatten(t *testing.T, v url.Values) map[string]string {
 
 // wireCallable says whether the client has the call and the mode of a row.
 func wireCallable(method, mode string) bool {
-	return mode == "key" && (method == MethodRefund || method == MethodQueryRefund)
+	return mode != "" && (method == MethodRefund || method == MethodQueryRefund)
 }
 
-func wireConfig(_ *testing.T, _ *Config, _, _ string) {}
+func wireConfig(t *testing.T, cfg *Config, mode, _ string) {
+	t.Helper()
+	if mode == "cert" {
+		cfg.AlipayKeys, cfg.Certificates = nil, testCertificates(t)
+	}
+}
 
 // wireCall makes the call whose JSON a row gives, through the typed requests.
 func wireCall(t *testing.T, c *Client, method, biz, token string) {
