@@ -155,6 +155,7 @@ func TestTradeFaultsByName(t *testing.T) { testFaults(t, tradeFaultCases(), fals
 func TestCouponFaultsByName(t *testing.T) { testFaults(t, couponFaultCases(), true) }
 
 func testFaults(t *testing.T, cases []faultCase, coupon bool) {
+	t.Helper()
 	clock := newClock()
 	b := start(t, alipaytest.Config{Hold: time.Millisecond, LateBy: time.Hour, Drip: time.Millisecond, Now: clock.now})
 	for _, tt := range cases {

@@ -258,7 +258,9 @@ func (r reply) want(t *testing.T, code, subCode, signed string) {
 // waitFor polls until ok, and gives up after ten seconds.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Errorf("waited in vain for %s", what)
 			return

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -167,9 +168,7 @@ func (s *Server) postNotice(ctx context.Context, n *notice) (status int, accepte
 func (n *notice) form(key *rsa.PrivateKey, now time.Time) (string, error) {
 	values := url.Values{}
 	params := map[string]string{"sign_type": "RSA2", "charset": "utf-8"}
-	for name, value := range n.params {
-		params[name] = value
-	}
+	maps.Copy(params, n.params)
 	if n.params["msg_method"] == "" {
 		params["notify_time"] = beijing(now)
 	}

@@ -65,7 +65,7 @@ func (s *Server) admitV3(c *call, w http.ResponseWriter, r *http.Request) *answe
 	if !verify(s.cfg.Keys.AppPublic, text, signature) {
 		return refuseCall("40002", "isv.invalid-signature", "验签出错")
 	}
-	if refusal := s.admitV3Rest(c, fields, r.Header); refusal != nil {
+	if refusal := s.admitV3Rest(fields, r.Header); refusal != nil {
 		refusal.signature = goodSignature
 		return refusal
 	}
@@ -98,7 +98,7 @@ func (s *Server) admitV3Fields(c *call, fields map[string]string, header http.He
 
 // admitV3Rest checks a request whose signature is good: no old one, none twice,
 // none for another kind of content.
-func (s *Server) admitV3Rest(c *call, fields map[string]string, header http.Header) *answer {
+func (s *Server) admitV3Rest(fields map[string]string, header http.Header) *answer {
 	ms, err := strconv.ParseInt(fields["timestamp"], 10, 64)
 	if err != nil || s.now().Sub(time.UnixMilli(ms)).Abs() > clockSkew {
 		return refuseCall("40002", "isv.illegal-timestamp", "want the time now, in milliseconds")

@@ -30,7 +30,7 @@ func readOptions(args []string, getenv func(string) string, stderr io.Writer) (o
 	flags := flag.NewFlagSet("alipaysim", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:9800", "`address` to listen on; port 0 takes a free one")
-	flags.StringVar(&o.keys, "keys", "alipaysim-keys", "`directory` of the key files; made with fresh keys on first use")
+	flags.StringVar(&o.keys, "keys", "keys", "`directory` of the key files; made with fresh keys on first use")
 	flags.StringVar(&o.appID, "app-id", "2021000000000001", "the `app` id that is known")
 	flags.StringVar(&o.tradeTotal, "trade-total", "1000.00", "paid amount in `yuan` of a trade or red packet first named in a call")
 	flags.DurationVar(&o.latency, "latency", 0, "how long a call takes besides its own work")
