@@ -428,3 +428,26 @@ func TestReleaseDoesNotTakeAForeignEvent(t *testing.T) {
 		}
 	})
 }
+
+// A replica whose clock is behind takes over. How long ago a lease lapsed is then
+// told too short, never too long and never negative: a call may be in flight.
+func TestAClockThatGoesBackMakesLapsesYounger(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		id := refund("R1")
+		key := b.store.Key(id)
+		b.won(t, id)
+		b.pass(t, key, lease)
+		second := b.won(t, id) // the first lease ended just now
+		b.pass(t, key, -lease*3/2)
+		if c := b.claim(t, id, "fp", second, 0); c.Lapses != 1 || c.LapsedFor != 0 {
+			t.Errorf("before the lapse: %d lapses, %v ago, want 1, no time ago", c.Lapses, c.LapsedFor)
+		}
+		b.pass(t, key, lease) // the second lease ends, before the first one did
+		third := b.won(t, id)
+		b.pass(t, key, lease/2+10*time.Second)
+		c := b.claim(t, id, "fp", third, 0)
+		if c.Lapses != 2 || c.LapsedFor < 10*time.Second || c.LapsedFor > 25*time.Second {
+			t.Errorf("after both: %d lapses, %v ago, want 2, 10s ago", c.Lapses, c.LapsedFor)
+		}
+	})
+}
