@@ -200,21 +200,31 @@ func (c *common) fields() []field {
 	return []field{proof("code", &c.code), proof("sub_code", &c.subCode), detail("sub_msg", &c.subMsg)}
 }
 
+// A call is one request to one of Alipay's methods.
+type call struct {
+	method    string
+	token     string // app_auth_token; empty is none
+	notifyURL string // empty is none
+	biz       any    // encodes to the JSON of the request
+}
+
+// notSent is the error of a call that ends before anything is written.
+func (k *call) notSent(err error) *Error {
+	return &Error{Method: k.method, Class: ClassNotSent, Err: err}
+}
+
 // callV2 makes one call over the v2 gateway and decodes a verified success into
 // the answer. It returns Alipay's trace id. A nil error means: HTTP 200, one
 // JSON object, signature verified over the node's raw bytes, code 10000.
-func (c *Client) callV2(ctx context.Context, method, token string, req any, into answer) (string, error) {
-	fail := &Error{Method: method}
+func (c *Client) callV2(ctx context.Context, k call, into answer) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if err := ctx.Err(); err != nil {
-		fail.Class, fail.Err = ClassNotSent, err
-		return "", fail
+		return "", k.notSent(err)
 	}
-	address, body, err := c.requestV2(method, token, req)
+	address, body, err := c.requestV2(k)
 	if err != nil {
-		fail.Class, fail.Err = ClassNotSent, err
-		return "", fail
+		return "", k.notSent(err)
 	}
 	header := http.Header{
 		"Content-Type": {"application/x-www-form-urlencoded;charset=utf-8"},
@@ -222,12 +232,11 @@ func (c *Client) callV2(ctx context.Context, method, token string, req any, into
 		"User-Agent":   {"refundd"},
 	}
 	r, sent, err := roundTrip(ctx, c.transport, address, header, body)
-	fail.HTTPStatus = r.status
-	fail.TraceID = word(r.header.Get("trace_id"))
+	if !sent {
+		return "", k.notSent(err)
+	}
+	fail := &Error{Method: k.method, HTTPStatus: r.status, TraceID: word(r.header.Get("trace_id"))}
 	switch {
-	case !sent:
-		fail.Class, fail.Err = ClassNotSent, err
-		return "", fail
 	case err != nil:
 		fail.Err = err
 		return "", fail
@@ -246,8 +255,8 @@ func (c *Client) callV2(ctx context.Context, method, token string, req any, into
 
 // requestV2 signs a request: biz_content and app_auth_token go into the form,
 // everything else into the query, as the official client does.
-func (c *Client) requestV2(method, token string, req any) (address string, form []byte, err error) {
-	biz, err := encodeBiz(req)
+func (c *Client) requestV2(k call) (address string, form []byte, err error) {
+	biz, err := encodeBiz(k.biz)
 	if err != nil {
 		return "", nil, err
 	}
@@ -256,7 +265,7 @@ func (c *Client) requestV2(method, token string, req any) (address string, form 
 		{"app_id", c.appID},
 		{"charset", "utf-8"},
 		{"format", "JSON"},
-		{"method", method},
+		{"method", k.method},
 		{"sign_type", "RSA2"},
 		{"timestamp", c.now().In(zone()).Format(timeLayout)},
 		{"version", "1.0"},
@@ -270,19 +279,22 @@ func (c *Client) requestV2(method, token string, req any) (address string, form 
 	if c.certs != nil {
 		params = append(params, param{"app_cert_sn", c.certs.AppSN}, param{"alipay_root_cert_sn", c.certs.RootSN})
 	}
+	if k.notifyURL != "" {
+		params = append(params, param{"notify_url", k.notifyURL})
+	}
 	query := url.Values{}
 	for _, p := range params {
 		query.Set(p.key, p.value)
 	}
-	params = append(params, param{"biz_content", content}, param{"app_auth_token", token})
+	params = append(params, param{"biz_content", content}, param{"app_auth_token", k.token})
 	sig, err := sign(c.signer, signText(params))
 	if err != nil {
 		return "", nil, err
 	}
 	query.Set("sign", sig)
 	body := "biz_content=" + url.QueryEscape(content)
-	if strings.TrimSpace(token) != "" {
-		body += "&app_auth_token=" + url.QueryEscape(token)
+	if strings.TrimSpace(k.token) != "" {
+		body += "&app_auth_token=" + url.QueryEscape(k.token)
 	}
 	return c.gateway.String() + "?" + query.Encode(), []byte(body), nil
 }

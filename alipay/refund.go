@@ -168,11 +168,12 @@ func (r *RefundResponse) fields() []field {
 // money may have moved, and the only safe next steps are QueryRefund and the
 // same request again. The request is written at most once.
 func (c *Client) Refund(ctx context.Context, req *RefundRequest) (*RefundResponse, error) {
+	call := call{method: MethodRefund, token: req.AppAuthToken, biz: req}
 	if err := req.check(); err != nil {
-		return nil, &Error{Method: MethodRefund, Class: ClassNotSent, Err: err}
+		return nil, call.notSent(err)
 	}
 	resp := &RefundResponse{}
-	trace, err := c.callV2(ctx, MethodRefund, req.AppAuthToken, req, resp)
+	trace, err := c.callV2(ctx, call, resp)
 	if err != nil {
 		return nil, err
 	}

@@ -112,11 +112,12 @@ func (r *RefundQueryResponse) fields() []field {
 // QueryRefund calls alipay.trade.fastpay.refund.query once. Every error is an
 // *Error; ClassNotFound means that the trade is not known.
 func (c *Client) QueryRefund(ctx context.Context, req *RefundQueryRequest) (*RefundQueryResponse, error) {
+	call := call{method: MethodQueryRefund, token: req.AppAuthToken, biz: req}
 	if err := req.check(); err != nil {
-		return nil, &Error{Method: MethodQueryRefund, Class: ClassNotSent, Err: err}
+		return nil, call.notSent(err)
 	}
 	resp := &RefundQueryResponse{}
-	trace, err := c.callV2(ctx, MethodQueryRefund, req.AppAuthToken, req, resp)
+	trace, err := c.callV2(ctx, call, resp)
 	if err != nil {
 		return nil, err
 	}
