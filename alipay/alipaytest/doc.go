@@ -3,6 +3,13 @@
 // ledger that tells how often the money of each refund really moved. Tests run
 // it in process; cmd/alipaysim runs it as a program.
 //
+// It speaks v2 (alipay.trade.refund, alipay.trade.fastpay.refund.query,
+// alipay.fund.coupon.order.refund, alipay.fund.coupon.operation.query) and, for
+// the first two, V3; key mode and certificate mode, plain and AES, as each
+// request asks for; and it notifies, signed and repeated as Alipay does. What
+// Alipay's documents say about each is followed; where they are silent or
+// contradict each other, answers vary with the seed.
+//
 // It exists to make a caller fail. Its fault menu (see [Menu]) loses answers
 // before or after the money moved, cuts and forges them, hides refunds from
 // queries for a while, refuses for good, and more, by probability with a seed
@@ -20,6 +27,9 @@
 //   - A refund is (app id, app_auth_token, trade, out_request_no). Its money
 //     moves at most once, by construction. The same amount again answers
 //     fund_change=N, another amount ACQ.DISCORDANT_REPEAT_REQUEST.
+//   - A coupon refund's money moves at once and is answered by SUCCESS, also
+//     when it is repeated; INIT, CLOSED, 10003 and UNIQUE_VIOLATION are on the
+//     fault menu. A number cannot be used again for another amount.
 //   - A definite refusal from the menu stays: a number that was refused is
 //     refused for ever, as Alipay's own verdict would be.
 //   - Requests are held to the letter. An unknown or repeated biz_content

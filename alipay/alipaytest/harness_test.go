@@ -3,6 +3,8 @@ package alipaytest_test
 import (
 	"context"
 	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -98,6 +100,8 @@ type reply struct {
 	subCode string
 	fields  map[string]any
 	header  http.Header
+
+	encrypted string // the node, if it is a string
 }
 
 func (r reply) text(name string) string {
@@ -203,6 +207,9 @@ func (b *bench) post(ctx context.Context, method, query, body string) reply {
 		r.err = json.Unmarshal(members["sign"], &signature)
 	}
 	r.signed = rsaVerdict(b.keys.AlipayPublic, string(members[r.root]), signature)
+	if json.Unmarshal(members[r.root], &r.encrypted) == nil {
+		return r
+	}
 	if err := json.Unmarshal(members[r.root], &r.fields); err != nil {
 		r.err = err
 		return r
@@ -253,6 +260,21 @@ func (r reply) want(t *testing.T, code, subCode, signed string) {
 		t.Fatalf("answer = %s %s, signature %s, error %v; want %s %s, %s\n%s",
 			r.code, r.subCode, r.signed, r.err, code, subCode, signed, r.raw)
 	}
+}
+
+// decrypted undoes Alipay's content encryption.
+func decrypted(t *testing.T, key []byte, text string) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(raw) == 0 || len(raw)%aes.BlockSize != 0 {
+		t.Fatalf("not encrypted: %q, %v", text, err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCDecrypter(block, make([]byte, aes.BlockSize)).CryptBlocks(raw, raw)
+	return string(raw[:len(raw)-int(raw[len(raw)-1])])
 }
 
 // waitFor polls until ok, and gives up after ten seconds.

@@ -60,7 +60,7 @@ type order struct {
 	refunded int64
 	late     []*entry // refunds whose money is still on its way
 	byNumber map[string]*entry
-	// byOperation finds the number of a refund by its operation_id.
+	// byOperation finds a refund's number by its operation_id; red packets only.
 	byOperation map[string]string
 }
 
@@ -142,7 +142,7 @@ func (l *ledger) order(kind string, who owner, no, outNo string) *order {
 		}
 		o = &order{
 			kind: kind, owner: who, no: no, outNo: cmp.Or(outNo, OutTradeNo(no)), outGiven: outNo != "",
-			total: l.tradeTotal, byNumber: map[string]*entry{}, byOperation: map[string]string{},
+			total: l.tradeTotal, byNumber: map[string]*entry{},
 		}
 		l.byNo[key], l.byOut[orderKey{kind, who, o.outNo}] = o, o
 		return o
@@ -162,6 +162,9 @@ func (l *ledger) entry(o *order, number string) *entry {
 		e = &entry{order: o, number: number}
 		o.byNumber[number] = e
 		if o.kind == couponRefundKind {
+			if o.byOperation == nil {
+				o.byOperation = map[string]string{}
+			}
 			o.byOperation[operationID(e)] = number
 		}
 		l.entries = append(l.entries, e)

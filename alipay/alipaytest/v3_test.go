@@ -2,7 +2,6 @@ package alipaytest_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -205,8 +204,8 @@ func TestV3AcceptsTheOfficialClient(t *testing.T) {
 				t.Fatalf("%d %s, signature %s", got.status, got.raw, got.signed)
 			}
 			if row.Headers["alipay-encrypt-type"] == "AES" {
-				if _, err := base64.StdEncoding.DecodeString(got.raw); err != nil || got.header.Get("alipay-encrypt-type") != "AES" {
-					t.Fatalf("want an encrypted answer: %s", got.raw)
+				if plain := decrypted(t, b.keys.AES, got.raw); got.header.Get("alipay-encrypt-type") != "AES" || !strings.Contains(plain, `"fund_change":"Y"`) {
+					t.Fatalf("answer %s: %s", got.raw, plain)
 				}
 			}
 			if cert := strings.Contains(row.Expected.Authorization, "app_cert_sn"); cert != (got.header.Get("alipay-sn") == b.keys.AlipayCertSN) {
