@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"refundd/alipay/alipaytest"
@@ -34,14 +35,15 @@ func (r *row) final() bool { return r.ended && r.event.Outcome != producer.Unres
 type board struct {
 	calls func() []alipaytest.Call
 
-	rows   []*row
-	open   map[string]*row // message id -> command that waits for its end
-	early  []sighting      // events that no command waits for
-	told   map[string]int  // event id -> how often
-	bodies map[string]string
-	seen   map[string]time.Time // number -> start of its last call that some row tells of
-	events []producer.Event
-	wrong  []string // what must not be, in words
+	rows     []*row
+	open     map[string][]*row // number -> commands that wait for their end, oldest first
+	rejected map[string]*row   // id of the event that would reject a command -> the command
+	early    []sighting        // events that no command waits for
+	told     map[string]int    // event id -> how often
+	bodies   map[string]string
+	seen     map[string]time.Time // number -> start of its last call that some row tells of
+	events   []producer.Event
+	wrong    []string // what must not be, in words
 }
 
 type sighting struct {
@@ -56,7 +58,7 @@ const patience = 2 * time.Second
 
 func newBoard(calls func() []alipaytest.Call) *board {
 	return &board{
-		calls: calls, open: map[string]*row{}, told: map[string]int{}, bodies: map[string]string{}, seen: map[string]time.Time{},
+		calls: calls, open: map[string][]*row{}, rejected: map[string]*row{}, told: map[string]int{}, bodies: map[string]string{}, seen: map[string]time.Time{},
 	}
 }
 
@@ -70,9 +72,16 @@ func (b *board) command(m tap.Message) *row {
 	}
 	r.step = r.what != ""
 	b.rows = append(b.rows, r)
-	b.open[r.msgID] = r
+	if r.number != "" {
+		b.open[r.number] = append(b.open[r.number], r)
+	}
+	for _, reason := range []producer.Reason{
+		producer.ReasonUnreadable, producer.ReasonInvalid, producer.ReasonConflict, producer.ReasonUnknownMerchant, producer.ReasonTooLarge,
+	} {
+		b.rejected[producer.RejectedID(r.msgID, r.body, reason)] = r
+	}
 	for i, s := range b.early {
-		if b.belongs(r, s.event) {
+		if b.about(s.event) == r {
 			b.early = append(b.early[:i], b.early[i+1:]...)
 			b.end(r, s)
 			return r
@@ -96,28 +105,36 @@ func (b *board) published(m tap.Message, now time.Time) *row {
 	}
 	b.bodies[ev.ID] = string(m.Body)
 	b.events = append(b.events, ev)
-	for _, r := range b.rows {
-		if !r.ended && b.belongs(r, ev) {
-			b.end(r, s)
-			return r
-		}
+	if r := b.about(ev); r != nil {
+		b.end(r, s)
+		return r
 	}
 	b.early = append(b.early, s)
 	return nil
 }
 
-// belongs: a rejected event is about one message, others about a refund; of its
-// commands the one that has waited longest gets the event.
-func (b *board) belongs(r *row, ev producer.Event) bool {
+// about finds the command that an event ends: a rejected event is about one
+// message, others about a refund, and of its commands the one that has waited
+// longest gets the event. Nil: none waits for it.
+func (b *board) about(ev producer.Event) *row {
 	if ev.Outcome == producer.Rejected {
-		return ev.ID == producer.RejectedID(r.msgID, r.body, ev.Reason)
+		if r := b.rejected[ev.ID]; r != nil && !r.ended {
+			return r
+		}
+		return nil
 	}
-	return r.number != "" && r.number == ev.OutRequestNo
+	if open := b.open[ev.OutRequestNo]; len(open) > 0 {
+		return open[0]
+	}
+	return nil
 }
 
 func (b *board) end(r *row, s sighting) {
 	r.ended, r.event, r.again, r.took = true, s.event, s.again, s.at.Sub(r.born)
-	delete(b.open, r.msgID)
+	b.open[r.number] = slices.DeleteFunc(b.open[r.number], func(o *row) bool { return o == r })
+	if len(b.open[r.number]) == 0 {
+		delete(b.open, r.number)
+	}
 	if r.number == "" || s.event.Outcome == producer.Rejected {
 		return
 	}

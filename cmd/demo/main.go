@@ -28,7 +28,11 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, isTerminal(os.Stdout))
+	code := run(ctx, os.Args[1:], console{
+		stdout: os.Stdout, stderr: os.Stderr,
+		colour:   isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "",
+		redirect: consumer.RedirectSDK,
+	})
 	stop()
 	os.Exit(code)
 }
@@ -42,9 +46,18 @@ type options struct {
 	admin   string
 }
 
-// run is the program; it returns the exit code. It may run once in a process:
-// the SDK's logger is a global.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, terminal bool) int {
+// console is what the program writes to.
+type console struct {
+	stdout, stderr io.Writer
+	colour         bool // escape codes on stdout
+	// redirect takes the RocketMQ client's log, once in a process: it is a
+	// global of the client's.
+	redirect func(logrus.FieldLogger)
+}
+
+// run is the program; it returns the exit code.
+func run(ctx context.Context, args []string, to console) int {
+	stderr := to.stderr
 	o, err := readOptions(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -59,9 +72,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, terminal 
 		return 2
 	}
 	defer closeLog()
-	consumer.RedirectSDK(log)
-	t := table{out: stdout, colour: terminal && os.Getenv("NO_COLOR") == ""}
-	ok, err := play(ctx, o, t, log)
+	to.redirect(log)
+	ok, err := play(ctx, o, table{out: to.stdout, colour: to.colour}, log)
 	switch {
 	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "demo:", err)
@@ -87,7 +99,7 @@ func readOptions(args []string, stderr io.Writer) (options, error) {
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
-		return o, err
+		return o, err //nolint:wrapcheck // names the flag; flag has printed the usage
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))

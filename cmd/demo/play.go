@@ -79,6 +79,9 @@ func play(ctx context.Context, o options, t table, log *logrus.Logger) (ok bool,
 		d.settle(ctx)
 		return d.verdict(), nil
 	}
+	if err := sendSteps(ctx, sender, newScript().slow); err != nil && ctx.Err() == nil {
+		return false, err
+	}
 	_, _ = fmt.Fprintf(t.out, "\n%s\n\n", p.hints())
 	if err := d.watch(ctx, ended, func() bool { return false }); ctx.Err() == nil {
 		running = !errors.Is(err, errServiceEnded)
@@ -138,15 +141,8 @@ func (d *demo) perform(ctx context.Context, sender *tap.Sender, ended <-chan err
 	s := newScript()
 	sent := 0
 	act := func(steps []step) error {
-		for _, st := range steps {
-			if _, err := sender.Send(ctx, tap.Outgoing{
-				Topic: topicRefund, Keys: st.key, Body: []byte(st.body), Properties: map[string]string{stepProperty: st.what},
-			}); err != nil {
-				return err
-			}
-		}
 		sent += len(steps)
-		return nil
+		return sendSteps(ctx, sender, steps)
 	}
 	until := func(done func() bool) error {
 		ctx, cancel := context.WithTimeout(ctx, actTime)
@@ -172,6 +168,17 @@ func (d *demo) perform(ctx context.Context, sender *tap.Sender, ended <-chan err
 	d.parts.alipay.SetBalance("", plenty)
 	d.table.note("topped up")
 	return until(allEnded)
+}
+
+func sendSteps(ctx context.Context, sender *tap.Sender, steps []step) error {
+	for _, st := range steps {
+		if _, err := sender.Send(ctx, tap.Outgoing{
+			Topic: topicRefund, Keys: st.key, Body: []byte(st.body), Properties: map[string]string{stepProperty: st.what},
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errServiceEnded = errors.New("the service ended")

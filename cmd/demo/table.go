@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,7 +15,7 @@ import (
 const (
 	widthWhat   = 35
 	widthAmount = 7
-	widthAlipay = 46
+	widthAlipay = 58
 )
 
 // table prints one line per command, as soon as its end is known.
@@ -72,67 +73,103 @@ func (t table) paint(ev producer.Event, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
+// elsewhere is the fault by which somebody else has used the number before.
+const elsewhere = "discordant"
+
 // callsText says what reached Alipay because of this command and how it ended.
 func callsText(r *row) string {
 	if len(r.calls) == 0 {
 		return "not called"
 	}
-	var texts []string
-	times := 1
-	moved := false
+	var rounds []round
+	moved, other := false, false
 	for _, c := range r.calls {
+		if c.Fault == elsewhere { // what moved is somebody else's refund
+			c.Moved, other = false, true
+		}
 		moved = moved || c.Moved
 		text := callText(c, moved)
-		if n := len(texts); n > 0 && texts[n-1] == text {
-			times++
-			continue
+		if other && text == "query: not found" {
+			text = "query: other amount"
 		}
-		texts = repeat(texts, times)
-		texts, times = append(texts, text), 1
+		if !isQuery(c) || rounds == nil {
+			rounds = append(rounds, round{})
+		}
+		rounds[len(rounds)-1].add(text)
 	}
-	return strings.Join(repeat(texts, times), "; ")
+	var texts []string
+	for i := 0; i < len(rounds); {
+		next := i + 1
+		for next < len(rounds) && slices.Equal(rounds[next].texts, rounds[i].texts) {
+			next++
+		}
+		texts = append(texts, rounds[i].text(next-i))
+		i = next
+	}
+	return strings.Join(texts, "; ")
 }
 
-// repeat notes that the last text stands for several.
-func repeat(texts []string, times int) []string {
+// round is a call and the queries after it.
+type round struct {
+	texts []string // without repeats
+	times []int
+}
+
+func (r *round) add(text string) {
+	if n := len(r.texts); n > 0 && r.texts[n-1] == text {
+		r.times[n-1]++
+		return
+	}
+	r.texts, r.times = append(r.texts, text), append(r.times, 1)
+}
+
+// text is the round, or so many equal ones.
+func (r *round) text(times int) string {
+	if times > 1 && len(r.texts) == 1 {
+		return fmt.Sprintf("%s x%d", r.texts[0], times)
+	}
 	if times > 1 {
-		texts[len(texts)-1] += fmt.Sprintf(" x%d", times)
+		return fmt.Sprintf("(%s) x%d", strings.Join(r.texts, "; "), times)
 	}
-	return texts
+	texts := slices.Clone(r.texts)
+	for i, n := range r.times {
+		if n > 1 {
+			texts[i] += fmt.Sprintf(" x%d", n)
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
+func isQuery(c alipaytest.Call) bool { return strings.HasSuffix(c.Method, ".query") }
+
+// callText is one exchange in the words of the table: a call asks for money to
+// move, a query asks what became of it.
 func callText(c alipaytest.Call, moved bool) string {
-	if strings.HasSuffix(c.Method, ".query") {
+	answer := short(c.SubCode, c.Code)
+	switch {
+	case c.Code == "":
+		answer = lostText(c.Fault)
+	case c.Fault == "bad-sign" || c.Fault == "no-sign":
+		answer = "signature is wrong"
+	}
+	if isQuery(c) {
 		switch {
-		case c.Code == "":
-			return "query: no answer"
-		case c.Code != "10000" || c.SubCode != "":
-			return "query: " + short(c.SubCode, c.Code)
+		case answer != "10000":
+			return "query: " + answer
 		case moved:
 			return "query: found"
 		}
 		return "query: not found"
 	}
-	text := "refund: "
 	switch {
-	case c.Moved:
-		text += "moved"
-	case c.Code == "10000":
-		text += "had moved before"
-	case c.Code != "":
-		return text + short(c.SubCode, c.Code)
-	default:
-		text += "not moved"
+	case !c.Moved && answer == "10000":
+		return "call: had moved before"
+	case !c.Moved:
+		return "call: " + answer
+	case answer == "10000":
+		return "call: moved"
 	}
-	switch {
-	case c.Code == "":
-		text += ", " + lostText(c.Fault)
-	case c.Code != "10000":
-		text += ", " + short(c.SubCode, c.Code)
-	case c.Fault != "":
-		text += ", " + c.Fault
-	}
-	return text
+	return "call: moved, " + answer
 }
 
 // lostText says what came instead of an answer.

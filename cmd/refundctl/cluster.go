@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/cmd/internal/tap"
+)
+
+// connection holds the flags that every command has.
+type connection struct {
+	nameServers string
+	verbose     bool
+}
+
+func (c *connection) register(flags *flag.FlagSet) {
+	flags.StringVar(&c.nameServers, "nameserver", "", "`host:port,...` of RocketMQ's name servers; default REFUNDD_ROCKETMQ_NAMESERVERS")
+	flags.BoolVar(&c.verbose, "v", false, "log of the RocketMQ client to standard error")
+}
+
+// open checks how to reach the cluster, and that the topic is there.
+func (c *connection) open(ctx context.Context, env environment, topic string) (tap.Cluster, error) {
+	cluster, err := c.cluster(env)
+	if err != nil {
+		return tap.Cluster{}, err
+	}
+	c.redirectLog(env)
+	if err := cluster.CheckTopic(ctx, topic); err != nil {
+		if errors.Is(err, tap.ErrNoTopic) {
+			return tap.Cluster{}, wrongUsage("-topic: %v", err)
+		}
+		return tap.Cluster{}, fmt.Errorf("ask for topic %s: %w", topic, err)
+	}
+	return cluster, nil
+}
+
+func (c *connection) cluster(env environment) (tap.Cluster, error) {
+	name, text := "-nameserver", c.nameServers
+	if text == "" {
+		name, text = "REFUNDD_ROCKETMQ_NAMESERVERS", env.getenv("REFUNDD_ROCKETMQ_NAMESERVERS")
+	}
+	if strings.TrimSpace(text) == "" {
+		return tap.Cluster{}, wrongUsage("-nameserver or REFUNDD_ROCKETMQ_NAMESERVERS is required")
+	}
+	var cluster tap.Cluster
+	for server := range strings.SplitSeq(text, ",") {
+		server = strings.TrimSpace(server)
+		host, port, err := net.SplitHostPort(server)
+		number, portErr := strconv.ParseUint(port, 10, 16)
+		if err != nil || host == "" || portErr != nil || number == 0 {
+			return tap.Cluster{}, wrongUsage("%s: %q is not host:port", name, server)
+		}
+		cluster.NameServers = append(cluster.NameServers, server)
+	}
+	key, file := env.getenv("REFUNDD_ROCKETMQ_ACCESS_KEY"), env.getenv("REFUNDD_ROCKETMQ_SECRET_KEY_FILE")
+	switch {
+	case key == "" && file == "":
+		return cluster, nil
+	case key == "":
+		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_ACCESS_KEY is required with REFUNDD_ROCKETMQ_SECRET_KEY_FILE")
+	case file == "":
+		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE is required with REFUNDD_ROCKETMQ_ACCESS_KEY")
+	}
+	secret, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE: %v", err)
+	}
+	cluster.AccessKey, cluster.SecretKey = key, string(bytes.TrimRight(secret, "\r\n"))
+	return cluster, nil
+}
+
+// redirectLog keeps the SDK from writing to standard error by itself.
+func (c *connection) redirectLog(env environment) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	if c.verbose {
+		log.SetOutput(env.stderr)
+		log.SetLevel(logrus.DebugLevel)
+	}
+	env.redirect(log)
+}
+
+// topic is the flag's, else the variable's, else the contract's.
+func topic(given string, env environment, variable, standard string) string {
+	if given == "" {
+		given = env.getenv(variable)
+	}
+	if given == "" {
+		given = standard
+	}
+	return given
+}
