@@ -39,18 +39,41 @@ type outcome struct {
 // moved. Codes differ between products and years, so that is the only default
 // that is safe.
 func classify(method, code, sub string) (class Class, queryFirst bool) {
-	if strings.HasSuffix(strings.ToUpper(sub), "SYSTEM_ERROR") {
+	if isSystemError(sub) {
 		return ClassUnknown, false
 	}
+	o, _ := lookUp(method, code, sub)
+	return o.class, o.queryFirst
+}
+
+// classifyV3 is classify for V3, which has one code: a business code as in v2,
+// or else a common one.
+func classifyV3(method, code string) (class Class, queryFirst bool) {
+	if isSystemError(code) {
+		return ClassUnknown, false
+	}
+	o, found := lookUp(method, codeBusiness, code)
+	if !found {
+		o, _ = lookUp(methodV3, "", code)
+	}
+	return o.class, o.queryFirst
+}
+
+func isSystemError(sub string) bool {
+	return strings.HasSuffix(strings.ToUpper(sub), "SYSTEM_ERROR")
+}
+
+// lookUp returns the first row that fits, or the zero outcome, which is unknown.
+func lookUp(method, code, sub string) (outcome, bool) {
 	for _, o := range outcomes() {
 		if o.code != code || (o.method != "" && o.method != method) {
 			continue
 		}
 		if fits, err := path.Match(o.sub, sub); err == nil && fits {
-			return o.class, o.queryFirst
+			return o, true
 		}
 	}
-	return ClassUnknown, false
+	return outcome{}, false
 }
 
 // outcomes is the table: what each documented refusal means for the money. The
@@ -189,5 +212,39 @@ func outcomes() []outcome {
 		{MethodQueryCouponOperation, codeBusiness, "HAS_NO_PRIVILEGE", config, false},
 		{MethodQueryCouponOperation, codeBusiness, "ENTERPRISE_PAY_BIZ_ERROR", merchant, false},
 		{MethodQueryCouponOperation, codeBusiness, "SYSTEM_ERROR", ClassUnknown, false},
+
+		// The common codes of V3. The order counts: invalid-response-data is not one
+		// of the invalid-* that blame the request.
+		{methodV3, "", "unknow-error", ClassUnknown, false},
+		{methodV3, "", "unknown-sub-code", ClassUnknown, false},
+		{methodV3, "", "invalid-response-data", ClassUnknown, false},
+		{methodV3, "", "openid-error", ClassUnknown, false},
+		{methodV3, "", "access-data-time-out", ClassUnknown, false},
+		{methodV3, "", "app-call-limited", ClassLimited, false},
+		{methodV3, "", "method-call-limited", ClassLimited, false},
+		{methodV3, "", "app-auth-invoke-limit", ClassLimited, false},
+		{methodV3, "", "exceed-api-balance", ClassLimited, false},
+		{methodV3, "", "invalid-parameter", config, false},
+		{methodV3, "", "missing-*", config, false},
+		{methodV3, "", "invalid-*", config, false},
+		{methodV3, "", "illegal-json", config, false},
+		{methodV3, "", "illegal-timestamp", config, false},
+		{methodV3, "", "unsupported-*", config, false},
+		{methodV3, "", "decryption-error*", config, false},
+		{methodV3, "", "suspected-attack", config, false},
+		{methodV3, "", "app-cert-expired", config, false},
+		{methodV3, "", "app-cert-not-exist", config, false},
+		{methodV3, "", "alipay-cert-not-exist", config, false},
+		{methodV3, "", "app-key-security-risk", config, false},
+		{methodV3, "", "insufficient-*-permissions", config, false},
+		{methodV3, "", "forbidden-api", config, false},
+		{methodV3, "", "self-invoke-forbidden", config, false},
+		{methodV3, "", "illegal-client-ip", config, false},
+		{methodV3, "", "app-api-punished", config, false},
+		{methodV3, "", "*auth-token*", config, false},
+		{methodV3, "", "no-product-reg-by-partner", config, false},
+		{methodV3, "", "app-unbind-partner", config, false},
+		{methodV3, "", "inner-app-no-access", config, false},
+		{methodV3, "", "sevice-not-been-subscribed-to", config, false},
 	}
 }

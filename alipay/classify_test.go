@@ -49,6 +49,13 @@ func TestClassifyRows(t *testing.T) {
 		{MethodQueryCouponOperation, "40004", `N AUTH_OPERATION_NOT_EXIST F AUTH_ORDER_NOT_EXIST F ILLEGAL_ARGUMENT
 			C ACCESS_FORBIDDEN C HAS_NO_PRIVILEGE H ENTERPRISE_PAY_BIZ_ERROR A SYSTEM_ERROR`},
 	}
+	groups = append(groups, struct{ method, code, rows string }{methodV3, "", `
+		A unknow-error A unknown-sub-code A invalid-response-data A openid-error A access-data-time-out
+		L app-call-limited L method-call-limited L app-auth-invoke-limit L exceed-api-balance
+		C invalid-parameter C missing-* C invalid-* C illegal-json C illegal-timestamp C unsupported-* C decryption-error*
+		C suspected-attack C app-cert-expired C app-cert-not-exist C alipay-cert-not-exist C app-key-security-risk
+		C insufficient-*-permissions C forbidden-api C self-invoke-forbidden C illegal-client-ip C app-api-punished
+		C *auth-token* C no-product-reg-by-partner C app-unbind-partner C inner-app-no-access C sevice-not-been-subscribed-to`})
 	var want []outcome
 	for _, g := range groups {
 		words := strings.Fields(g.rows)
@@ -75,6 +82,14 @@ func TestClassifyRows(t *testing.T) {
 				method = MethodRefund
 			}
 			sub := strings.ReplaceAll(w.sub, "*", "something-new")
+			if method == methodV3 || w.code == codeBusiness {
+				if class, q := classifyV3(strings.Replace(method, methodV3, MethodRefund, 1), sub); class != w.class || q != w.queryFirst {
+					t.Errorf("classifyV3(%s, %s) = %v, %v", method, sub, class, q)
+				}
+			}
+			if method == methodV3 {
+				return
+			}
 			if class, q := classify(method, w.code, sub); class != w.class || q != w.queryFirst {
 				t.Errorf("classify(%s, %s, %s) = %v, %v", method, w.code, sub, class, q)
 			}
@@ -110,6 +125,17 @@ func TestClassifyUnknownIsTheDefault(t *testing.T) {
 				t.Errorf("classify(%s, %s, %s) = %v, %v", r.method, r.code, r.sub, class, q)
 			}
 		})
+	}
+}
+
+func TestClassifyV3UnknownIsTheDefault(t *testing.T) {
+	for _, sub := range []string{"", "ACQ.NEW_CODE", "isv.invalid-app-id", "ACQ.SYSTEM_ERROR", "system-error", "SYSTEM_ERROR", "Invalid-Parameter", "internal-error"} {
+		if class, q := classifyV3(MethodRefund, sub); class != ClassUnknown || q {
+			t.Errorf("classifyV3(%s) = %v, %v", sub, class, q)
+		}
+	}
+	if class, _ := classify(MethodRefund, "", "invalid-parameter"); class != ClassUnknown {
+		t.Errorf("a code of V3 over v2 is %v", class)
 	}
 }
 

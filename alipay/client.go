@@ -22,6 +22,10 @@ type Config struct {
 	// Gateway is the v2 address, such as https://openapi.alipay.com/gateway.do.
 	// Plain http is accepted only for a loopback host.
 	Gateway string
+	// V3URL, such as https://openapi.alipay.com, sends Refund and QueryRefund over
+	// the V3 protocol instead; Gateway is then needed for red packets only. Empty
+	// is v2. Plain http as in Gateway.
+	V3URL string
 	// AppID is the app's number, such as 2021000000000001.
 	AppID string
 	// Signer holds the app's RSA key of at least 2048 bits: an *rsa.PrivateKey
@@ -58,7 +62,8 @@ const defaultTimeout = 15 * time.Second
 // It keeps no state between calls but idle connections: it never repeats a
 // call, never queries by itself and never judges more than one answer.
 type Client struct {
-	gateway    *url.URL
+	gateway    *url.URL // nil if only V3 is configured
+	v3         *url.URL // nil is v2
 	appID      string
 	signer     crypto.Signer
 	alipayKeys []*rsa.PublicKey
@@ -72,9 +77,9 @@ type Client struct {
 // New checks the configuration and connects to nothing. Its errors name the
 // member that is wrong and never a secret.
 func New(cfg Config) (*Client, error) {
-	gateway, err := parseAddress(cfg.Gateway)
+	gateway, v3, err := addresses(&cfg)
 	if err != nil {
-		return nil, fmt.Errorf("new alipay client: gateway: %w", err)
+		return nil, fmt.Errorf("new alipay client: %w", err)
 	}
 	if cfg.AppID == "" || word(cfg.AppID) == "" {
 		return nil, errors.New("new alipay client: app id is missing or has spaces in it")
@@ -97,6 +102,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		gateway:    gateway,
+		v3:         v3,
 		appID:      cfg.AppID,
 		signer:     cfg.Signer,
 		alipayKeys: keys,
@@ -109,14 +115,34 @@ func New(cfg Config) (*Client, error) {
 	if c.timeout == 0 {
 		c.timeout = defaultTimeout
 	}
-	if _, err := c.transport.Proxy(&http.Request{URL: gateway}); err != nil {
-		return nil, errors.New("new alipay client: the proxy in the environment is not a valid address")
+	for _, address := range []*url.URL{gateway, v3} {
+		if address == nil {
+			continue
+		}
+		if _, err := c.transport.Proxy(&http.Request{URL: address}); err != nil {
+			return nil, errors.New("new alipay client: the proxy in the environment is not a valid address")
+		}
 	}
 	return c, nil
 }
 
 // CloseIdleConnections closes the connections that no call is using.
 func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
+
+func addresses(cfg *Config) (gateway, v3 *url.URL, err error) {
+	if cfg.V3URL != "" {
+		if v3, err = parseBase(cfg.V3URL); err != nil {
+			return nil, nil, fmt.Errorf("V3 address: %w", err)
+		}
+	}
+	if cfg.Gateway == "" && v3 != nil {
+		return nil, v3, nil
+	}
+	if gateway, err = parseAddress(cfg.Gateway); err != nil {
+		return nil, nil, fmt.Errorf("gateway: %w", err)
+	}
+	return gateway, v3, nil
+}
 
 // alipayKeys returns the keys that verify answers, from the one place that is
 // configured.
@@ -213,6 +239,14 @@ func (k *call) notSent(err error) *Error {
 	return &Error{Method: k.method, Class: ClassNotSent, Err: err}
 }
 
+// tradeCall makes a call that exists in both protocols.
+func (c *Client) tradeCall(ctx context.Context, path string, k call, into answer) (string, error) {
+	if c.v3 != nil {
+		return c.callV3(ctx, path, k, into)
+	}
+	return c.callV2(ctx, k, into)
+}
+
 // callV2 makes one call over the v2 gateway and decodes a verified success into
 // the answer. It returns Alipay's trace id. A nil error means: HTTP 200, one
 // JSON object, signature verified over the node's raw bytes, code 10000.
@@ -256,6 +290,9 @@ func (c *Client) callV2(ctx context.Context, k call, into answer) (string, error
 // requestV2 signs a request: biz_content and app_auth_token go into the form,
 // everything else into the query, as the official client does.
 func (c *Client) requestV2(k call) (address string, form []byte, err error) {
+	if c.gateway == nil {
+		return "", nil, errors.New("no v2 gateway is configured")
+	}
 	biz, err := encodeBiz(k.biz)
 	if err != nil {
 		return "", nil, err

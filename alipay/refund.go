@@ -173,7 +173,7 @@ func (c *Client) Refund(ctx context.Context, req *RefundRequest) (*RefundRespons
 		return nil, call.notSent(err)
 	}
 	resp := &RefundResponse{}
-	trace, err := c.callV2(ctx, call, resp)
+	trace, err := c.tradeCall(ctx, pathRefund, call, resp)
 	if err != nil {
 		return nil, err
 	}

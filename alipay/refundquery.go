@@ -117,7 +117,7 @@ func (c *Client) QueryRefund(ctx context.Context, req *RefundQueryRequest) (*Ref
 		return nil, call.notSent(err)
 	}
 	resp := &RefundQueryResponse{}
-	trace, err := c.callV2(ctx, call, resp)
+	trace, err := c.tradeCall(ctx, pathQueryRefund, call, resp)
 	if err != nil {
 		return nil, err
 	}
