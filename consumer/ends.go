@@ -65,17 +65,17 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		"sub_code": c.note.Last.SubCode, "event_id": e.ID,
 	}).Info("refund decided")
 	if s.Contradiction {
-		return h.contradiction(ctx, c)
+		return h.contradiction(ctx, c.commandInHand, c.note, c.first.Metadata)
 	}
 	return true
 }
 
 // contradiction: success was proven after failed had been published. It must
 // scream: counted, logged, parked for a person (R5, R14).
-func (h *Handler) contradiction(ctx context.Context, c *claimedCommand) bool {
+func (h *Handler) contradiction(ctx context.Context, in commandInHand, n note, metadata map[string]string) bool {
 	h.metrics.Contradiction()
-	c.log.Error("CONTRADICTION: the money moved although failed was published; succeeded is published, a person must look")
-	return h.parkCopy(ctx, c.commandInHand, &c.note, c.first.Metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
+	in.log.Error("CONTRADICTION: the money moved although failed was published; succeeded is published, a person must look")
+	return h.parkCopy(ctx, in, &n, metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
 }
 
 // park hands a claimed command to a person: the claim is released into the

@@ -289,7 +289,11 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 	case dedupe.Won:
 		return h.work(ctx, in, m, claim, req.Token)
 	case dedupe.Decided:
-		return h.stored(ctx, in, claim.Event)
+		if !h.stored(ctx, in, claim.Event) {
+			return false
+		}
+		// A crash before it was parked must not silence a contradiction.
+		return !claim.Contradiction || h.contradiction(ctx, in, note{}, in.cmd.Metadata)
 	case dedupe.Superseded:
 		h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
 		in.log.WithField("generation", in.copy.Generation).Debug("superseded by a newer copy")

@@ -87,6 +87,10 @@ func (c *claimedCommand) recall(h *Handler) {
 		if cmd, err := DecodeCommand(c.kind, c.note.Origin.Body); err == nil {
 			c.first = cmd
 		}
+		if c.note.Found == foundOther || c.note.QueryOnly {
+			// It was parked for a person, who now sends it again: ask anew.
+			c.note.LastQuery, c.note.Found = 0, foundNothing
+		}
 		return
 	}
 	if c.copy.Claimed {
@@ -186,7 +190,7 @@ func (h *Handler) release(ctx context.Context, c *claimedCommand, delay time.Dur
 	if err != nil {
 		return dedupe.Release{}, err
 	}
-	req := dedupe.ReleaseRequest{ID: c.id, Token: c.token, Note: b, Entry: h.entry(c), Parked: parked}
+	req := dedupe.ReleaseRequest{ID: c.id, Token: c.token, Fingerprint: c.print, Note: b, Entry: h.entry(c), Parked: parked}
 	if !parked {
 		req.Due = c.now().Add(delay)
 	}

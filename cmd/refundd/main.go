@@ -22,6 +22,7 @@ import (
 
 	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/service"
+	"refundd/consumer"
 )
 
 const (
@@ -82,6 +83,7 @@ func (p program) run(ctx context.Context, args []string) int {
 	}
 	log := config.NewLogger(cfg, p.stderr)
 	redis.SetLogger(config.RedisLogger{Log: log})
+	consumer.RedirectSDK(log)
 	if err := p.serve(ctx, cfg, log); err != nil {
 		if e, ok := errors.AsType[*config.Error](err); ok {
 			for _, problem := range e.Problems {

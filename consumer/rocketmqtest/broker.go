@@ -78,6 +78,8 @@ func Start(cfg Config) (*Broker, error) {
 	for name, queues := range cfg.Topics {
 		b.CreateTopic(name, queues)
 	}
+	// Every broker has this group from birth; tools read topics in its name.
+	b.CreateGroup("TOOLS_CONSUMER")
 	for _, name := range cfg.Groups {
 		b.CreateGroup(name)
 	}

@@ -18,6 +18,7 @@ const (
 	CodeRoute               = 105
 	CodeCreateGroup         = 200
 	CodeGroupList           = 201
+	CodeClusterInfo         = 106
 	CodeTopicList           = 206
 	CodeDeleteTopic         = 215
 	CodeDeleteTopicInNamesv = 216

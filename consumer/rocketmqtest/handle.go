@@ -119,6 +119,8 @@ func (b *Broker) administer(f *frame) *frame {
 	case CodeDeleteTopic, CodeDeleteTopicInNamesv:
 		b.DeleteTopic(topic)
 		return answer(nil, nil)
+	case CodeClusterInfo:
+		return b.cluster()
 	case CodeTopicList:
 		return jsonAnswer(map[string]any{"topicList": b.store.topicNames()})
 	case CodeCreateGroup:
@@ -158,6 +160,16 @@ func (b *Broker) route(topic string) *frame {
 			"cluster": clusterName, "brokerName": BrokerName, "brokerAddrs": map[string]string{"0": b.addr},
 		}},
 		"filterServerTable": map[string]any{},
+	})
+}
+
+// cluster is what a name server tells tools about the brokers it knows.
+func (b *Broker) cluster() *frame {
+	return jsonAnswer(map[string]any{
+		"brokerAddrTable": map[string]any{BrokerName: map[string]any{
+			"cluster": clusterName, "brokerName": BrokerName, "brokerAddrs": map[string]string{"0": b.addr},
+		}},
+		"clusterAddrTable": map[string]any{clusterName: []string{BrokerName}},
 	})
 }
 

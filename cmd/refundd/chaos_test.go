@@ -1,0 +1,233 @@
+//go:build !race
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"refundd/alipay/alipaytest"
+)
+
+// TestKilled: refunds go through two processes with the whole fault menu on,
+// and each is killed again and again. In the end the ledger and the events
+// agree: one movement, one final truth per refund, nothing missing.
+func TestKilled(t *testing.T) {
+	rows := []struct {
+		name  string
+		spoil func(w *world) // once, half way
+	}{
+		{"only the processes", func(*world) {}},
+		{"Redis loses everything half way", func(w *world) { check(w.t, w.redis.FlushAll(w.t.Context()).Err()) }},
+		{"the broker is restarted half way", func(w *world) {
+			if w.real() {
+				w.breakPart("/broker/restart")
+				return
+			}
+			check(w.t, w.embedded.Restart(time.Second))
+		}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, alipaytest.Config{Latency: 5 * time.Millisecond})
+			faults, err := alipaytest.ParseFaults("all=0.6")
+			check(t, err)
+			check(t, w.alipay.SetFaults(faults))
+			count, kills := 1000, 5
+			if !w.real() {
+				count, kills = 200, 2
+			}
+			w.chaos(count, kills, row.spoil)
+		})
+	}
+}
+
+func (w *world) chaos(count, kills int, spoil func(*world)) {
+	w.t.Helper()
+	random := randomly(w.seed)
+	processes := []*process{w.start(nil), w.start(nil)}
+	for _, p := range processes {
+		p.waitReady()
+	}
+	var numbers, bodies []string
+	for n := range count {
+		numbers = append(numbers, fmt.Sprintf("R%05d", n))
+		bodies = append(bodies, refundOf(n))
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for i := 0; i < len(bodies); i += 20 {
+			w.send(bodies[i:min(i+20, len(bodies))]...)
+			<-time.After(time.Duration(random.IntN(200)) * time.Millisecond)
+		}
+	}()
+	killed := 0
+	for round := range 2 * kills {
+		<-time.After(time.Duration(500+random.IntN(1500)) * time.Millisecond)
+		if round == kills {
+			spoil(w)
+		}
+		processes[round%2].kill()
+		killed++
+		processes[round%2] = w.start(nil)
+	}
+	<-sent
+	// The faults stop; from here on everything must come to its end.
+	check(w.t, w.alipay.SetFaults(nil))
+	w.alipay.Heal()
+	requeued := 0
+	var v verdict
+	w.wait("the end of every refund", 4*time.Minute, func() bool {
+		requeued = w.requeue(requeued)
+		v = w.judge(numbers)
+		if len(v.missing) > 0 {
+			<-time.After(200 * time.Millisecond)
+		}
+		return len(v.missing) == 0
+	})
+	happened := 0
+	for _, n := range w.alipay.FaultCounts() {
+		happened += n
+	}
+	w.t.Logf("%d refunds: %d succeeded, %d failed, %d taken by somebody else, %d events; %d kills, %d faults of %d kinds, %d requeued by hand, %d calls",
+		count, v.succeeded, v.failed, v.conflicts, v.events, killed, happened, len(w.alipay.FaultCounts()), requeued, len(w.alipay.Calls()))
+	if happened == 0 {
+		w.t.Error("no fault ever happened")
+	}
+	for _, p := range processes {
+		if strings.Contains(p.log.String(), "panic") {
+			w.t.Error("a process panicked")
+		}
+		w.stop(p)
+	}
+}
+
+// stop ends a process as an orchestrator does, and wants exit code 0.
+func (w *world) stop(p *process) {
+	w.t.Helper()
+	check(w.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-p.exited:
+	case <-time.After(60 * time.Second):
+		w.t.Fatal("the process did not end")
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		w.t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// TestSigterm: under load with a slow Alipay no new call begins after the
+// signal, the process ends with 0, and nothing is lost after a restart.
+func TestSigterm(t *testing.T) {
+	w := newWorld(t, alipaytest.Config{Latency: 400 * time.Millisecond})
+	p := w.start(nil)
+	p.waitReady()
+	var numbers, bodies []string
+	for n := range 300 {
+		numbers = append(numbers, fmt.Sprintf("R%05d", n))
+		bodies = append(bodies, refundOf(n))
+	}
+	w.send(bodies...)
+	w.wait("the first calls", time.Minute, func() bool { return len(w.alipay.Calls()) > 30 })
+	check(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	signalled := time.Now()
+	w.wait("readiness off", 10*time.Second, func() bool {
+		status, body := p.readiness()
+		return status == 0 || status == http.StatusServiceUnavailable && strings.Contains(body, "draining")
+	})
+	<-p.exited
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	for _, c := range w.alipay.Calls() {
+		if c.Start.After(signalled.Add(time.Second)) {
+			t.Errorf("a call of %s began %v after the signal", c.OutRequestNo, c.Start.Sub(signalled))
+		}
+	}
+	atStop := w.judge(numbers)
+	t.Logf("stopped after %v with %d of 300 decided", time.Since(signalled).Round(time.Millisecond), atStop.succeeded)
+	if atStop.succeeded == 0 || atStop.succeeded == 300 {
+		t.Errorf("the stop did not come under load: %d decided", atStop.succeeded)
+	}
+	p = w.start(nil)
+	w.wait("the rest", 2*time.Minute, func() bool { return len(w.judge(numbers).missing) == 0 })
+	w.stop(p)
+}
+
+// TestPartsDown: Redis, then the broker, are not there at the start and go
+// away in the middle. The process waits, says for what, suspends intake,
+// resumes by itself, and nothing is called without a claim.
+func TestPartsDown(t *testing.T) {
+	w := newWorld(t, alipaytest.Config{})
+	nobody := freeAddr(t)
+	waiting := w.start(map[string]string{"REFUNDD_REDIS_URL": "redis://" + nobody})
+	w.wait("readiness to name redis", time.Minute, func() bool {
+		status, body := waiting.readiness()
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "waiting") && contains(waiting.log, "waiting for redis")
+	})
+	w.stop(waiting)
+	waiting = w.start(map[string]string{"REFUNDD_ROCKETMQ_NAMESERVERS": nobody})
+	w.wait("readiness to name rocketmq", time.Minute, func() bool {
+		status, _ := waiting.readiness()
+		return status == http.StatusServiceUnavailable && contains(waiting.log, "waiting for rocketmq")
+	})
+	w.stop(waiting)
+
+	p := w.start(nil)
+	p.waitReady()
+	w.send(refundOf(1))
+	w.wait("the first refund", time.Minute, func() bool { return len(w.judge([]string{"R00001"}).missing) == 0 })
+	w.redisOff()
+	calls := len(w.alipay.Calls())
+	w.send(refundOf(2), refundOf(3), refundOf(4))
+	w.wait("readiness to name redis", time.Minute, func() bool {
+		status, body := p.readiness()
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "in trouble")
+	})
+	if n := len(w.alipay.Calls()); n != calls {
+		t.Errorf("%d calls without a claim", n-calls)
+	}
+	w.redisOn()
+	all := []string{"R00001", "R00002", "R00003", "R00004"}
+	w.wait("the refunds of the trouble", 3*time.Minute, func() bool { return len(w.judge(all).missing) == 0 })
+	p.waitReady()
+	w.stop(p)
+}
+
+func (w *world) redisOff() {
+	if w.real() {
+		w.breakPart("/redis/stop")
+		return
+	}
+	w.mini.SetError("LOADING for a test")
+}
+
+func (w *world) redisOn() {
+	if w.real() {
+		w.breakPart("/redis/start")
+		return
+	}
+	w.mini.SetError("")
+}
+
+// TestMissingTopic: exit 2, and the topic and its variable are named.
+func TestMissingTopic(t *testing.T) {
+	w := newWorld(t, alipaytest.Config{})
+	p := w.start(map[string]string{"REFUNDD_TOPIC_PARKED": "no-such-topic"})
+	select {
+	case <-p.exited:
+	case <-time.After(time.Minute):
+		t.Fatal("it did not end")
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	if log := p.log.String(); !strings.Contains(log, "no-such-topic") || !strings.Contains(log, "REFUNDD_TOPIC_PARKED") {
+		t.Errorf("it says: %s", log)
+	}
+}

@@ -1,0 +1,452 @@
+//go:build !race
+
+// The processes under test are ordinary builds, and the RocketMQ SDK in this
+// test's own process has data races of its own (facts: the SDK's §7), so the
+// race detector has nothing to say here.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	rmqproducer "github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/redis/go-redis/v9"
+	"github.com/sirupsen/logrus"
+
+	"refundd/alipay/alipaytest"
+	"refundd/consumer"
+	"refundd/consumer/rocketmqtest"
+	"refundd/deploy/stack/remoting"
+	"refundd/producer"
+)
+
+// world is everything around the processes under test: real RocketMQ and Redis
+// where REFUNDD_TEST_NAMESERVERS and REFUNDD_TEST_REDIS name them, else the
+// embedded ones; and the local Alipay.
+type world struct {
+	t          *testing.T
+	nameServer string
+	redisURL   string
+	redis      *redis.Client
+	control    string // of the real stack, "" with embedded parts
+	embedded   *rocketmqtest.Broker
+	mini       *miniredis.Miniredis
+	alipay     *alipaytest.Server
+	gateway    string
+	keys       string // directory
+	name       string // of the group, and in every topic
+	sender     rocketmq.Producer
+	reader     *topicReader
+	seed       uint64
+}
+
+func (w *world) real() bool { return w.embedded == nil }
+
+func (w *world) topic(which string) string { return w.name + "-" + which }
+
+func newWorld(t *testing.T, cfg alipaytest.Config) *world {
+	t.Helper()
+	w := &world{
+		t: t, nameServer: os.Getenv("REFUNDD_TEST_NAMESERVERS"), redisURL: os.Getenv("REFUNDD_TEST_REDIS"),
+		control: os.Getenv("REFUNDD_TEST_STACK"), keys: t.TempDir(), seed: uint64(time.Now().UnixNano()),
+	}
+	w.name = fmt.Sprintf("t%d", w.seed%1e12)
+	t.Logf("seed %d", w.seed)
+	topics := []string{"refund", "retry", "event", "parked"}
+	if w.nameServer == "" || w.redisURL == "" {
+		w.startEmbedded(topics)
+	} else {
+		w.prepareReal(topics)
+	}
+	opts, err := redis.ParseURL(w.redisURL)
+	check(t, err)
+	w.redis = redis.NewClient(opts)
+	t.Cleanup(func() { _ = w.redis.Close() })
+
+	keys, err := alipaytest.LoadOrCreateKeys(w.keys)
+	check(t, err)
+	cfg.Keys, cfg.Seed = keys, w.seed
+	w.alipay, err = alipaytest.New(cfg)
+	check(t, err)
+	url, err := w.alipay.Start("127.0.0.1:0")
+	check(t, err)
+	w.gateway = url + "/gateway.do"
+	t.Cleanup(func() { _ = w.alipay.Close() })
+
+	quiet := logrus.New()
+	quiet.SetOutput(io.Discard)
+	consumer.RedirectSDK(quiet)
+	w.sender, err = rocketmq.NewProducer(
+		rmqproducer.WithNsResolver(primitive.NewPassthroughResolver(consumer.NameServerURLs([]string{w.nameServer}))),
+		rmqproducer.WithGroupName(w.name), rmqproducer.WithInstanceName(w.name), rmqproducer.WithRetry(3),
+	)
+	check(t, err)
+	check(t, w.sender.Start())
+	t.Cleanup(func() { _ = w.sender.Shutdown() })
+	w.reader = newTopicReader(t, w.nameServer, w.topic("event"), w.topic("parked"))
+	return w
+}
+
+func (w *world) startEmbedded(topics []string) {
+	var err error
+	w.embedded, err = rocketmqtest.Start(rocketmqtest.Config{Groups: []string{w.name}, DelayScale: 4})
+	check(w.t, err)
+	w.t.Cleanup(func() { _ = w.embedded.Close() })
+	for _, topic := range topics {
+		w.embedded.CreateTopic(w.topic(topic), 4)
+	}
+	w.nameServer = w.embedded.Addr()
+	w.mini = miniredis.RunT(w.t)
+	w.redisURL = "redis://" + w.mini.Addr() + "/0"
+}
+
+func (w *world) prepareReal(topics []string) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	broker, err := remoting.WaitBroker(ctx, w.nameServer)
+	check(w.t, err)
+	check(w.t, remoting.CreateGroup(ctx, broker, w.name))
+	for _, topic := range topics {
+		check(w.t, remoting.CreateTopic(ctx, broker, w.topic(topic), 4))
+		check(w.t, remoting.WaitRoute(ctx, w.nameServer, w.topic(topic)))
+	}
+	w.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for _, topic := range append(topics, "") {
+			name := w.topic(topic)
+			if topic == "" {
+				name = "%RETRY%" + w.name
+			}
+			_ = remoting.DeleteTopic(ctx, w.nameServer, broker, name)
+		}
+		_ = remoting.DeleteGroup(ctx, broker, w.name)
+	})
+}
+
+// environment of one process.
+func (w *world) environment(change map[string]string) []string {
+	env := map[string]string{
+		"REFUNDD_ROCKETMQ_NAMESERVERS": w.nameServer, "REFUNDD_ROCKETMQ_GROUP": w.name,
+		"REFUNDD_TOPIC_REFUND": w.topic("refund"), "REFUNDD_TOPIC_RETRY": w.topic("retry"),
+		"REFUNDD_TOPIC_EVENT": w.topic("event"), "REFUNDD_TOPIC_PARKED": w.topic("parked"),
+		"REFUNDD_REDIS_URL": w.redisURL, "REFUNDD_REDIS_PREFIX": w.name + ":",
+		"REFUNDD_ALIPAY_GATEWAY": w.gateway, "REFUNDD_ALIPAY_APP_ID": "2021000000000001",
+		"REFUNDD_ALIPAY_PRIVATE_KEY_FILE": filepath.Join(w.keys, "app_private_key.pem"),
+		"REFUNDD_ALIPAY_PUBLIC_KEY_FILE":  filepath.Join(w.keys, "alipay_public_key.pem"),
+		"REFUNDD_ALIPAY_TIMEOUT":          "1s", "REFUNDD_LEASE": "3s", "REFUNDD_QUERY_AFTER": "1s",
+		"REFUNDD_RETRY_DELAYS": "1s,1s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s",
+		"REFUNDD_CONCURRENCY":  "64", "REFUNDD_LOG_LEVEL": "debug", "REFUNDD_DRAIN": "15s",
+	}
+	for name, value := range change {
+		env[name] = value
+	}
+	out := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
+	for name, value := range env {
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+// process is one refundd.
+type process struct {
+	w      *world
+	cmd    *exec.Cmd
+	admin  string
+	log    *lockedBuffer
+	exited chan struct{}
+}
+
+var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // one build serves all tests
+	dir, err := os.MkdirTemp("", "refundd-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "refundd")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput() //nolint:gosec,noctx // this package
+	if err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+func (w *world) start(change map[string]string) *process {
+	w.t.Helper()
+	path, err := built()
+	check(w.t, err)
+	p := &process{w: w, admin: freeAddr(w.t), log: &lockedBuffer{}, exited: make(chan struct{})}
+	p.cmd = exec.Command(path) //nolint:gosec,noctx // ended by signal
+	p.cmd.Env = append(w.environment(change), "REFUNDD_ADMIN_ADDR="+p.admin)
+	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
+	check(w.t, p.cmd.Start())
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.exited)
+	}()
+	w.t.Cleanup(func() {
+		p.kill()
+		if w.t.Failed() {
+			name := filepath.Join(os.TempDir(), fmt.Sprintf("refundd-%s-%d.log", w.name, p.cmd.Process.Pid))
+			_ = os.WriteFile(name, p.log.Bytes(), 0o600)
+			w.t.Logf("log of process %d: %s", p.cmd.Process.Pid, name)
+		}
+	})
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.exited
+}
+
+// readiness is the status and body of GET /readyz, 0 while nobody answers.
+func (p *process) readiness() (int, string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/readyz", nil)
+	check(p.w.t, err)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body)
+}
+
+func (p *process) waitReady() {
+	p.w.t.Helper()
+	p.w.wait("readiness", time.Minute, func() bool {
+		select {
+		case <-p.exited:
+			p.w.t.Fatalf("refundd ended: %s", p.log)
+		default:
+		}
+		status, _ := p.readiness()
+		return status == http.StatusOK
+	})
+}
+
+func (w *world) wait(what string, within time.Duration, cond func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(within); !cond(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s did not happen within %v", what, within)
+		}
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	check(t, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) Bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.b.Bytes())
+}
+
+func (l *lockedBuffer) String() string { return string(l.Bytes()) }
+
+// send puts commands on the topic until the broker has confirmed each.
+func (w *world) send(bodies ...string) {
+	w.t.Helper()
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for _, body := range bodies {
+		wg.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer wg.Done()
+			defer func() { <-slots }()
+			for {
+				if w.post(w.topic("refund"), []byte(body), nil, 0) == nil {
+					return
+				}
+				<-time.After(100 * time.Millisecond)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+func (w *world) post(topic string, body []byte, properties map[string]string, level int) error {
+	m := primitive.NewMessage(topic, body)
+	m.WithProperties(properties)
+	if level > 0 {
+		m.WithDelayTimeLevel(level)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	res, err := w.sender.SendSync(ctx, m)
+	if err != nil {
+		return err
+	}
+	if res.Status != primitive.SendOK {
+		return fmt.Errorf("status %d", res.Status)
+	}
+	return nil
+}
+
+// requeue does for every newly parked command what an operator does once the
+// cause is mended: a new age, no tries spent, the same number.
+func (w *world) requeue(from int) int {
+	w.t.Helper()
+	parked := w.reader.read(w.topic("parked"))
+	for _, m := range parked[from:] {
+		c, err := producer.CopyFromProperties(m.Properties, m.Body)
+		check(w.t, err)
+		if c.Reason == string(producer.ReasonConflictAtAlipay) && w.foreign(c) {
+			continue // no try can help: a person has to ask Alipay
+		}
+		c.Try, c.First = 0, time.Now()
+		w.wait("requeue", time.Minute, func() bool { return w.post(w.topic("retry"), c.Body, c.Properties(), 0) == nil })
+	}
+	return len(parked)
+}
+
+// foreign: somebody else used this number at Alipay, with another amount (the
+// fault discordant).
+func (w *world) foreign(c producer.Copy) bool {
+	cmd, err := consumer.DecodeCommand(consumer.KindRefund, c.Body)
+	check(w.t, err)
+	for _, r := range w.alipay.State().Refunds {
+		if r.OutRequestNo == cmd.OutRequestNo && r.Moved == 1 && r.Amount != cmd.Amount.String() {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) breakPart(path string) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.control+path, nil)
+	check(w.t, err)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	check(w.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode >= 300 {
+		b, _ := io.ReadAll(resp.Body)
+		w.t.Fatalf("%s: %s: %s", path, resp.Status, b)
+	}
+}
+
+func refundOf(n int) string {
+	b, _ := json.Marshal(map[string]string{
+		"out_request_no": fmt.Sprintf("R%05d", n), "out_trade_no": fmt.Sprintf("T%05d", n/3), "refund_amount": fmt.Sprintf("%d.%02d", 1+n%7, n%100),
+	})
+	return string(b)
+}
+
+// verdict compares the ledger with the events. It tells what is missing, and
+// fails the test for what must never be.
+type verdict struct {
+	missing                                      []string
+	succeeded, failed, conflicts, events, parked int
+}
+
+func (w *world) judge(numbers []string) verdict {
+	w.t.Helper()
+	var v verdict
+	moved := map[string]int{}
+	amounts := map[string]string{}
+	for _, r := range w.alipay.State().Refunds {
+		moved[r.OutRequestNo] += r.Moved
+		amounts[r.OutRequestNo] = r.Amount
+	}
+	finals := map[string]map[string]producer.Event{}
+	conflicts := map[string]bool{}
+	for _, m := range w.reader.read(w.topic("event")) {
+		e, err := producer.DecodeEvent(m.Body)
+		check(w.t, err)
+		v.events++
+		if e.Outcome == producer.Succeeded || e.Outcome == producer.Failed {
+			if finals[e.OutRequestNo] == nil {
+				finals[e.OutRequestNo] = map[string]producer.Event{}
+			}
+			finals[e.OutRequestNo][e.ID] = e
+		}
+		if e.Outcome == producer.Unresolved {
+			v.parked++
+			yuan := fmt.Sprintf("%d.%02d", e.AmountFen/100, e.AmountFen%100)
+			if e.Reason == producer.ReasonConflictAtAlipay && moved[e.OutRequestNo] == 1 && amounts[e.OutRequestNo] != yuan {
+				conflicts[e.OutRequestNo] = true
+			}
+		}
+	}
+	for _, number := range numbers {
+		if moved[number] > 1 {
+			w.t.Fatalf("%s: the money moved %d times", number, moved[number])
+		}
+		switch len(finals[number]) {
+		case 0:
+			if conflicts[number] {
+				v.conflicts++
+				continue
+			}
+			v.missing = append(v.missing, number)
+			continue
+		case 1:
+		default:
+			w.t.Fatalf("%s has %d final truths: %+v", number, len(finals[number]), finals[number])
+		}
+		for _, e := range finals[number] {
+			yuan := fmt.Sprintf("%d.%02d", e.AmountFen/100, e.AmountFen%100)
+			switch {
+			case e.Outcome == producer.Succeeded && (moved[number] != 1 || amounts[number] != yuan):
+				w.t.Fatalf("%s: succeeded %s, but the ledger says moved %d, %s", number, yuan, moved[number], amounts[number])
+			case e.Outcome == producer.Failed && moved[number] != 0:
+				w.t.Fatalf("%s: failed, but the money moved", number)
+			case e.Outcome == producer.Succeeded:
+				v.succeeded++
+			default:
+				v.failed++
+			}
+		}
+	}
+	return v
+}
+
+func randomly(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) } //nolint:gosec // a test's choice
+
+func contains(log *lockedBuffer, text string) bool { return strings.Contains(log.String(), text) }
