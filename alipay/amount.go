@@ -36,11 +36,11 @@ func ParseAmount(s string) (Amount, error) {
 // String returns the amount in yuan with exactly two decimals, the spelling
 // that is sent to Alipay.
 func (a Amount) String() string {
-	n, sign := uint64(a), ""
+	yuan, fen, sign := a/100, a%100, ""
 	if a < 0 {
-		n, sign = -n, "-"
+		yuan, fen, sign = -yuan, -fen, "-"
 	}
-	return fmt.Sprintf("%s%d.%02d", sign, n/100, n%100)
+	return fmt.Sprintf("%s%d.%02d", sign, int64(yuan), int64(fen))
 }
 
 // MarshalJSON encodes the amount as a JSON string with two decimals.

@@ -245,6 +245,6 @@ func outcomes() []outcome {
 		{methodV3, "", "no-product-reg-by-partner", config, false},
 		{methodV3, "", "app-unbind-partner", config, false},
 		{methodV3, "", "inner-app-no-access", config, false},
-		{methodV3, "", "sevice-not-been-subscribed-to", config, false},
+		{methodV3, "", "sevice-not-been-subscribed-to", config, false}, //nolint:misspell // Alipay's spelling
 	}
 }

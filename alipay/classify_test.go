@@ -55,7 +55,7 @@ func TestClassifyRows(t *testing.T) {
 		C invalid-parameter C missing-* C invalid-* C illegal-json C illegal-timestamp C unsupported-* C decryption-error*
 		C suspected-attack C app-cert-expired C app-cert-not-exist C alipay-cert-not-exist C app-key-security-risk
 		C insufficient-*-permissions C forbidden-api C self-invoke-forbidden C illegal-client-ip C app-api-punished
-		C *auth-token* C no-product-reg-by-partner C app-unbind-partner C inner-app-no-access C sevice-not-been-subscribed-to`})
+		C *auth-token* C no-product-reg-by-partner C app-unbind-partner C inner-app-no-access C sevice-not-been-subscribed-to`}) //nolint:misspell // Alipay's spelling
 	var want []outcome
 	for _, g := range groups {
 		words := strings.Fields(g.rows)

@@ -16,10 +16,7 @@ func nullLog() *log.Logger { return log.New(io.Discard, "", 0) }
 // give. Each connection is closed when handle returns.
 func rawServer(t *testing.T, handle func(net.Conn)) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -38,6 +35,15 @@ func rawServer(t *testing.T, handle func(net.Conn)) (addr string) {
 		wg.Wait()
 	})
 	return l.Addr().String()
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func readRequest(c net.Conn) bool {

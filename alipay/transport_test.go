@@ -19,7 +19,8 @@ func TestAttempt(t *testing.T) {
 	})
 	t.Run("written", func(t *testing.T) {
 		a := &attempt{deadline: later}
-		if !a.write() || !a.write() || a.close() {
+		first, second := a.write(), a.write()
+		if !first || !second || a.close() {
 			t.Error("a used attempt counts as unused")
 		}
 	})

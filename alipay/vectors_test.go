@@ -3,6 +3,7 @@ package alipay
 import (
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -177,11 +178,9 @@ func verdictOf(t *testing.T, method string, body []byte, keys []*rsa.PublicKey, 
 	if err != nil {
 		return "malformed", e, nil
 	}
-	switch err := e.verify(keys); err {
-	case nil:
-	case ErrUnsigned:
+	if err := e.verify(keys); errors.Is(err, ErrUnsigned) {
 		return "missing_signature", e, e.node
-	default:
+	} else if err != nil {
 		return "bad_signature", e, nil
 	}
 	if node, err = e.plain(key); err != nil {
