@@ -3,7 +3,6 @@ package alipay
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 )
@@ -36,16 +35,25 @@ func ParseAmount(s string) (Amount, error) {
 // String returns the amount in yuan with exactly two decimals, the spelling
 // that is sent to Alipay.
 func (a Amount) String() string {
-	yuan, fen, sign := a/100, a%100, ""
-	if a < 0 {
-		yuan, fen, sign = -yuan, -fen, "-"
-	}
-	return fmt.Sprintf("%s%d.%02d", sign, int64(yuan), int64(fen))
+	return string(a.append(make([]byte, 0, 24)))
 }
 
 // MarshalJSON encodes the amount as a JSON string with two decimals.
 func (a Amount) MarshalJSON() ([]byte, error) {
-	return strconv.AppendQuote(nil, a.String()), nil
+	b := append(make([]byte, 0, 24), '"')
+	return append(a.append(b), '"'), nil
+}
+
+func (a Amount) append(b []byte) []byte {
+	yuan, fen := int64(a/100), int64(a%100)
+	if a < 0 {
+		yuan, fen, b = -yuan, -fen, append(b, '-')
+	}
+	b = append(strconv.AppendInt(b, yuan, 10), '.')
+	if fen < 10 {
+		b = append(b, '0')
+	}
+	return strconv.AppendInt(b, fen, 10)
 }
 
 // UnmarshalJSON decodes an amount as Alipay's answers spell it: a JSON string
@@ -70,11 +78,12 @@ func (a *Amount) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+var errAmountForm = errors.New("amount: not digits with at most two decimals")
+
 // parseYuan reads ^(0|[1-9][0-9]*)(\.[0-9]{1,2})?$ without any other limit
 // than the range of an int64. The text is not quoted in the error: answers may
 // carry anything.
 func parseYuan(s string) (Amount, error) {
-	errForm := errors.New("amount: not digits with at most two decimals")
 	whole := len(s)
 	for i := range len(s) {
 		if s[i] == '.' {
@@ -83,19 +92,19 @@ func parseYuan(s string) (Amount, error) {
 		}
 	}
 	if whole == 0 || (s[0] == '0' && whole > 1) {
-		return 0, errForm
+		return 0, errAmountForm
 	}
 	decimals := 0
 	if whole < len(s) {
 		decimals = len(s) - whole - 1
 		if decimals < 1 || decimals > 2 {
-			return 0, errForm
+			return 0, errAmountForm
 		}
 	}
 	var n int64
 	push := func(digit byte) error {
 		if digit < '0' || digit > '9' {
-			return errForm
+			return errAmountForm
 		}
 		d := int64(digit - '0')
 		if n > (math.MaxInt64-d)/10 {

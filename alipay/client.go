@@ -71,6 +71,8 @@ type Client struct {
 	encryptKey []byte
 	timeout    time.Duration
 	transport  *http.Transport
+	headerV2   http.Header // the same in every request
+	zone       *time.Location
 	now        func() time.Time
 }
 
@@ -110,7 +112,13 @@ func New(cfg Config) (*Client, error) {
 		encryptKey: cfg.EncryptKey,
 		timeout:    cfg.Timeout,
 		transport:  newTransport(&cfg),
-		now:        time.Now,
+		headerV2: http.Header{
+			"Content-Type": {"application/x-www-form-urlencoded;charset=utf-8"},
+			"Accept":       {"application/json"},
+			"User-Agent":   {"refundd"},
+		},
+		zone: zone(),
+		now:  time.Now,
 	}
 	if c.timeout == 0 {
 		c.timeout = defaultTimeout
@@ -260,12 +268,7 @@ func (c *Client) callV2(ctx context.Context, k call, into answer) (string, error
 	if err != nil {
 		return "", k.notSent(err)
 	}
-	header := http.Header{
-		"Content-Type": {"application/x-www-form-urlencoded;charset=utf-8"},
-		"Accept":       {"application/json"},
-		"User-Agent":   {"refundd"},
-	}
-	r, sent, err := roundTrip(ctx, c.transport, address, header, body)
+	r, sent, err := roundTrip(ctx, c.transport, address, c.headerV2, body)
 	if !sent {
 		return "", k.notSent(err)
 	}
@@ -289,27 +292,27 @@ func (c *Client) callV2(ctx context.Context, k call, into answer) (string, error
 
 // requestV2 signs a request: biz_content and app_auth_token go into the form,
 // everything else into the query, as the official client does.
-func (c *Client) requestV2(k call) (address string, form []byte, err error) {
+func (c *Client) requestV2(k call) (address *url.URL, form []byte, err error) {
 	if c.gateway == nil {
-		return "", nil, errors.New("no v2 gateway is configured")
+		return nil, nil, errors.New("no v2 gateway is configured")
 	}
 	biz, err := encodeBiz(k.biz)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	content := string(biz)
-	params := []param{
+	params := append(make([]param, 0, 16), []param{
 		{"app_id", c.appID},
 		{"charset", "utf-8"},
 		{"format", "JSON"},
 		{"method", k.method},
 		{"sign_type", "RSA2"},
-		{"timestamp", c.now().In(zone()).Format(timeLayout)},
+		{"timestamp", c.now().In(c.zone).Format(timeLayout)},
 		{"version", "1.0"},
-	}
+	}...)
 	if len(c.encryptKey) > 0 {
 		if content, err = encrypt(c.encryptKey, biz); err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
 		params = append(params, param{"encrypt_type", "AES"})
 	}
@@ -319,21 +322,45 @@ func (c *Client) requestV2(k call) (address string, form []byte, err error) {
 	if k.notifyURL != "" {
 		params = append(params, param{"notify_url", k.notifyURL})
 	}
-	query := url.Values{}
-	for _, p := range params {
-		query.Set(p.key, p.value)
-	}
+	inQuery := len(params)
 	params = append(params, param{"biz_content", content}, param{"app_auth_token", k.token})
+	query := make([]byte, 0, 1024)
+	for _, p := range params[:inQuery] {
+		query = appendForm(query, p)
+	}
+	form = make([]byte, 0, 2*len(content)+128)
+	for _, p := range params[inQuery:] {
+		if strings.TrimSpace(p.value) != "" {
+			form = appendForm(form, p)
+		}
+	}
 	sig, err := sign(c.signer, signText(params))
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	query.Set("sign", sig)
-	body := "biz_content=" + url.QueryEscape(content)
-	if strings.TrimSpace(k.token) != "" {
-		body += "&app_auth_token=" + url.QueryEscape(k.token)
+	signed := *c.gateway
+	signed.RawQuery = string(appendForm(query, param{"sign", sig}))
+	return &signed, form, nil
+}
+
+// appendForm adds one parameter in the form encoding of a query or body.
+func appendForm(b []byte, p param) []byte {
+	if len(b) > 0 {
+		b = append(b, '&')
 	}
-	return c.gateway.String() + "?" + query.Encode(), []byte(body), nil
+	b = append(append(b, p.key...), '=')
+	for _, c := range []byte(p.value) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.', c == '~':
+			b = append(b, c)
+		case c == ' ':
+			b = append(b, '+')
+		default:
+			const hex = "0123456789ABCDEF"
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return b
 }
 
 // readV2 believes nothing of a body but what its signature covers. The codes of
@@ -367,7 +394,7 @@ func (c *Client) readV2(fail *Error, body []byte, into answer) error {
 	case errSign != nil && head.code == codeOK:
 		fail.Err = errSign
 		return fail
-	case head.code == codeOK && e.root == rootOf(fail.Method):
+	case head.code == codeOK && e.own:
 		if err := decode(node, into); err != nil {
 			fail.Err = fmt.Errorf("%w: %w", ErrMalformed, err)
 			return fail

@@ -26,7 +26,7 @@ func (p Personal) GoString() string { return p.String() }
 func (p Personal) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // A field ties one member of an answer to the place where its value goes:
-// *string, *Personal, **Amount, or a func([]byte) error for nested ones.
+// *string, *Personal, **Amount, or a nested one.
 type field struct {
 	name string
 	dst  any
@@ -96,8 +96,8 @@ func (f *field) set(value []byte) error {
 		}
 		*dst = &a
 		return nil
-	case func([]byte) error:
-		return dst(value)
+	case nested:
+		return dst.set(value)
 	default:
 		return errors.New("no place for it")
 	}
@@ -117,64 +117,74 @@ func scalar(value []byte) (string, error) {
 	}
 }
 
+// A nested place takes an object or an array. The types below are the places
+// themselves under another name, so that listing them costs nothing.
+type nested interface{ set(value []byte) error }
+
 // answerOf is a pointer to T that lists its fields.
 type answerOf[T any] interface {
 	*T
 	answer
 }
 
-// object decodes a nested object into a new T.
-func object[T any, P answerOf[T]](dst **T) func([]byte) error {
-	return func(raw []byte) error {
-		v := new(T)
-		if err := decode(raw, P(v)); err != nil {
+type objectPlace[T any, P answerOf[T]] struct{ dst **T }
+
+type listPlace[T any, P answerOf[T]] []T
+
+type amountsPlace []Amount
+
+// list is the place of an array of objects. One object that stands alone is a
+// list of one: Alipay is not consistent there.
+func list[T any, P answerOf[T]](dst *[]T) nested { return (*listPlace[T, P])(dst) }
+
+func (l *listPlace[T, P]) set(raw []byte) error {
+	var out []T
+	add := func(element []byte) error {
+		var v T
+		if err := decode(element, P(&v)); err != nil {
 			return err
 		}
-		*dst = v
+		out = append(out, v)
 		return nil
 	}
-}
-
-// list decodes an array of objects. One object that stands alone is a list of
-// one: Alipay is not consistent there.
-func list[T any, P answerOf[T]](dst *[]T) func([]byte) error {
-	return func(raw []byte) error {
-		var out []T
-		add := func(element []byte) error {
-			var v T
-			if err := decode(element, P(&v)); err != nil {
-				return err
-			}
-			out = append(out, v)
-			return nil
-		}
-		if raw[0] == '{' {
-			if err := add(raw); err != nil {
-				return err
-			}
-		} else if err := elements(raw, add); err != nil {
+	if raw[0] == '{' {
+		if err := add(raw); err != nil {
 			return err
 		}
-		*dst = out
-		return nil
-	}
-}
-
-// amounts decodes an array of amounts.
-func amounts(dst *[]Amount) func([]byte) error {
-	return func(raw []byte) error {
-		var out []Amount
-		err := elements(raw, func(element []byte) error {
-			var a Amount
-			if err := a.UnmarshalJSON(element); err != nil {
-				return err
-			}
-			out = append(out, a)
-			return nil
-		})
-		if err == nil {
-			*dst = out
-		}
+	} else if err := elements(raw, add); err != nil {
 		return err
 	}
+	*l = out
+	return nil
+}
+
+// object is the place of a nested object, which is new.
+func object[T any, P answerOf[T]](dst **T) nested { return objectPlace[T, P]{dst} }
+
+func (o objectPlace[T, P]) set(raw []byte) error {
+	v := new(T)
+	if err := decode(raw, P(v)); err != nil {
+		return err
+	}
+	*o.dst = v
+	return nil
+}
+
+// amounts is the place of an array of amounts.
+func amounts(dst *[]Amount) nested { return (*amountsPlace)(dst) }
+
+func (a *amountsPlace) set(raw []byte) error {
+	var out []Amount
+	err := elements(raw, func(element []byte) error {
+		var v Amount
+		if err := v.UnmarshalJSON(element); err != nil {
+			return err
+		}
+		out = append(out, v)
+		return nil
+	})
+	if err == nil {
+		*a = out
+	}
+	return err
 }

@@ -46,17 +46,18 @@
 // Differences to widely used clients that matter for money, as read in their
 // code (official Java 4.40, smartwalle/alipay v3.2.28, go-pay/gopay v1.5.115):
 //
-//	                              here             Java v2          smartwalle       gopay
-//	outcome of a failed call      class, per code  none             none             none
-//	success without signature     unknown          error            accepted         accepted by default
-//	decoded bytes                 the signed ones  others possible  the signed ones  not checked by default
-//	signed part found by          JSON scanner     brace matching   JSON             text search
-//	unknown certificate           pinned keys      downloads        downloads        error
-//	default time limit            15 s, all of it  3 s + 15 s       none             60 s
-//	size limit of an answer       1 MiB            none             none             10 MB
-//	POST repeated by transport    never            possible         possible         possible
-//	time zone of timestamp        GMT+8            GMT+8            the process'     the process'
-//	TLS verified, kept alive      yes, yes         yes, yes         yes, yes         off, off by default
-//	deposit_back_info             object           object           array (fails)    untyped
-//	red packet calls              yes              yes              no               no
+//	                           here              Java v2                  smartwalle    gopay
+//	outcome of a failed call   class, per code   none                     none          none
+//	success without signature  unknown           error                    error         success by default
+//	what is decoded            the signed bytes  what stands beside, too  -             not verified by default
+//	signed part found by       JSON scanner      matching braces          -             the first ,"sign":
+//	unknown certificate        pinned keys       download                 download      error
+//	default time limit         15 s in all       3 s + 15 s               none          60 s
+//	size limit of an answer    1 MiB             none                     none          10 MB
+//	cut POST sent again        never             possible                 never         never
+//	zone of the timestamp      GMT+8             GMT+8                    the process'  the process'
+//	TLS verified               yes               yes                      yes           off by default
+//	connections kept           yes               yes                      yes           no
+//	deposit_back_info          object            object                   array, fails  untyped
+//	red packet calls           yes               yes                      no            no
 package alipay

@@ -29,6 +29,7 @@ var (
 // {"<method>_response": node, "sign": "..."}.
 type envelope struct {
 	root string // name of the member that carries the answer
+	own  bool   // the root is the method's own, which alone carries successes
 	node []byte // its value exactly as received, which is what is signed
 	sign string // base64; empty if absent
 	// certSN is Alipay's word for the certificate it signed with. It is not
@@ -63,7 +64,7 @@ func openEnvelope(method string, body []byte, encrypted bool) (envelope, error) 
 			if e.root != "" {
 				return errors.New("more than one answer")
 			}
-			e.root, e.node = n, value
+			e.root, e.own, e.node = n, n == want, value
 		case "sign":
 			if sig != nil {
 				return errors.New("more than one sign")

@@ -21,7 +21,12 @@ type param struct{ key, value string }
 // params is changed.
 func signText(params []param) []byte {
 	slices.SortFunc(params, func(a, b param) int { return strings.Compare(a.key, b.key) })
+	size := 0
+	for _, p := range params {
+		size += len(p.key) + len(p.value) + 2
+	}
 	var b bytes.Buffer
+	b.Grow(size)
 	for _, p := range params {
 		if strings.TrimSpace(p.value) == "" {
 			continue

@@ -141,8 +141,8 @@ type reply struct {
 // request twice: the request has a body that cannot be rewound and a method
 // that is not idempotent, for which net/http does not repeat by itself. sent is
 // false only if it is proven that no byte of the request was written. ctx must
-// have a deadline.
-func roundTrip(ctx context.Context, rt *http.Transport, address string, header http.Header, body []byte) (r reply, sent bool, err error) {
+// have a deadline. The address and the header are only read.
+func roundTrip(ctx context.Context, rt *http.Transport, address *url.URL, header http.Header, body []byte) (r reply, sent bool, err error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return reply{}, false, errors.New("a call without a deadline")
@@ -157,12 +157,11 @@ func roundTrip(ctx context.Context, rt *http.Transport, address string, header h
 			a.write() // cannot be watched: assume the worst
 		},
 	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
-	if err != nil {
-		return reply{}, false, errors.New("the request's address is not valid")
-	}
-	req.Header = header
-	req.GetBody = nil
+	req := (&http.Request{
+		Method: http.MethodPost, URL: address, Host: address.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+	}).WithContext(ctx)
 
 	resp, err := rt.RoundTrip(req)
 	if err != nil {
@@ -170,10 +169,14 @@ func roundTrip(ctx context.Context, rt *http.Transport, address string, header h
 	}
 	defer func() { _ = resp.Body.Close() }()
 	r = reply{status: resp.StatusCode, header: resp.Header}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
+	var b bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxAnswer {
+		b.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1)); err != nil {
 		return r, true, discreet(ctx, err)
 	}
+	r.body = b.Bytes()
 	if len(r.body) > maxAnswer {
 		return r, true, ErrTooLarge
 	}

@@ -66,7 +66,7 @@ func TestFrozen(t *testing.T) {
 	})
 	c := testClient(t, testConfig(t, "http://"+addr))
 	ctx := expired{t.Context(), time.Now().Add(-time.Second)}
-	_, sent, err := roundTrip(ctx, c.transport, "http://"+addr, http.Header{}, []byte("x"))
+	_, sent, err := roundTrip(ctx, c.transport, c.gateway, http.Header{}, []byte("x"))
 	if sent || !errors.Is(err, errAttemptOver) {
 		t.Errorf("sent %v, %v", sent, err)
 	}
@@ -76,7 +76,7 @@ func TestFrozen(t *testing.T) {
 		t.Error("a request arrived")
 	default:
 	}
-	if _, sent, err := roundTrip(context.Background(), c.transport, "http://"+addr, http.Header{}, nil); sent || err == nil {
+	if _, sent, err := roundTrip(context.Background(), c.transport, c.gateway, http.Header{}, nil); sent || err == nil {
 		t.Error("a call without a deadline is made")
 	}
 }

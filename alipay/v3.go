@@ -60,7 +60,9 @@ func (c *Client) callV3(ctx context.Context, path string, k call, into answer) (
 	if err != nil {
 		return "", k.notSent(err)
 	}
-	r, sent, err := roundTrip(ctx, c.transport, c.v3.String()+path, header, []byte(body))
+	address := *c.v3
+	address.Path = path
+	r, sent, err := roundTrip(ctx, c.transport, &address, header, []byte(body))
 	if !sent {
 		return "", k.notSent(err)
 	}
