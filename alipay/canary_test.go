@@ -60,7 +60,8 @@ func TestCanary(t *testing.T) {
 		})
 	}
 	t.Run("values", func(t *testing.T) {
-		check(t, "request", req, *req, cfg, &cfg, RefundQueryRequest{OutRequestNo: "R1", AppAuthToken: canary})
+		check(t, "request", req, *req, cfg, &cfg, RefundQueryRequest{OutRequestNo: "R1", AppAuthToken: canary},
+			CouponRefundRequest{OutRequestNo: "R1", AppAuthToken: canary, NotifyURL: canary}, CouponOperationRequest{AppAuthToken: canary})
 		s := served(t, 200, envelopeOf(t, refundRoot, `{"code":"10000","buyer_user_id":"CANARY","buyer_logon_id":"CANARY","buyer_open_id":"CANARY"}`))
 		cfg.Gateway = s.URL
 		resp, err := testClient(t, cfg).Refund(t.Context(), req)
