@@ -1,6 +1,7 @@
 package alipay
 
 import (
+	"bytes"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -130,6 +131,9 @@ type VerifierConfig struct {
 	Keys []*rsa.PublicKey
 	// AppID is the app whose notifications are expected.
 	AppID string
+	// EncryptKey opens messages of the app gateway if content encryption is on,
+	// as in Config.
+	EncryptKey []byte
 	// SellerIDs are the sellers whose trades are expected; empty means any.
 	SellerIDs []string
 }
@@ -138,9 +142,10 @@ type VerifierConfig struct {
 // many goroutines. It never uses the network, and nothing in a notification
 // chooses a key.
 type Verifier struct {
-	keys    []*rsa.PublicKey
-	appID   string
-	sellers []string
+	keys       []*rsa.PublicKey
+	encryptKey []byte
+	appID      string
+	sellers    []string
 }
 
 // NewVerifier checks the configuration.
@@ -156,7 +161,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.AppID == "" {
 		return nil, errors.New("new verifier: app id is missing")
 	}
-	return &Verifier{keys: cfg.Keys, appID: cfg.AppID, sellers: cfg.SellerIDs}, nil
+	return &Verifier{keys: cfg.Keys, encryptKey: cfg.EncryptKey, appID: cfg.AppID, sellers: cfg.SellerIDs}, nil
 }
 
 // ParseNotification verifies a form body exactly as it was posted, at most 64
@@ -211,7 +216,13 @@ func (v *Verifier) ParseNotification(body []byte) (*Notification, error) {
 	n.Class = n.classOf(get("msg_method"))
 	switch n.Class {
 	case NotificationDepositBack:
-		if err := decode([]byte(get("biz_content")), (*depositBack)(n)); err != nil {
+		content := []byte(get("biz_content"))
+		if get("encrypt_type") == "AES" && len(v.encryptKey) > 0 && !bytes.HasPrefix(content, []byte("{")) {
+			if content, err = decrypt(v.encryptKey, string(content)); err != nil {
+				return nil, fmt.Errorf("%w: biz_content: %w", ErrNotifyMalformed, err)
+			}
+		}
+		if err := decode(content, (*depositBack)(n)); err != nil {
 			return nil, fmt.Errorf("%w: biz_content: %w", ErrNotifyMalformed, err)
 		}
 	case NotificationCouponRefund:

@@ -134,6 +134,26 @@ func TestNotificationMembers(t *testing.T) {
 			t.Errorf("%#v at %v, %v", *n, at, err)
 		}
 	})
+	t.Run("encrypted deposit back", func(t *testing.T) {
+		key := aesKey(t, "keys/aes_key.txt")
+		content, err := encrypt(key, []byte(`{"out_request_no":"R1","dback_status":"S"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := signedForm(t, "msg_method", depositMethod, "encrypt_type", "AES", "biz_content", content)
+		open := *v
+		open.encryptKey = key
+		if n, err := open.ParseNotification(body); err != nil || n.OutRequestNo != "R1" || n.DbackStatus != "S" {
+			t.Errorf("%#v, %v", n, err)
+		}
+		if _, err := v.ParseNotification(body); !errors.Is(err, ErrNotifyMalformed) {
+			t.Errorf("without the key: %v", err)
+		}
+		broken := signedForm(t, "msg_method", depositMethod, "encrypt_type", "AES", "biz_content", "AAAA")
+		if _, err := open.ParseNotification(broken); !errors.Is(err, ErrNotifyMalformed) {
+			t.Errorf("broken cipher text: %v", err)
+		}
+	})
 	for _, r := range []struct {
 		name  string
 		pairs []string
