@@ -70,13 +70,19 @@ func TestDecide(t *testing.T) {
 		{name: "fund_change N proves nothing: query", build: func(h *history) { h.call(notMoved, 1, true) }, now: 1, want: actQuery},
 		{name: "unknown: query at once", build: func(h *history) { h.call(unknown, 1, true) }, now: 1, want: actQuery},
 		{name: "unknown, then found", build: func(h *history) { h.call(unknown, 1, true).query(foundOurs, 1) }, now: 1, want: actSucceed},
-		{name: "unknown, then absent: wait QueryAfter", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2) }, now: 2,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
-		{name: "too early in a new delivery: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2).delivery() }, now: 5,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
+		{
+			name: "unknown, then absent: wait QueryAfter", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2) }, now: 2,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
+		{
+			name: "too early in a new delivery: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2).delivery() }, now: 5,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
 		{name: "QueryAfter is over: ask before repeating", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2).delivery() }, now: 11, want: actQuery},
-		{name: "absent QueryAfter behind the end: replay", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2).delivery().query(foundAbsent, 11) },
-			now: 11, want: actCall},
+		{
+			name: "absent QueryAfter behind the end: replay", build: func(h *history) { h.call(unknown, 1, true).query(foundAbsent, 2).delivery().query(foundAbsent, 11) },
+			now: 11, want: actCall,
+		},
 		{name: "one call a delivery", build: func(h *history) {
 			h.call(unknown, 1, true).query(foundAbsent, 2).delivery().query(foundAbsent, 11).call(unknown, 12, false).query(foundAbsent, 12)
 		}, now: 12, want: actWait, reason: producer.ReasonUnknownOutcome, before: 22},
@@ -88,8 +94,10 @@ func TestDecide(t *testing.T) {
 		{name: "first call refused, absent at once: failed", build: func(h *history) { h.call(definite, 1, true).query(foundAbsent, 1) }, now: 1, want: actFail, reason: producer.ReasonRefused},
 		{name: "first call refused, but it is there: succeeded", build: func(h *history) { h.call(definite, 1, true).query(foundOurs, 1) }, now: 1, want: actSucceed},
 		{name: "first call refused, query failed: not failed", build: func(h *history) { h.call(definite, 1, true).query(foundNothing, 1) }, now: 1, want: actWait, reason: producer.ReasonUnknownOutcome},
-		{name: "refused on a delivery tried before: the query must be late", build: func(h *history) { h.call(definite, 1, false).query(foundAbsent, 1) }, now: 1,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
+		{
+			name: "refused on a delivery tried before: the query must be late", build: func(h *history) { h.call(definite, 1, false).query(foundAbsent, 1) }, now: 1,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
 		{name: "refused on a delivery tried before: ask late", build: func(h *history) { h.call(definite, 1, false).query(foundAbsent, 1).delivery() }, now: 11, want: actQuery},
 		{name: "refused on a delivery tried before, absent late: failed", build: func(h *history) {
 			h.call(definite, 1, false).query(foundAbsent, 1).delivery().query(foundAbsent, 11)
@@ -97,16 +105,20 @@ func TestDecide(t *testing.T) {
 		{name: "limited, then refused: earlier call not executed, one late query is enough", build: func(h *history) {
 			h.call(ended(alipay.ClassLimited), 1, true).delivery().call(definite, 2, false).query(foundAbsent, 2).delivery().query(foundAbsent, 12)
 		}, now: 12, want: actFail, reason: producer.ReasonRefused},
-		{name: "q! on the first call: one round is not enough", build: func(h *history) { h.call(doubtful, 1, true).query(foundAbsent, 1) }, now: 1,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
+		{
+			name: "q! on the first call: one round is not enough", build: func(h *history) { h.call(doubtful, 1, true).query(foundAbsent, 1) }, now: 1,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
 		{name: "q!: a late query alone is not enough, a second round is needed", build: func(h *history) {
 			h.call(doubtful, 1, true).query(foundAbsent, 1).delivery().query(foundAbsent, 12)
 		}, now: 12, want: actCall},
 		{name: "q!: two rounds QueryAfter apart: failed", build: func(h *history) {
 			h.call(doubtful, 1, true).query(foundAbsent, 1).delivery().query(foundAbsent, 12).call(doubtful, 12.2, false).query(foundAbsent, 12.3)
 		}, now: 12.3, want: actFail, reason: producer.ReasonRefused},
-		{name: "unsigned refusal: one round is not enough", build: func(h *history) { h.call(unsigned, 1, true).query(foundAbsent, 1) }, now: 1,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
+		{
+			name: "unsigned refusal: one round is not enough", build: func(h *history) { h.call(unsigned, 1, true).query(foundAbsent, 1) }, now: 1,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
 		{name: "unsigned refusals: two rounds: failed", build: func(h *history) {
 			h.call(unsigned, 1, true).query(foundAbsent, 1).delivery().query(foundAbsent, 12).call(unsigned, 12.2, false).query(foundAbsent, 12.3)
 		}, now: 12.3, want: actFail, reason: producer.ReasonRefused},
@@ -137,19 +149,27 @@ func TestDecide(t *testing.T) {
 
 		{name: "other amount at Alipay: park", build: func(h *history) { h.call(ended(alipay.ClassConflict), 1, true).query(foundOther, 1) }, now: 1, want: actPark, reason: producer.ReasonConflictAtAlipay},
 		{name: "discordant, but the query shows ours: succeeded", build: func(h *history) { h.call(ended(alipay.ClassConflict), 1, true).query(foundOurs, 1) }, now: 1, want: actSucceed},
-		{name: "discordant, but absent: unknown", build: func(h *history) { h.call(ended(alipay.ClassConflict), 1, true).query(foundAbsent, 1) }, now: 1,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
+		{
+			name: "discordant, but absent: unknown", build: func(h *history) { h.call(ended(alipay.ClassConflict), 1, true).query(foundAbsent, 1) }, now: 1,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
 		{name: "closed: failed", build: func(h *history) { h.call(unknown, 1, true).query(foundClosed, 1) }, now: 1, want: actFail, reason: producer.ReasonClosed},
 		{name: "pending: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundPending, 1) }, now: 1, want: actWait, reason: producer.ReasonUnknownOutcome},
 		{name: "absent by an unproven number: replay is right", build: func(h *history) { h.call(unknown, 1, true).delivery().query(foundUnproven, 12) }, now: 12, want: actCall},
-		{name: "absent by an unproven number never completes a round", build: func(h *history) { h.call(definite, 1, true).query(foundUnproven, 1) }, now: 1,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11},
+		{
+			name: "absent by an unproven number never completes a round", build: func(h *history) { h.call(definite, 1, true).query(foundUnproven, 1) }, now: 1,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
+		},
 
 		{name: "old form once: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundOldForm, 2) }, now: 2, want: actWait, reason: producer.ReasonUnknownOutcome, before: 12},
-		{name: "old form twice, too close: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundOldForm, 2).delivery().query(foundOldForm, 5) }, now: 5,
-			want: actWait, reason: producer.ReasonUnknownOutcome, before: 12},
-		{name: "old form twice, QueryAfter apart: succeeded", build: func(h *history) { h.call(unknown, 1, true).query(foundOldForm, 2).delivery().query(foundOldForm, 12) },
-			now: 12, want: actSucceed},
+		{
+			name: "old form twice, too close: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundOldForm, 2).delivery().query(foundOldForm, 5) }, now: 5,
+			want: actWait, reason: producer.ReasonUnknownOutcome, before: 12,
+		},
+		{
+			name: "old form twice, QueryAfter apart: succeeded", build: func(h *history) { h.call(unknown, 1, true).query(foundOldForm, 2).delivery().query(foundOldForm, 12) },
+			now: 12, want: actSucceed,
+		},
 		{name: "old form, then absent: begins anew", build: func(h *history) {
 			h.call(unknown, 1, true).query(foundOldForm, 2).delivery().query(foundAbsent, 5).query(foundOldForm, 12)
 		}, now: 12, want: actWait, reason: producer.ReasonUnknownOutcome, before: 22},
@@ -167,8 +187,10 @@ func TestDecide(t *testing.T) {
 		{name: "too old, absent: parked", build: func(h *history) { h.n.QueryOnly = true; h.query(foundAbsent, 1) }, now: 1, want: actPark, reason: producer.ReasonTooOld},
 		{name: "too old, query failed: wait", build: func(h *history) { h.n.QueryOnly = true; h.query(foundNothing, 1) }, now: 1, want: actWait, reason: producer.ReasonUnknownOutcome},
 
-		{name: "authorisation changed: blocked, no call", build: func(h *history) { h.call(unknown, 1, true).delivery(); h.n.Authorised = "someone else" }, now: 30,
-			want: actWait, reason: producer.ReasonBlockedConfiguration},
+		{
+			name: "authorisation changed: blocked, no call", build: func(h *history) { h.call(unknown, 1, true).delivery(); h.n.Authorised = "someone else" }, now: 30,
+			want: actWait, reason: producer.ReasonBlockedConfiguration,
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

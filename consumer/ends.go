@@ -52,6 +52,8 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 			c.log.WithError(err).Error("the stored event cannot be read; the command comes back")
 			return h.held(ctx, c.commandInHand, h.cfg.Lease)
 		}
+	case dedupe.Released: // not an answer to a settle
+		fallthrough
 	default:
 		c.log.Error("the record gave an answer this program does not know")
 		return h.held(ctx, c.commandInHand, h.cfg.Lease)
@@ -180,7 +182,7 @@ func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metad
 // reject ends a message that was never sent to Alipay.
 func (h *Handler) reject(ctx context.Context, in commandInHand, reason producer.Reason, detail string) bool {
 	ev := h.event(in.cmd, producer.Rejected)
-	ev.Kind = producer.Kind(in.kind)
+	ev.Kind = in.kind
 	ev.ID = producer.RejectedID(in.copy.MsgID, in.Body, reason)
 	if ev.Subject == "" {
 		ev.Subject = in.copy.MsgID

@@ -13,7 +13,7 @@ import (
 
 func (h *Handler) event(cmd Command, outcome producer.Outcome) producer.Event {
 	return producer.Event{
-		Subject: cmd.OutRequestNo, Kind: producer.Kind(cmd.Kind), Outcome: outcome,
+		Subject: cmd.OutRequestNo, Kind: cmd.Kind, Outcome: outcome,
 		AppID: h.cfg.AppID, Merchant: cmd.Merchant,
 		OutRequestNo: cmd.OutRequestNo, OutTradeNo: cmd.OutTradeNo, TradeNo: cmd.TradeNo,
 		AuthNo: cmd.AuthNo, OutOrderNo: cmd.OutOrderNo,

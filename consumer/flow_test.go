@@ -108,7 +108,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 }
 
 // sharedKeys: making them takes a while, and no test changes them.
-var sharedKeys = sync.OnceValues(alipaytest.NewKeys)
+var sharedKeys = sync.OnceValues(alipaytest.NewKeys) //nolint:gochecknoglobals // see above
 
 // startAlipay begins with a new ledger.
 func (b *bench) startAlipay(cfg alipaytest.Config) {

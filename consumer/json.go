@@ -25,8 +25,7 @@ func checkJSON(text []byte) string {
 	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(text, &whole); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			return fmt.Sprintf("the body is not one JSON text: it goes wrong at byte %d", syntax.Offset)
 		}
 		return "the body is not one JSON text"

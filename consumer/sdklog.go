@@ -47,7 +47,9 @@ func (s sdkLog) Info(msg string, fields map[string]any) {
 }
 
 func (s sdkLog) Warning(msg string, fields map[string]any) { s.fields(fields).Warn("rocketmq: " + msg) }
-func (s sdkLog) Error(msg string, fields map[string]any)   { s.fields(fields).Error("rocketmq: " + msg) }
+
+func (s sdkLog) Error(msg string, fields map[string]any) { s.fields(fields).Error("rocketmq: " + msg) }
+
 func (s sdkLog) Fatal(msg string, fields map[string]any) {
 	s.fields(fields).Error("rocketmq (fatal): " + msg)
 }

@@ -284,7 +284,7 @@ func (r *modelRun) step(t *testing.T) {
 		must(t, r.b.store.Confirm(t.Context(), r.id, gen))
 		r.m.confirm(gen)
 	case dice < 88:
-		d := time.Duration(r.rng.Int64N(int64(lease.Milliseconds()))) * time.Millisecond
+		d := time.Duration(r.rng.Int64N(lease.Milliseconds())) * time.Millisecond
 		if r.rng.IntN(10) == 0 {
 			d = lease
 		}

@@ -201,6 +201,7 @@ func (b *bench) entries(t *testing.T) map[string]string {
 	return scores
 }
 
+//nolint:unparam // the fingerprint belongs to the call, whatever it is
 func (b *bench) claim(t *testing.T, id dedupe.Identity, fp string, token dedupe.Token, gen int64) dedupe.Claim {
 	t.Helper()
 	claim, err := b.store.Claim(t.Context(), dedupe.ClaimRequest{

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -33,8 +34,8 @@ import (
 
 	"refundd/alipay/alipaytest"
 	"refundd/consumer"
+	"refundd/consumer/remoting"
 	"refundd/consumer/rocketmqtest"
-	"refundd/deploy/stack/remoting"
 	"refundd/producer"
 )
 
@@ -156,9 +157,7 @@ func (w *world) environment(change map[string]string) []string {
 		"REFUNDD_RETRY_DELAYS": "1s,1s,5s,5s,5s,5s,5s,5s,5s,5s,5s,5s",
 		"REFUNDD_CONCURRENCY":  "64", "REFUNDD_LOG_LEVEL": "debug", "REFUNDD_DRAIN": "15s",
 	}
-	for name, value := range change {
-		env[name] = value
-	}
+	maps.Copy(env, change)
 	out := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
 	for name, value := range env {
 		out = append(out, name+"="+value)
@@ -181,7 +180,7 @@ var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals /
 		return "", err
 	}
 	path := filepath.Join(dir, "refundd")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput() //nolint:gosec,noctx // this package
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w: %s", err, out)
 	}
@@ -193,7 +192,7 @@ func (w *world) start(change map[string]string) *process {
 	path, err := built()
 	check(w.t, err)
 	p := &process{w: w, admin: freeAddr(w.t), log: &lockedBuffer{}, exited: make(chan struct{})}
-	p.cmd = exec.Command(path) //nolint:gosec,noctx // ended by signal
+	p.cmd = exec.Command(path) //nolint:noctx // ended by signal
 	p.cmd.Env = append(w.environment(change), "REFUNDD_ADMIN_ADDR="+p.admin)
 	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
 	check(w.t, p.cmd.Start())
@@ -447,6 +446,6 @@ func (w *world) judge(numbers []string) verdict {
 	return v
 }
 
-func randomly(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) } //nolint:gosec // a test's choice
+func randomly(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) }
 
 func contains(log *lockedBuffer, text string) bool { return strings.Contains(log.String(), text) }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -49,5 +50,5 @@ func newTopicReader(t *testing.T, nameServer string, topics ...string) *topicRea
 func (r *topicReader) read(topic string) []tap.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seen[topic][:len(r.seen[topic]):len(r.seen[topic])]
+	return slices.Clip(r.seen[topic])
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -218,9 +219,7 @@ func (b *Broker) Append(m Message) (Message, error) {
 		body:       append([]byte(nil), m.Body...),
 		properties: make(map[string]string, len(m.Properties)),
 	}
-	for k, v := range m.Properties {
-		r.properties[k] = v
-	}
+	maps.Copy(r.properties, m.Properties)
 	if r.born == 0 {
 		r.born = time.Now().UnixMilli()
 	}

@@ -26,22 +26,22 @@ const maxTimerDelay = 3 * 24 * time.Hour
 
 // delayIn reads the delay a message asks for. DELAY wins over TIMER_*.
 func delayIn(properties map[string]string) time.Duration {
-	number := func(key string) time.Duration {
+	number := func(key string) int64 {
 		n, err := strconv.ParseInt(properties[key], 10, 64)
 		if err != nil {
 			return 0
 		}
-		return time.Duration(n)
+		return n
 	}
 	switch {
 	case number(propDelay) > 0:
 		return delayOf(int(number(propDelay)))
 	case properties[propTimerDelaySec] != "":
-		return number(propTimerDelaySec) * time.Second
+		return time.Duration(number(propTimerDelaySec)) * time.Second
 	case properties[propTimerDelayMS] != "":
-		return number(propTimerDelayMS) * time.Millisecond
+		return time.Duration(number(propTimerDelayMS)) * time.Millisecond
 	case properties[propTimerDeliver] != "":
-		return time.Until(time.UnixMilli(int64(number(propTimerDeliver))))
+		return time.Until(time.UnixMilli(number(propTimerDeliver)))
 	}
 	return 0
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -134,9 +135,7 @@ func pullFields(group, topic string, offset int64, more fields) fields {
 		"consumerGroup": group, "topic": topic, "queueId": "0", "queueOffset": strconv.FormatInt(offset, 10),
 		"maxMsgNums": "32", "sysFlag": "4",
 	}
-	for k, v := range more {
-		f[k] = v
-	}
+	maps.Copy(f, more)
 	return f
 }
 
@@ -264,7 +263,7 @@ func TestMembership(t *testing.T) {
 	one.expect(PullNotFound, CodePull, pullFields("G", "T", 0, fields{"sysFlag": "0"}), nil) // the heartbeat subscribes
 	_ = two.net.Close()
 	for len(b.Members("G")) != 1 {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	for len(one.told) < 3 { // own join, two's join, two's leave
 		one.expect(SystemError, CodeConsumerList, fields{"consumerGroup": "stranger"}, nil)
@@ -309,10 +308,10 @@ func TestSends(t *testing.T) {
 	}
 
 	item := func(body, properties string) []byte {
-		data := make([]byte, 16)
+		data := make([]byte, 16, 64)
 		data = binary.BigEndian.AppendUint32(data, wireSize(len(body)))
 		data = append(data, body...)
-		data = binary.BigEndian.AppendUint16(data, uint16(len(properties))) //nolint:gosec // a few bytes
+		data = binary.BigEndian.AppendUint16(data, uint16(len(properties)))
 		return append(data, properties...)
 	}
 	batch := append(item("a", "k\x01v\x02"), item("b", "")...)
@@ -480,7 +479,7 @@ func TestNoGoroutineOutlivesClose(t *testing.T) {
 	}
 	restarted := make(chan error, 1)
 	for len(b.Messages("T")) < 100 {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	go func() { restarted <- b.Restart(time.Hour) }()
 	users.Wait()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 // TestRealStack runs inside a stack, as `make test` does, and uses it as the

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 // The parts of a stack, as the control address and the engines call them.

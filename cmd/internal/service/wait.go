@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"refundd/cmd/internal/config"
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 // waitPause is how long to wait before a part that is not there is asked again.
@@ -86,8 +86,11 @@ func (s *service) checkTopicsAt(ctx context.Context, server string) error {
 	}
 	var problems []config.Problem
 	for _, topic := range []struct{ variable, name string }{
-		{"REFUNDD_TOPIC_REFUND", s.cfg.TopicRefund}, {"REFUNDD_TOPIC_COUPON_REFUND", s.cfg.TopicCouponRefund},
-		{"REFUNDD_TOPIC_EVENT", s.cfg.TopicEvent}, {"REFUNDD_TOPIC_RETRY", s.cfg.TopicRetry}, {"REFUNDD_TOPIC_PARKED", s.cfg.TopicParked},
+		{"REFUNDD_TOPIC_REFUND", s.cfg.TopicRefund},
+		{"REFUNDD_TOPIC_COUPON_REFUND", s.cfg.TopicCouponRefund},
+		{"REFUNDD_TOPIC_EVENT", s.cfg.TopicEvent},
+		{"REFUNDD_TOPIC_RETRY", s.cfg.TopicRetry},
+		{"REFUNDD_TOPIC_PARKED", s.cfg.TopicParked},
 	} {
 		if topic.name == "" {
 			continue

@@ -8,8 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"refundd/consumer"
+	"refundd/consumer/remoting"
 	"refundd/dedupe"
-	"refundd/deploy/stack/remoting"
 )
 
 const (

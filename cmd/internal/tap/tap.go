@@ -22,7 +22,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
 	"refundd/consumer"
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 // ToolsGroup is the consumer group that brokers have from birth for tools.

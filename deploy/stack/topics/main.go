@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 func main() {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 func TestUsage(t *testing.T) {

@@ -2,7 +2,8 @@
 // protocol: topics, groups, routes and broker settings. A call takes
 // milliseconds, where RocketMQ's admin tool starts a JVM for each.
 //
-// It serves the local stack and the tests that run on it. It neither sends nor
+// It serves the service's look at its topics and group before it starts, the
+// tools, the local stack and the tests that run on it. It neither sends nor
 // receives messages, signs nothing (brokers with ACL refuse it), and opens one
 // connection per request.
 //

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"refundd/deploy/stack/remoting"
+	"refundd/consumer/remoting"
 )
 
 // request is what a client sent, as a test looks at it.
