@@ -128,7 +128,9 @@ func failureProven(n note, s situation) bool {
 		return false
 	}
 	trusted := r.Signed && !r.QueryFirst
-	if !s.Queryable {
+	if !s.Queryable || n.Found == foundUnproven {
+		// Nobody can be asked in a way that proves anything: only a first
+		// call's trustworthy refusal stands by itself.
 		return trusted && r.First
 	}
 	if n.Found != foundAbsent {

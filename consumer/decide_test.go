@@ -157,7 +157,17 @@ func TestDecide(t *testing.T) {
 		{name: "pending: wait", build: func(h *history) { h.call(unknown, 1, true).query(foundPending, 1) }, now: 1, want: actWait, reason: producer.ReasonUnknownOutcome},
 		{name: "absent by an unproven number: replay is right", build: func(h *history) { h.call(unknown, 1, true).delivery().query(foundUnproven, 12) }, now: 12, want: actCall},
 		{
-			name: "absent by an unproven number never completes a round", build: func(h *history) { h.call(definite, 1, true).query(foundUnproven, 1) }, now: 1,
+			name: "absent by an unproven number never completes a round", build: func(h *history) {
+				h.call(doubtful, 1, true).query(foundUnproven, 1).delivery().query(foundUnproven, 12).call(doubtful, 12.1, false).query(foundUnproven, 12.2)
+			}, now: 12.2, want: actWait, reason: producer.ReasonUnknownOutcome, before: 22.1,
+		},
+		{
+			name:  "absent by an unproven number: a first call's refusal stands",
+			build: func(h *history) { h.call(definite, 1, true).query(foundUnproven, 1) }, now: 1, want: actFail, reason: producer.ReasonRefused,
+		},
+		{
+			name:  "absent by an unproven number: a later refusal does not",
+			build: func(h *history) { h.call(definite, 1, false).query(foundUnproven, 1) }, now: 1,
 			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
 		},
 

@@ -29,6 +29,7 @@ import (
 // The topics of every test.
 const (
 	refundTopic = "refund-command"
+	couponTopic = "coupon-refund-command"
 	retryTopic  = "refund-retry"
 	eventTopic  = "refund-event"
 	parkedTopic = "refund-parked"
@@ -64,7 +65,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	b := &bench{t: t, metrics: &countedMetrics{outcomes: map[string]int{}}, log: &bytes.Buffer{}}
 	var err error
 	b.broker, err = rocketmqtest.Start(rocketmqtest.Config{
-		Topics:     map[string]int{refundTopic: 4, retryTopic: 4, eventTopic: 4, parkedTopic: 1},
+		Topics:     map[string]int{refundTopic: 4, couponTopic: 4, retryTopic: 4, eventTopic: 4, parkedTopic: 1},
 		Groups:     []string{"refundd"},
 		DelayScale: benchScale,
 	})
@@ -75,7 +76,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Cleanup(func() { _ = client.Close() })
 	b.startAlipay(alipaytest.Config{})
 	b.cfg = Config{
-		AppID: testApp, Topics: map[Kind]string{KindRefund: refundTopic},
+		AppID: testApp, Topics: map[Kind]string{KindRefund: refundTopic, KindCouponRefund: couponTopic},
 		RetryTopic: retryTopic, EventTopic: eventTopic, ParkedTopic: parkedTopic,
 		Lease: 2 * time.Second, Keep: 24 * time.Hour, MaxAge: time.Hour, QueryAfter: 100 * time.Millisecond,
 		AlipayTimeout: 400 * time.Millisecond,

@@ -77,6 +77,8 @@ type Config struct {
 	// to the retry topic; 0 means 20 s, far below the 120 s after which the
 	// SDK drops a blocked queue.
 	Patience time.Duration
+	// NotifyURL is sent with coupon refunds; "" is none.
+	NotifyURL string
 	// Merchant looks a name up; false if it is unknown. Nil: no merchants.
 	Merchant func(name string) (Merchant, bool)
 }

@@ -12,6 +12,8 @@ import (
 type gateway interface {
 	Refund(ctx context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error)
 	QueryRefund(ctx context.Context, req *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error)
+	RefundCoupon(ctx context.Context, req *alipay.CouponRefundRequest) (*alipay.CouponRefundResponse, error)
+	QueryCouponOperation(ctx context.Context, req *alipay.CouponOperationRequest) (*alipay.CouponOperationResponse, error)
 }
 
 // operation is one kind of refund at Alipay, in Decide's words. The flow is
@@ -25,8 +27,11 @@ type operation struct {
 }
 
 // operationFor gives the command's calls, made for the merchant that token
-// authorises ("" is the app's own).
-func operationFor(g gateway, cmd Command, token string) operation {
+// authorises ("" is the app's own). notifyURL is sent with coupon refunds.
+func operationFor(g gateway, cmd Command, token, notifyURL string) operation {
+	if cmd.Kind == KindCouponRefund {
+		return couponOperation(g, cmd, token, notifyURL)
+	}
 	return refundOperation(g, cmd, token)
 }
 
@@ -133,8 +138,7 @@ func errorFacts(e *alipay.Error) facts {
 // sameTrade tells whether the trade numbers of an answer are the command's.
 // A number that either side does not name says nothing.
 func (c Command) sameTrade(tradeNo, outTradeNo string) bool {
-	differ := func(ours, theirs string) bool { return ours != "" && theirs != "" && ours != theirs }
-	return !differ(c.TradeNo, tradeNo) && !differ(c.OutTradeNo, outTradeNo)
+	return !differs(c.TradeNo, tradeNo) && !differs(c.OutTradeNo, outTradeNo)
 }
 
 // alipayTime turns Alipay's local time (GMT+8) into RFC 3339; "" if it is

@@ -34,7 +34,7 @@ func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.l
 // work does what Decide says until the delivery has an end.
 func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, token dedupe.Token) bool {
 	c := &claimedCommand{commandInHand: in, claim: claim, token: token, learnt: time.Now(), first: in.cmd}
-	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken)
+	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken, h.cfg.NotifyURL)
 	c.who = authorisation(m)
 	var err error
 	if c.note, err = decodeNote(claim.Note); err != nil {
