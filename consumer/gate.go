@@ -13,17 +13,22 @@ import (
 // return is ignored.
 type Gate struct {
 	stopping chan struct{}
+	idle     chan struct{} // closed and empty
 	opened   chan struct{}
 	slots    chan struct{}
 
-	mu     sync.Mutex // guards closed, and inside.Add against Wait
+	mu     sync.Mutex // guards all below, and the closing of the first three
 	closed bool
-	inside sync.WaitGroup
+	open   bool
+	inside int
 }
 
 // NewGate lets at most n deliveries in at once.
 func NewGate(n int) *Gate {
-	return &Gate{stopping: make(chan struct{}), opened: make(chan struct{}), slots: make(chan struct{}, n)}
+	return &Gate{
+		stopping: make(chan struct{}), idle: make(chan struct{}), opened: make(chan struct{}),
+		slots: make(chan struct{}, n),
+	}
 }
 
 // Enter waits for a place. False: the gate is closed.
@@ -39,24 +44,33 @@ func (g *Gate) Enter() bool {
 		<-g.slots
 		return false
 	}
-	g.inside.Add(1)
+	g.inside++
 	return true
 }
 
 // Leave gives the place back.
 func (g *Gate) Leave() {
-	g.inside.Done()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	<-g.slots
+	g.inside--
+	if g.closed && g.inside == 0 {
+		close(g.idle)
+	}
 }
 
 // Close begins the stop: no delivery gets in any more, and those inside begin
-// no new call.
+// no new call. Closing again does nothing.
 func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.closed {
-		g.closed = true
-		close(g.stopping)
+	if g.closed {
+		return
+	}
+	g.closed = true
+	close(g.stopping)
+	if g.inside == 0 {
+		close(g.idle)
 	}
 }
 
@@ -82,17 +96,18 @@ func (g *Gate) Sleep(d time.Duration) bool {
 	}
 }
 
-// Wait returns when all deliveries inside have left, or with ctx's error.
+// Wait returns when the gate is closed and all deliveries inside have left, or
+// with ctx's error.
 func (g *Gate) Wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		g.inside.Wait()
-		close(done)
-	}()
 	select {
-	case <-done:
+	case <-g.idle:
 		return nil
 	case <-ctx.Done():
+	}
+	select {
+	case <-g.idle: // both: what counts is that they have left
+		return nil
+	default:
 		return ctx.Err()
 	}
 }
@@ -102,4 +117,12 @@ func (g *Gate) Wait(ctx context.Context) error {
 func (g *Gate) Park() { <-g.opened }
 
 // Open lets those who wait in Park go. Only after the consumer's shutdown.
-func (g *Gate) Open() { close(g.opened) }
+// Opening again does nothing.
+func (g *Gate) Open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.open {
+		g.open = true
+		close(g.opened)
+	}
+}

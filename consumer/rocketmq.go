@@ -60,10 +60,21 @@ type Consumer struct {
 	calls  context.Context //nolint:containedctx // the root of all deliveries: the SDK's own context never ends
 	cancel context.CancelFunc
 
+	stop    sync.Once
+	stopErr error
+
 	mu        sync.Mutex
+	started   bool // Start was called
+	starting  bool // Start has not returned
+	stopped   bool // Stop was called
 	sdk       rocketmq.PushConsumer
 	suspended bool
 }
+
+var (
+	errStarted = errors.New("it was started before")
+	errStopped = errors.New("it was stopped")
+)
 
 // NewConsumer prepares a consumer; Start begins.
 func NewConsumer(cfg RocketMQ, h handler, gate *Gate, health *Health, log logrus.FieldLogger) *Consumer {
@@ -75,25 +86,64 @@ func NewConsumer(cfg RocketMQ, h handler, gate *Gate, health *Health, log logrus
 	return c
 }
 
-// Start subscribes and begins to consume. It tries until it works or ctx
-// ends; every try is a new SDK object, since one that failed to start is dead
-// and must not be shut down (it would hurt its siblings).
+// Start subscribes and begins to consume. It tries until it works, ctx ends or
+// Stop is called; every try is a new SDK object, since one that failed to start
+// is dead and must not be shut down (it would hurt its siblings). A Consumer is
+// started once.
 func (c *Consumer) Start(ctx context.Context) error {
+	if err := c.mayStart(); err != nil {
+		return fmt.Errorf("start consumer: %w", err)
+	}
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		sdk, err := c.startOnce()
 		if err == nil {
-			c.mu.Lock()
-			c.sdk = sdk
-			c.mu.Unlock()
-			return nil
+			return c.keep(sdk)
 		}
 		c.log.WithError(err).WithField("part", string(PartRocketMQ)).Warn("waiting to consume")
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("start consumer: %w", errors.Join(ctx.Err(), err))
+			err = errors.Join(ctx.Err(), err)
+		case <-c.gate.stopping:
+			err = errors.Join(errStopped, err)
 		case <-time.After(pause):
+			continue
 		}
+		c.mu.Lock()
+		c.starting = false
+		c.mu.Unlock()
+		return fmt.Errorf("start consumer: %w", err)
 	}
+}
+
+func (c *Consumer) mayStart() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.stopped:
+		return errStopped
+	case c.started:
+		return errStarted
+	}
+	c.started, c.starting = true, true
+	return nil
+}
+
+// keep holds on to a started SDK object. If Stop came first it is shut down
+// here, and only then the gate opens, which Stop has left closed.
+func (c *Consumer) keep(sdk rocketmq.PushConsumer) error {
+	c.mu.Lock()
+	c.starting = false
+	stopped := c.stopped
+	if !stopped {
+		c.sdk = sdk
+	}
+	c.mu.Unlock()
+	if !stopped {
+		return nil
+	}
+	c.shutDown(sdk)
+	c.gate.Open()
+	return fmt.Errorf("start consumer: %w", errStopped)
 }
 
 func (c *Consumer) startOnce() (rocketmq.PushConsumer, error) {
@@ -269,11 +319,17 @@ func (c *Consumer) Lag() map[string]int64 {
 // those in flight finish. At the soft deadline their Alipay calls are cut and
 // their claims released; at ctx's end they are left to their leases. Then the
 // SDK may write down what was acknowledged, and is shut down. An error tells
-// that deliveries were left.
+// that deliveries were left. Stopping again waits for the first stop and says
+// the same.
 func (c *Consumer) Stop(ctx context.Context, soft time.Duration) error {
+	c.stop.Do(func() { c.stopErr = c.drain(ctx, soft) })
+	return c.stopErr
+}
+
+func (c *Consumer) drain(ctx context.Context, soft time.Duration) error {
 	c.mu.Lock()
 	sdk := c.sdk
-	c.sdk = nil
+	c.sdk, c.stopped = nil, true
 	c.mu.Unlock()
 	if sdk != nil {
 		sdk.Suspend()
@@ -290,15 +346,24 @@ func (c *Consumer) Stop(ctx context.Context, soft time.Duration) error {
 	c.cancel()
 	if sdk != nil {
 		time.Sleep(c.cfg.Settle) //nolint:forbidigo // the SDK gives no sign when its bookkeeping is done
-		if closeErr := sdk.Shutdown(); closeErr != nil {
-			c.log.WithError(closeErr).Warn("the consumer's shutdown complained")
-		}
+		c.shutDown(sdk)
 	}
-	c.gate.Open()
+	c.mu.Lock()
+	starting := c.starting
+	c.mu.Unlock()
+	if !starting { // else an SDK object may be delivering already; see keep
+		c.gate.Open()
+	}
 	if err != nil {
 		return fmt.Errorf("drain: deliveries were still in flight: %w", err)
 	}
 	return nil
+}
+
+func (c *Consumer) shutDown(sdk rocketmq.PushConsumer) {
+	if err := sdk.Shutdown(); err != nil {
+		c.log.WithError(err).Warn("the consumer's shutdown complained")
+	}
 }
 
 // RedirectSDK sends the SDK's log into log, without message bodies, and keeps
