@@ -213,7 +213,7 @@ const panicsBeforeRetry = 3
 
 func (c *Consumer) one(d Delivery) bool {
 	for panics := 0; ; {
-		if c.health.Trouble(PartRocketMQ) { // nothing new is begun in trouble (R12)
+		if c.trouble() { // nothing new is begun in trouble (R12)
 			if !c.gate.Sleep(time.Second) {
 				return false
 			}
@@ -278,8 +278,14 @@ func (c *Consumer) Watch(ctx context.Context) {
 			}
 			cancel()
 		}
-		c.suspend(c.health.Trouble(PartRedis) || c.health.Trouble(PartRocketMQ))
+		c.suspend(c.trouble())
 	}
+}
+
+// trouble: a part that intake needs has failed for a while. Redis counts only
+// where Watch can find out that it works again.
+func (c *Consumer) trouble() bool {
+	return c.health.Trouble(PartRocketMQ) || c.cfg.Probe != nil && c.health.Trouble(PartRedis)
 }
 
 // suspend is repeated while in trouble, because an operator's reset of
