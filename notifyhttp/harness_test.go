@@ -214,11 +214,12 @@ func (b *bench) do(ctx context.Context, method, address string, body io.Reader) 
 	return answer{resp.StatusCode, string(text), resp.Header}, err
 }
 
+// post may be called by any goroutine of a test.
 func (b *bench) post(tb testing.TB, body string) answer {
 	tb.Helper()
 	a, err := b.do(tb.Context(), http.MethodPost, b.url, strings.NewReader(body))
 	if err != nil {
-		tb.Fatal(err)
+		tb.Error(err)
 	}
 	return a
 }
