@@ -55,7 +55,8 @@ const (
 // time, in the order of its queue; between queues there is none. It ends with
 // nil at UntilNow's end or when ctx ends, and with an error if it cannot begin.
 // It may leave pulls behind that the broker answers within 20 seconds; they tell
-// nobody. Queues that are added later are not read.
+// nobody. Queues that are added later are not read. After a lost connection it
+// goes on within half a minute, when the SDK gives the pull up.
 func Follow(ctx context.Context, c Cluster, f Following, tell func(Message)) error {
 	if f.Group == "" {
 		f.Group = ToolsGroup
@@ -68,6 +69,9 @@ func Follow(ctx context.Context, c Cluster, f Following, tell func(Message)) err
 		rmqconsumer.WithGroupName(f.Group),
 		rmqconsumer.WithInstance(instance("follow")),
 		rmqconsumer.WithNsResolver(c.resolver()),
+		// The SDK would pull every queue that it is assigned a second time, in the
+		// background, and write offsets of the group. So it is assigned none.
+		rmqconsumer.WithStrategy(func(string, string, []*primitive.MessageQueue, []string) []*primitive.MessageQueue { return nil }),
 	}
 	if credentials, ok := c.credentials(); ok {
 		opts = append(opts, rmqconsumer.WithCredentials(credentials))

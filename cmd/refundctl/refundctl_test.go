@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/consumer"
+	"refundd/producer"
+)
+
+// terminal is what a run leaves behind. It can be read while it is written.
+type terminal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *terminal) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *terminal) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
+type session struct {
+	code           int
+	stdout, stderr string
+}
+
+// ctl runs a command line to its end.
+func ctl(ctx context.Context, vars map[string]string, stdin string, args ...string) session {
+	var out, errs terminal
+	code := run(ctx, args, environment{
+		getenv: func(name string) string { return vars[name] }, stdin: strings.NewReader(stdin),
+		stdout: &out, stderr: &errs, redirect: func(logrus.FieldLogger) {},
+	})
+	return session{code, out.String(), errs.String()}
+}
+
+func TestUsage(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "nothing")
+	for name, c := range map[string]struct {
+		args []string
+		vars map[string]string
+		code int
+		want string
+	}{
+		"nothing":               {nil, nil, 2, "usage: refundctl COMMAND"},
+		"help":                  {[]string{"-h"}, nil, 0, "usage: refundctl COMMAND"},
+		"help of send":          {[]string{"send", "-h"}, nil, 0, "refundctl send -file -"},
+		"help of events":        {[]string{"events", "-h"}, nil, 0, "-from beginning"},
+		"unknown command":       {[]string{"sned"}, nil, 2, `unknown command "sned"`},
+		"unknown flag":          {[]string{"send", "-amnt", "1"}, nil, 2, "-amnt"},
+		"argument":              {[]string{"events", "now"}, nil, 2, `unexpected argument "now"`},
+		"nothing to send":       {[]string{"send"}, nil, 2, "nothing to send"},
+		"file and flags":        {[]string{"send", "-file", "-", "-amount", "1"}, nil, 2, "-file and -amount"},
+		"file that is not":      {[]string{"send", "-file", secret, "-dry-run"}, nil, 2, "-file: "},
+		"kind":                  {[]string{"send", "-kind", "payment", "-amount", "1"}, nil, 2, "-kind: "},
+		"flag of another kind":  {[]string{"send", "-auth-no", "1"}, nil, 2, "-auth-no: not a member of kind refund"},
+		"metadata":              {[]string{"send", "-metadata", "a"}, nil, 2, "not key=value"},
+		"metadata twice":        {[]string{"send", "-metadata", "a=1", "-metadata", "a=2"}, nil, 2, "given twice"},
+		"traceparent":           {[]string{"send", "-amount", "1", "-traceparent", "x"}, nil, 2, "-traceparent"},
+		"concurrency":           {[]string{"send", "-file", "-", "-concurrency", "0"}, nil, 2, "-concurrency"},
+		"rate":                  {[]string{"send", "-file", "-", "-rate", "-1"}, nil, 2, "-rate"},
+		"no name server":        {[]string{"events"}, nil, 2, "REFUNDD_ROCKETMQ_NAMESERVERS is required"},
+		"name server":           {[]string{"events", "-nameserver", "here"}, nil, 2, `-nameserver: "here" is not host:port`},
+		"name server variable":  {[]string{"events"}, map[string]string{"REFUNDD_ROCKETMQ_NAMESERVERS": ":1"}, 2, "REFUNDD_ROCKETMQ_NAMESERVERS: "},
+		"secret without a key":  {[]string{"events", "-nameserver", "a:1"}, map[string]string{"REFUNDD_ROCKETMQ_SECRET_KEY_FILE": "x"}, 2, "REFUNDD_ROCKETMQ_ACCESS_KEY is required"},
+		"secret that is not":    {[]string{"events", "-nameserver", "a:1"}, map[string]string{"REFUNDD_ROCKETMQ_ACCESS_KEY": "x", "REFUNDD_ROCKETMQ_SECRET_KEY_FILE": secret}, 2, "REFUNDD_ROCKETMQ_SECRET_KEY_FILE: "},
+		"from":                  {[]string{"events", "-from", "yesterday"}, nil, 2, "-from: "},
+		"output":                {[]string{"events", "-o", "xml"}, nil, 2, "-o: "},
+		"count":                 {[]string{"events", "-n", "-1"}, nil, 2, "-n: "},
+		"the service's group":   {[]string{"events", "-group", "refundd"}, nil, 2, "-group: "},
+		"the configured group":  {[]string{"events", "-group", "g"}, map[string]string{"REFUNDD_ROCKETMQ_GROUP": "g"}, 2, "-group: "},
+		"nobody at the address": {[]string{"send", "-nameserver", "127.0.0.1:1", "-out-request-no", "R", "-trade-no", "T", "-amount", "1"}, nil, 1, "127.0.0.1:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ctl(t.Context(), c.vars, "", c.args...)
+			if got.code != c.code || !strings.Contains(got.stdout+got.stderr, c.want) {
+				t.Errorf("%+v, want code %d and %q", got, c.code, c.want)
+			}
+			if c.code == 0 && got.stderr != "" || c.code != 0 && got.stdout != "" {
+				t.Errorf("help belongs to standard output, mistakes to standard error: %+v", got)
+			}
+		})
+	}
+}
+
+func TestDryRunPrintsTheCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		"all members": {
+			[]string{
+				"-out-request-no", "R", "-out-trade-no", "O", "-trade-no", "T", "-amount", "1.50", "-reason", `"ok" ü`, "-currency", "CNY",
+				"-merchant", "m", "-metadata", "b=2", "-metadata", "a=1=1",
+			}, 0,
+			`{"out_request_no":"R","out_trade_no":"O","trade_no":"T","refund_amount":"1.50","refund_reason":"\"ok\" ü","refund_currency":"CNY","merchant":"m","metadata":{"a":"1=1","b":"2"}}` + "\n", "",
+		},
+		"coupon": {
+			[]string{"-kind", "coupon_refund", "-out-request-no", "R", "-auth-no", "A", "-amount", "1", "-remark", "r", "-out-order-no", "O"}, 0,
+			`{"out_request_no":"R","auth_no":"A","amount":"1","remark":"r","out_order_no":"O"}` + "\n", "",
+		},
+		"invalid":        {[]string{"-out-request-no", "R", "-trade-no", "T", "-amount", "1.505"}, 1, "", "invalid: refund_amount"},
+		"empty is given": {[]string{"-out-request-no", "", "-trade-no", "T", "-amount", "1"}, 1, "", "invalid: out_request_no"},
+		"forced": {
+			[]string{"-out-request-no", "R", "-amount", "1", "-force"}, 0, `{"out_request_no":"R","refund_amount":"1"}` + "\n", "out_trade_no or trade_no is missing",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ctl(t.Context(), nil, "", append([]string{"send", "-dry-run"}, c.args...)...)
+			if got.code != c.code || got.stdout != c.stdout || !strings.Contains(got.stderr, c.stderr) {
+				t.Errorf("%+v, want %+v", got, c)
+			}
+		})
+	}
+}
+
+const good = `{"out_request_no":"R","trade_no":"T","refund_amount":"1.00"}`
+
+func TestDryRunOfAFileNamesTheLines(t *testing.T) {
+	text := good + "\n\n  " + good + "\r\n" + `{"out_request_no":"R","trade_no":"T","refund_amount":1}` + "\nno JSON\n" + good // without a line end
+	path := filepath.Join(t.TempDir(), "commands.jsonl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string]session{
+		"file":           ctl(t.Context(), nil, "", "send", "-dry-run", "-file", path),
+		"standard input": ctl(t.Context(), nil, text, "send", "-dry-run", "-file", "-"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got.code != 1 || got.stdout != good+"\n"+good+"\n"+good+"\n" {
+				t.Errorf("%+v", got)
+			}
+			for _, want := range []string{
+				"line 4: invalid: refund_amount is not a string\n", "line 5: unreadable: ", "5 commands: 3 printed, 2 invalid, 0 failed\n",
+			} {
+				if !strings.Contains(got.stderr, want) {
+					t.Errorf("%q is not in %q", want, got.stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestBatchCountsEveryLineOnce(t *testing.T) {
+	var lines strings.Builder
+	for range 200 {
+		lines.WriteString(good + "\n{}\n")
+	}
+	var mu sync.Mutex
+	n := 0
+	var errs terminal
+	b := &batch{
+		kind: consumer.KindRefund, workers: 7, many: true, rate: 100_000, env: environment{stderr: &errs},
+		deliver: func(context.Context, command) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if n++; n%4 == 0 {
+				return errors.New("broker says no")
+			}
+			return nil
+		},
+	}
+	if err := b.run(t.Context(), strings.NewReader(lines.String())); !errors.Is(err, errNotAllSent) {
+		t.Errorf("error is %v", err)
+	}
+	if want := "400 commands: 150 sent, 200 invalid, 50 failed\n"; !strings.HasSuffix(errs.String(), want) {
+		t.Errorf("closing line is not %q", want)
+	}
+}
+
+func TestBatchStopsWhenAsked(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var errs terminal
+	b := &batch{
+		kind: consumer.KindRefund, workers: 1, many: true, env: environment{stderr: &errs},
+		deliver: func(ctx context.Context, _ command) error {
+			cancel()
+			return ctx.Err() // a message in flight is not cut
+		},
+	}
+	if err := b.run(ctx, strings.NewReader(strings.Repeat(good+"\n", 1000))); err != nil {
+		t.Errorf("error is %v", err)
+	}
+	if b.sent != 1 || b.read != b.sent+b.interrupted || b.read > 3 {
+		t.Errorf("read %d, sent %d, interrupted %d", b.read, b.sent, b.interrupted)
+	}
+}
+
+func TestEventLine(t *testing.T) {
+	ev := producer.Event{
+		ID: "0123", Subject: "R-1", Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC), Kind: producer.KindRefund,
+		Outcome: producer.Failed, AmountFen: 1250, Reason: producer.ReasonRefused, Detail: "Alipay refused", ConfirmedBy: producer.ByQuery,
+		Calls: 2, Metadata: map[string]string{"b": "2", "a": "\x1b[2J"},
+	}
+	want := `2026-01-31T08:00:00Z  refund.failed       R-1                            12.50  refused: Alipay refused  by query, calls and queries: 2  "a"="\x1b[2J"  "b"="2"  id=0123  (repeat)`
+	if got := eventLine(ev, true); got != want {
+		t.Errorf("\n%s, want\n%s", got, want)
+	}
+}
+
+func TestRepeatsForgetTheOldestOnly(t *testing.T) {
+	var r repeats
+	id := func(i int) string { return time.Duration(i).String() }
+	for i := range remembered + 10 {
+		if r.seen(id(i)) {
+			t.Fatalf("%d is new", i)
+		}
+	}
+	for _, i := range []int{0, remembered - 1, remembered, remembered + 9} {
+		if !r.seen(id(i)) {
+			t.Errorf("%d was seen", i)
+		}
+	}
+	for i := range remembered {
+		r.seen(id(i + 10*remembered))
+	}
+	if r.seen(id(0)) {
+		t.Error("a million later it is still known")
+	}
+}
