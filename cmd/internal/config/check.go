@@ -99,12 +99,17 @@ func (c Config) show(name string, v reflect.Value) string {
 		if c.Secrets.PrivateKey != nil {
 			return v.String() + " (" + describeKey(&c.Secrets.PrivateKey.PublicKey) + ")"
 		}
+	case "REFUNDD_ALIPAY_ENCRYPT_KEY_FILE":
+		return fmt.Sprintf("%s (%d bits)", v.String(), 8*len(c.Secrets.EncryptKey))
 	case "REFUNDD_ALIPAY_PUBLIC_KEY_FILE":
 		var keys []string
 		for _, key := range c.Secrets.PublicKeys {
 			keys = append(keys, describeKey(key))
 		}
 		return v.String() + " (" + strings.Join(keys, "; ") + ")"
+	}
+	if text := c.contents[name]; text != "" {
+		return v.String() + " (" + text + ")"
 	}
 	switch value := v.Interface().(type) {
 	case time.Duration:
@@ -139,6 +144,7 @@ func (c Config) warnings() []string {
 	var list []string
 	for _, f := range []struct{ name, path string }{
 		{"REFUNDD_ALIPAY_PRIVATE_KEY_FILE", c.AlipayPrivateKeyFile},
+		{"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE", c.AlipayEncryptKeyFile},
 		{"REFUNDD_REDIS_PASSWORD_FILE", c.RedisPasswordFile},
 		{"REFUNDD_ROCKETMQ_SECRET_KEY_FILE", c.RocketMQSecretKeyFile},
 	} {
@@ -149,5 +155,6 @@ func (c Config) warnings() []string {
 	if strings.Contains(c.RedisURL, "skip_verify=") {
 		list = append(list, "warning: REFUNDD_REDIS_URL: skip_verify lets anybody between here and Redis pose as Redis")
 	}
+	list = append(list, c.certificateWarnings()...)
 	return append(list, "note: REFUNDD_KEEP must also exceed REFUNDD_MAX_AGE, the longest delay and the retention of the command topics together; only the broker knows that retention")
 }

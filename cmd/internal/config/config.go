@@ -109,7 +109,8 @@ type Config struct {
 	// Secrets is what the files of the variables above contain.
 	Secrets Secrets `ignored:"true"`
 
-	given map[string]bool // names of the variables that the environment sets, for -check
+	given    map[string]bool   // names of the variables that the environment sets, for -check
+	contents map[string]string // what is in the file that a variable names, for -check; never a secret
 }
 
 // The words that variables with a fixed choice may hold.

@@ -186,13 +186,7 @@ func TestLoadRefuses(t *testing.T) {
 		"typo":                         {"REFUNDD_QUERY_AFTR=5s", []string{"REFUNDD_QUERY_AFTR: is unknown; did you mean REFUNDD_QUERY_AFTER?"}},
 		"typo in a long name":          {"REFUNDD_ROCKETMQ_NAME_SERVER=a:1", []string{"did you mean REFUNDD_ROCKETMQ_NAMESERVERS?"}},
 		"a secret in the variable":     {"REFUNDD_REDIS_PASSWORD=canary", []string{"REFUNDD_REDIS_PASSWORD: is unknown", "a file that REFUNDD_REDIS_PASSWORD_FILE names"}},
-		"not supported: V3":            {"REFUNDD_ALIPAY_PROTOCOL=v3", []string{"REFUNDD_ALIPAY_PROTOCOL: is not supported yet; leave it unset or v2"}},
-		"not supported: V3 URL":        {"REFUNDD_ALIPAY_V3_URL=https://a.example", []string{"REFUNDD_ALIPAY_V3_URL: is not supported yet"}},
 		"not supported: seller":        {"REFUNDD_ALIPAY_SELLER_ID=2088", []string{"REFUNDD_ALIPAY_SELLER_ID: is not supported yet"}},
-		"not supported: app cert":      {"REFUNDD_ALIPAY_APP_CERT_FILE=a", []string{"REFUNDD_ALIPAY_APP_CERT_FILE: is not supported yet"}},
-		"not supported: cert":          {"REFUNDD_ALIPAY_CERT_FILE=a", []string{"REFUNDD_ALIPAY_CERT_FILE: is not supported yet"}},
-		"not supported: root cert":     {"REFUNDD_ALIPAY_ROOT_CERT_FILE=a", []string{"REFUNDD_ALIPAY_ROOT_CERT_FILE: is not supported yet"}},
-		"not supported: encryption":    {"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE=a", []string{"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: is not supported yet"}},
 		"not supported: openssl":       {"REFUNDD_ALIPAY_SIGNER=openssl", []string{"REFUNDD_ALIPAY_SIGNER: is not supported yet; leave it unset or go"}},
 		"not supported: notify URL":    {"REFUNDD_ALIPAY_NOTIFY_URL=https://a.example/n", []string{"REFUNDD_ALIPAY_NOTIFY_URL: is not supported yet"}},
 		"not supported: merchants":     {"REFUNDD_MERCHANTS_FILE=a", []string{"REFUNDD_MERCHANTS_FILE: is not supported yet"}},
@@ -202,6 +196,11 @@ func TestLoadRefuses(t *testing.T) {
 		"not supported: rate":          {"REFUNDD_RATE=10", []string{"REFUNDD_RATE: is not supported yet"}},
 		"spacing set to nothing":       {"REFUNDD_TRADE_SPACING=", []string{"REFUNDD_TRADE_SPACING: "}},
 		"protocol set to nothing":      {"REFUNDD_ALIPAY_PROTOCOL=", []string{"REFUNDD_ALIPAY_PROTOCOL: "}},
+		"protocol":                     {"REFUNDD_ALIPAY_PROTOCOL=v4", []string{`REFUNDD_ALIPAY_PROTOCOL: "v4" is not one of v2, v3`}},
+		"V3 over http":                 {"REFUNDD_ALIPAY_V3_URL=http://openapi.alipay.com", []string{"REFUNDD_ALIPAY_V3_URL: is plain http"}},
+		"V3 with a path":               {"REFUNDD_ALIPAY_V3_URL=https://openapi.alipay.com/v3", []string{"REFUNDD_ALIPAY_V3_URL: has a path"}},
+		"one certificate of three":     {"REFUNDD_ALIPAY_PUBLIC_KEY_FILE= REFUNDD_ALIPAY_CERT_FILE=a", []string{"REFUNDD_ALIPAY_APP_CERT_FILE: is required with REFUNDD_ALIPAY_CERT_FILE", "REFUNDD_ALIPAY_ROOT_CERT_FILE: is required"}},
+		"encrypt key is no base64":     {"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE=" + twoLines, []string{"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: ", "not base64"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // is wrong at once; the Config is then of no use.
 func Load(environ []string) (Config, error) {
 	env := parseEnviron(environ)
-	cfg := Config{given: map[string]bool{}}
+	cfg := Config{given: map[string]bool{}, contents: map[string]string{}}
 	v := reflect.ValueOf(&cfg).Elem()
 	var p problems
 	for _, f := range variableFields() {

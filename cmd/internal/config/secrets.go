@@ -19,6 +19,10 @@ type Secrets struct {
 	PrivateKey *rsa.PrivateKey
 	// PublicKeys are Alipay's, at least one in key mode. None of them is the app's own.
 	PublicKeys []*rsa.PublicKey
+	// Certificates is nil in key mode. The app's belongs to PrivateKey and none was out of date when it was read.
+	Certificates *alipay.Certificates
+	// EncryptKey is empty when contents are not encrypted.
+	EncryptKey []byte
 	// RedisPassword is empty when there is none.
 	RedisPassword string
 	// RocketMQSecretKey is empty when the broker has no ACL.
@@ -46,6 +50,13 @@ func (c *Config) readSecrets(p *problems) {
 	if name := "REFUNDD_ALIPAY_PUBLIC_KEY_FILE"; p.fine(name) {
 		p.file(name, c.AlipayPublicKeyFile, func(text []byte) (err error) {
 			c.Secrets.PublicKeys, err = publicKeys(text, c.Secrets.PrivateKey)
+			return err
+		})
+	}
+	c.readCertificates(p)
+	if name := "REFUNDD_ALIPAY_ENCRYPT_KEY_FILE"; p.fine(name) {
+		p.file(name, c.AlipayEncryptKeyFile, func(text []byte) (err error) {
+			c.Secrets.EncryptKey, err = alipay.ParseEncryptKey(text)
 			return err
 		})
 	}

@@ -12,13 +12,7 @@ type unsupported struct {
 func unsupportedVariables() []unsupported {
 	return []unsupported{
 		{"REFUNDD_TOPIC_COUPON_REFUND", ""},
-		{"REFUNDD_ALIPAY_V3_URL", "https://openapi.alipay.com"},
-		{"REFUNDD_ALIPAY_PROTOCOL", ProtocolV2},
 		{"REFUNDD_ALIPAY_SELLER_ID", ""},
-		{"REFUNDD_ALIPAY_APP_CERT_FILE", ""},
-		{"REFUNDD_ALIPAY_CERT_FILE", ""},
-		{"REFUNDD_ALIPAY_ROOT_CERT_FILE", ""},
-		{"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE", ""},
 		{"REFUNDD_ALIPAY_SIGNER", SignerGo},
 		{"REFUNDD_ALIPAY_NOTIFY_URL", ""},
 		{"REFUNDD_MERCHANTS_FILE", ""},

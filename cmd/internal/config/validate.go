@@ -98,6 +98,9 @@ func (c Config) validateRedis(p *problems) {
 func (c Config) validateAlipay(p *problems) {
 	p.url("REFUNDD_ALIPAY_GATEWAY", c.AlipayGateway)
 	p.url("REFUNDD_ALIPAY_V3_URL", c.AlipayV3URL)
+	if u, err := url.Parse(c.AlipayV3URL); err == nil && p.fine("REFUNDD_ALIPAY_V3_URL") && u.Path != "" && u.Path != "/" {
+		p.add("REFUNDD_ALIPAY_V3_URL", "has a path; it must be the base, such as https://openapi.alipay.com")
+	}
 	p.oneOf("REFUNDD_ALIPAY_PROTOCOL", c.AlipayProtocol, ProtocolV2, ProtocolV3)
 	p.oneOf("REFUNDD_ALIPAY_SIGNER", c.AlipaySigner, SignerGo, SignerOpenSSL)
 	if name := "REFUNDD_ALIPAY_APP_ID"; p.fine(name) && !isAppID(c.AlipayAppID) {
@@ -106,14 +109,13 @@ func (c Config) validateAlipay(p *problems) {
 	p.keyMode(c)
 }
 
-// keyMode demands key mode or certificate mode, whole and alone. Certificate variables count as given even while they
-// are unsupported: mixing the modes is a mistake of its own.
+// keyMode demands key mode or certificate mode, whole and alone.
 func (p *problems) keyMode(c Config) {
 	certificates := []string{"REFUNDD_ALIPAY_APP_CERT_FILE", "REFUNDD_ALIPAY_CERT_FILE", "REFUNDD_ALIPAY_ROOT_CERT_FILE"}
 	paths := []string{c.AlipayAppCertFile, c.AlipayCertFile, c.AlipayRootCertFile}
 	var given, absent []string
 	for i, name := range certificates {
-		if paths[i] != "" || !p.fine(name) {
+		if paths[i] != "" {
 			given = append(given, name)
 		} else {
 			absent = append(absent, name)
@@ -124,7 +126,7 @@ func (p *problems) keyMode(c Config) {
 	case c.AlipayPublicKeyFile != "" && len(given) > 0:
 		p.add(key, "is key mode and %s certificate mode; give one of them", strings.Join(given, ", "))
 	case c.AlipayPublicKeyFile == "" && len(given) == 0:
-		p.add(key, "is required")
+		p.add(key, "is required, unless the certificate files are set")
 	case c.AlipayPublicKeyFile == "":
 		for _, name := range absent {
 			p.add(name, "is required with %s", strings.Join(given, ", "))

@@ -69,10 +69,7 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls, err := alipay.New(alipay.Config{
-		Gateway: cfg.AlipayGateway, AppID: cfg.AlipayAppID, Signer: cfg.Secrets.PrivateKey,
-		AlipayKeys: cfg.Secrets.PublicKeys, Timeout: cfg.AlipayTimeout, MaxIdleConns: cfg.Concurrency,
-	})
+	calls, err := cfg.OpenAlipay()
 	if err != nil {
 		return nil, &config.Error{Problems: []config.Problem{{Variable: "REFUNDD_ALIPAY_…", Text: err.Error()}}}
 	}

@@ -1,0 +1,39 @@
+package config
+
+import (
+	"fmt"
+
+	"refundd/alipay"
+)
+
+// OpenAlipay returns a client for the gateway, protocol, keys and times of c. It connects when it is first used.
+func (c Config) OpenAlipay() (*alipay.Client, error) {
+	a := alipay.Config{
+		Gateway:      c.AlipayGateway,
+		AppID:        c.AlipayAppID,
+		Signer:       c.Secrets.PrivateKey,
+		AlipayKeys:   c.Secrets.PublicKeys,
+		Certificates: c.Secrets.Certificates,
+		EncryptKey:   c.Secrets.EncryptKey,
+		Timeout:      c.AlipayTimeout,
+		MaxIdleConns: c.Concurrency,
+	}
+	if c.AlipayProtocol == ProtocolV3 {
+		a.V3URL = c.AlipayV3URL
+	}
+	client, err := alipay.New(a)
+	if err != nil {
+		return nil, fmt.Errorf("open alipay: %w", err)
+	}
+	return client, nil
+}
+
+// NewVerifier returns what tells genuine notifications from forged ones, by the keys that verify answers, too. It leaves
+// the sellers to whoever knows the merchants.
+func (c Config) NewVerifier() (*alipay.Verifier, error) {
+	keys := c.Secrets.PublicKeys
+	if c.Secrets.Certificates != nil {
+		keys = c.Secrets.Certificates.Keys()
+	}
+	return alipay.NewVerifier(alipay.VerifierConfig{Keys: keys, AppID: c.AlipayAppID, EncryptKey: c.Secrets.EncryptKey})
+}
