@@ -156,5 +156,8 @@ func (c Config) warnings() []string {
 		list = append(list, "warning: REFUNDD_REDIS_URL: skip_verify lets anybody between here and Redis pose as Redis")
 	}
 	list = append(list, c.certificateWarnings()...)
+	if c.TopicCouponRefund != "" && c.Secrets.Certificates == nil {
+		list = append(list, "note: REFUNDD_TOPIC_COUPON_REFUND: Alipay offers coupon refunds in certificate mode only, and these are keys")
+	}
 	return append(list, "note: REFUNDD_KEEP must also exceed REFUNDD_MAX_AGE, the longest delay and the retention of the command topics together; only the broker knows that retention")
 }

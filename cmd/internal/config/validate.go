@@ -106,6 +106,11 @@ func (c Config) validateAlipay(p *problems) {
 	if name := "REFUNDD_ALIPAY_APP_ID"; p.fine(name) && !isAppID(c.AlipayAppID) {
 		p.add(name, "%q is not 1 to 32 letters and digits", c.AlipayAppID)
 	}
+	if name := "REFUNDD_ALIPAY_NOTIFY_URL"; c.AlipayNotifyURL != "" && p.fine(name) {
+		if err := checkNotifyURL(c.AlipayNotifyURL); err != nil {
+			p.add(name, "%v", err)
+		}
+	}
 	p.keyMode(c)
 }
 
@@ -221,6 +226,25 @@ func (p *problems) url(name, text string) {
 	case u.Scheme != "http" && u.Scheme != "https":
 		p.add(name, "is not an https URL")
 	}
+}
+
+// maxNotifyURL is Alipay's limit, in characters.
+const maxNotifyURL = 256
+
+// checkNotifyURL accepts what Alipay may call: that it can be reached from there only Alipay knows.
+func checkNotifyURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "" || !isPrintable(text):
+		return errors.New("is not an absolute URL")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("is neither an https nor an http URL")
+	case u.User != nil || u.Fragment != "":
+		return errors.New("has a user or a fragment, which is not allowed")
+	case len(text) > maxNotifyURL:
+		return fmt.Errorf("is longer than %d characters", maxNotifyURL)
+	}
+	return nil
 }
 
 func isLoopback(host string) bool {

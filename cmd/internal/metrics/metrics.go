@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"refundd/alipay"
 )
 
 // Metrics is safe for use by several goroutines. None of its methods fails or blocks.
@@ -121,7 +123,9 @@ func (m *Metrics) createFixed() {
 		m.commands.WithLabelValues(kind, "retried")
 		m.commands.WithLabelValues(kind, "duplicate")
 	}
-	for _, method := range []string{"alipay.trade.refund", "alipay.trade.fastpay.refund.query"} {
+	for _, method := range []string{
+		alipay.MethodRefund, alipay.MethodQueryRefund, alipay.MethodRefundCoupon, alipay.MethodQueryCouponOperation,
+	} {
 		for _, class := range []string{"ok", "unknown", "blocked", "refused", "limited", "not_sent"} {
 			m.calls.WithLabelValues(method, class)
 		}

@@ -192,7 +192,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 		AppID: s.cfg.AlipayAppID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
 		RetryTopic: s.cfg.TopicRetry, EventTopic: s.cfg.TopicEvent, ParkedTopic: s.cfg.TopicParked,
 		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
-		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays,
+		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays, NotifyURL: s.cfg.AlipayNotifyURL,
 	}, s.alipay, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
 }
 
