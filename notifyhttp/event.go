@@ -44,10 +44,10 @@ func (h *handler) judge(body []byte) (verdict, error) {
 // seller that is not named is one only where Alipay always names it.
 func (h *handler) merchant(n *alipay.Notification) (name string, ok bool) {
 	anybody := h.cfg.SellerID == ""
-	switch {
-	case n.SellerID == "":
+	switch n.SellerID {
+	case "":
 		return "", anybody || n.Class != alipay.NotificationRefund
-	case n.SellerID == h.cfg.SellerID:
+	case h.cfg.SellerID:
 		return "", true
 	}
 	if h.cfg.Sellers != nil {

@@ -102,14 +102,20 @@ func TestEvents(t *testing.T) {
 			"refund", "notified", "N1", "R1", day, trade+`"out_request_no":"R1","trade_status":"TRADE_SUCCESS"`)},
 		{"red packet", coupon(t, key), envelope(t, "coupon_refund", "notified", "N2", "R2", day,
 			`"out_request_no":"R2","auth_no":"AU1","out_order_no":"O1","operation_id":"OP1","amount":"1.50","currency":"CNY","refunded_at":"2026-01-02T03:04:05+08:00"`)},
-		{"red packet with nulls", coupon(t, key, "notify_type", "trade_status_sync", "out_order_no", "null", "amount", "null", "gmt_trans", "null"),
-			envelope(t, "coupon_refund", "notified", "N2", "R2", day, `"out_request_no":"R2","auth_no":"AU1","operation_id":"OP1"`)},
-		{"red packet of an impossible amount", coupon(t, key, "amount", "100000000.01", "gmt_trans", "-"),
-			envelope(t, "coupon_refund", "notified", "N2", "R2", day, `"out_request_no":"R2","auth_no":"AU1","out_order_no":"O1","operation_id":"OP1"`)},
+		{
+			"red packet with nulls", coupon(t, key, "notify_type", "trade_status_sync", "out_order_no", "null", "amount", "null", "gmt_trans", "null"),
+			envelope(t, "coupon_refund", "notified", "N2", "R2", day, `"out_request_no":"R2","auth_no":"AU1","operation_id":"OP1"`),
+		},
+		{
+			"red packet of an impossible amount", coupon(t, key, "amount", "100000000.01", "gmt_trans", "-"),
+			envelope(t, "coupon_refund", "notified", "N2", "R2", day, `"out_request_no":"R2","auth_no":"AU1","out_order_no":"O1","operation_id":"OP1"`),
+		},
 		{"deposit back", deposit(t, key, depositContent), envelope(t, "refund", "deposit_back", "N3", "R3", "2026-01-01T19:04:05.678Z", trade+
 			`"out_request_no":"R3","dback_status":"F","dback_amount":"2.50","bank_ack_time":"2026-01-03T03:04:05+08:00"`)},
-		{"deposit back with notify_time", deposit(t, key, `{"out_request_no":"R3","dback_status":"S"}`, "notify_time", "2026-01-02 03:04:06"),
-			envelope(t, "refund", "deposit_back", "N3", "R3", day, `"out_request_no":"R3","dback_status":"S"`)},
+		{
+			"deposit back with notify_time", deposit(t, key, `{"out_request_no":"R3","dback_status":"S"}`, "notify_time", "2026-01-02 03:04:06"),
+			envelope(t, "refund", "deposit_back", "N3", "R3", day, `"out_request_no":"R3","dback_status":"S"`),
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b := start(t, setup{cfg: notifyhttp.Config{SellerID: sellerID, Sellers: merchants}})

@@ -63,7 +63,7 @@ func TestAnyOrder(t *testing.T) {
 	genuine, forger := alipayKey(t), strangerKey(t)
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			draw := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test that can be repeated
+			draw := rand.New(rand.NewPCG(seed, 1))
 			var mood atomic.Uint64
 			b := start(t, setup{refuse: func(context.Context) error {
 				if mood.Add(1)%3 == 0 {

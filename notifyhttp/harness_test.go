@@ -98,6 +98,12 @@ func (b *book) told() []producer.Encoded {
 	return slices.Clone(b.events)
 }
 
+func (b *book) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = nil
+}
+
 // tally counts results.
 type tally struct {
 	mu sync.Mutex
@@ -135,6 +141,12 @@ func (s *safeBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+func (s *safeBuffer) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b.Reset()
 }
 
 // bench is a receiver on a real socket.
