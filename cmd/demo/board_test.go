@@ -55,15 +55,15 @@ func newGame(t *testing.T) game {
 	return game{newBoard(func() []alipaytest.Call { return nil }), t}
 }
 
-func (g game) sends(id, number, amount string) {
-	g.command(tap.Message{ID: id, Body: []byte(refund(number, "T", amount)), Born: time.Now()})
+func (g game) sends(id, amount string) {
+	g.command(tap.Message{ID: id, Body: []byte(refund("R", "T", amount)), Born: time.Now()})
 }
 
-func (g game) tells(number string, fen int64, outcome producer.Outcome) {
+func (g game) tells(fen int64, outcome producer.Outcome) {
 	g.t.Helper()
 	ev := producer.Event{
-		ID:      producer.DecidedID(producer.Identity{AppID: appID, Kind: producer.KindRefund, OutRequestNo: number}, "T", fen, outcome),
-		Subject: number, Time: time.UnixMilli(1), Kind: producer.KindRefund, Outcome: outcome, AppID: appID, OutRequestNo: number,
+		ID:      producer.DecidedID(producer.Identity{AppID: appID, Kind: producer.KindRefund, OutRequestNo: "R"}, "T", fen, outcome),
+		Subject: "R", Time: time.UnixMilli(1), Kind: producer.KindRefund, Outcome: outcome, AppID: appID, OutRequestNo: "R",
 		OutTradeNo: "T", AmountFen: fen, ConfirmedBy: producer.ByQuery, Calls: 1,
 	}
 	if outcome == producer.Failed {
@@ -85,22 +85,22 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		ledger []alipaytest.Refund
 		want   string // part of the only finding; empty: none
 	}{
-		"all is well": {func(g game) { g.sends("1", "R", "1.00"); g.tells("R", 100, producer.Succeeded) }, ledger(1, "1.00"), ""},
-		"told twice":  {func(g game) { g.tells("R", 100, producer.Succeeded); g.tells("R", 100, producer.Succeeded) }, ledger(1, "1.00"), ""},
-		"event first": {func(g game) { g.tells("R", 100, producer.Succeeded); g.sends("1", "R", "1.00") }, ledger(1, "1.00"), ""},
-		"no event":    {func(g game) { g.sends("1", "R", "1.00") }, nil, "no event for command"},
+		"all is well": {func(g game) { g.sends("1", "1.00"); g.tells(100, producer.Succeeded) }, ledger(1, "1.00"), ""},
+		"told twice":  {func(g game) { g.tells(100, producer.Succeeded); g.tells(100, producer.Succeeded) }, ledger(1, "1.00"), ""},
+		"event first": {func(g game) { g.tells(100, producer.Succeeded); g.sends("1", "1.00") }, ledger(1, "1.00"), ""},
+		"no event":    {func(g game) { g.sends("1", "1.00") }, nil, "no event for command"},
 		"one event for two commands": {
 			func(g game) {
-				g.sends("1", "R", "1.00")
-				g.sends("2", "R", "1.00")
-				g.tells("R", 100, producer.Succeeded)
+				g.sends("1", "1.00")
+				g.sends("2", "1.00")
+				g.tells(100, producer.Succeeded)
 			},
 			ledger(1, "1.00"), "no event for command",
 		},
 		"money without an event": {func(game) {}, ledger(1, "1.00"), "no event tells"},
-		"event without money":    {func(g game) { g.tells("R", 100, producer.Succeeded) }, ledger(0, "1.00"), "no money moved"},
-		"money moved twice":      {func(g game) { g.tells("R", 100, producer.Failed) }, ledger(1, "1.00"), "failed, but money moved"},
-		"other amount":           {func(g game) { g.tells("R", 101, producer.Succeeded) }, ledger(1, "1.00"), "the event says 1.01, the ledger 1.00"},
+		"event without money":    {func(g game) { g.tells(100, producer.Succeeded) }, ledger(0, "1.00"), "no money moved"},
+		"money moved twice":      {func(g game) { g.tells(100, producer.Failed) }, ledger(1, "1.00"), "failed, but money moved"},
+		"other amount":           {func(g game) { g.tells(101, producer.Succeeded) }, ledger(1, "1.00"), "the event says 1.01, the ledger 1.00"},
 		"not an event":           {func(g game) { g.published(tap.Message{Body: []byte("{}")}, time.Now()) }, nil, "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,8 +119,8 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 
 func TestCheckFindsTwoTruths(t *testing.T) {
 	g := newGame(t)
-	g.tells("R", 100, producer.Succeeded)
-	g.tells("R", 100, producer.Failed)
+	g.tells(100, producer.Succeeded)
+	g.tells(100, producer.Failed)
 	wrong, _ := g.check([]alipaytest.Refund{{OutRequestNo: "R", Amount: "1.00", Moved: 2}})
 	text := strings.Join(wrong, "\n")
 	for _, want := range []string{"2 final events", "money moved 2 times", "failed, but money moved"} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // stepProperty marks a message of the script, so that the table can say what
@@ -81,11 +82,8 @@ const topUpNumber = "demo-21"
 
 // refund writes a command; more is added as it is.
 func refund(number, trade, amount string, more ...string) string {
-	body := fmt.Sprintf(`{"out_request_no":%q,"out_trade_no":%q,"refund_amount":%q`, number, trade, amount)
-	for _, m := range more {
-		body += "," + m
-	}
-	return body + "}"
+	members := append([]string{fmt.Sprintf(`"out_request_no":%q,"out_trade_no":%q,"refund_amount":%q`, number, trade, amount)}, more...)
+	return "{" + strings.Join(members, ",") + "}"
 }
 
 // faulty is a refund that the local Alipay treats with a fault of its menu.

@@ -193,23 +193,24 @@ func short(subCode, code string) string {
 
 // eventText is the event in a line.
 func eventText(ev producer.Event, again bool) string {
-	text := string(ev.Outcome)
+	var text strings.Builder
+	text.WriteString(string(ev.Outcome))
 	switch ev.Outcome {
 	case producer.Succeeded:
-		text += " (" + string(ev.ConfirmedBy) + ")"
+		text.WriteString(" (" + string(ev.ConfirmedBy) + ")")
 	case producer.Failed:
-		text += " " + string(ev.Reason) + ": " + short(ev.AlipaySubCode, ev.AlipayCode)
+		text.WriteString(" " + string(ev.Reason) + ": " + short(ev.AlipaySubCode, ev.AlipayCode))
 	case producer.Rejected, producer.Unresolved:
-		text += " " + string(ev.Reason) + ": " + ev.Detail
+		text.WriteString(" " + string(ev.Reason) + ": " + ev.Detail)
 	case producer.Notified, producer.DepositBack:
 	}
 	for _, key := range sortedKeys(ev.Metadata) {
-		text += " " + key + "=" + ev.Metadata[key]
+		text.WriteString(" " + key + "=" + ev.Metadata[key])
 	}
 	if again {
-		text += ", the same event again"
+		text.WriteString(", the same event again")
 	}
-	return text
+	return text.String()
 }
 
 func yuan(fen int64) string { return fmt.Sprintf("%d.%02d", fen/100, fen%100) }

@@ -169,7 +169,7 @@ func TestEventsWaitsForOne(t *testing.T) {
 		})
 	}()
 	for !strings.Contains(errs.String(), "following") && ctx.Err() == nil {
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	event(t, b, "R-0", producer.Succeeded)
 	event(t, b, "R-1", producer.Succeeded)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -143,19 +144,17 @@ func events(ctx context.Context, args []string, env environment) error {
 // verdict is the command's own end: being interrupted is none to complain about.
 func (o *eventsOptions) verdict(ctx context.Context, err error, shown int) error {
 	cause := context.Cause(ctx)
+	enough := o.count == 0 || shown >= o.count
 	switch {
-	case o.count > 0 && shown >= o.count:
+	case o.count > 0 && enough, isCancel(cause):
 		return nil
-	case cause == errTimeout: //nolint:errorlint // it is set here, unwrapped
-		if o.count > 0 {
-			return fmt.Errorf("%d of %d events within %s", shown, o.count, o.timeout)
-		}
+	case errors.Is(cause, errTimeout) && enough:
 		return nil
-	case cause != nil && !isCancel(cause):
-		return cause
+	case errors.Is(cause, errTimeout):
+		return fmt.Errorf("%d of %d events within %s", shown, o.count, o.timeout)
 	case cause != nil:
-		return nil
-	case err == nil && o.count > 0:
+		return cause
+	case err == nil && !enough:
 		return fmt.Errorf("%d of %d events are there", shown, o.count)
 	}
 	return err

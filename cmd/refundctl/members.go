@@ -58,14 +58,22 @@ func (m *members) given() string {
 func (m *members) body(kind consumer.Kind) ([]byte, error) {
 	type member struct{ flag, name, value string }
 	list := []member{
-		{"out-request-no", "out_request_no", m.outRequestNo}, {"out-trade-no", "out_trade_no", m.outTradeNo},
-		{"trade-no", "trade_no", m.tradeNo}, {"amount", "refund_amount", m.amount}, {"reason", "refund_reason", m.reason},
-		{"currency", "refund_currency", m.currency}, {"merchant", "merchant", m.merchant},
+		{"out-request-no", "out_request_no", m.outRequestNo},
+		{"out-trade-no", "out_trade_no", m.outTradeNo},
+		{"trade-no", "trade_no", m.tradeNo},
+		{"amount", "refund_amount", m.amount},
+		{"reason", "refund_reason", m.reason},
+		{"currency", "refund_currency", m.currency},
+		{"merchant", "merchant", m.merchant},
 	}
 	if kind == consumer.KindCouponRefund {
 		list = []member{
-			{"out-request-no", "out_request_no", m.outRequestNo}, {"auth-no", "auth_no", m.authNo}, {"amount", "amount", m.amount},
-			{"remark", "remark", m.remark}, {"out-order-no", "out_order_no", m.outOrderNo}, {"merchant", "merchant", m.merchant},
+			{"out-request-no", "out_request_no", m.outRequestNo},
+			{"auth-no", "auth_no", m.authNo},
+			{"amount", "amount", m.amount},
+			{"remark", "remark", m.remark},
+			{"out-order-no", "out_order_no", m.outOrderNo},
+			{"merchant", "merchant", m.merchant},
 		}
 	}
 	given := map[string]bool{}

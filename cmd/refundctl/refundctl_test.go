@@ -110,11 +110,13 @@ func TestDryRunPrintsTheCommand(t *testing.T) {
 			[]string{
 				"-out-request-no", "R", "-out-trade-no", "O", "-trade-no", "T", "-amount", "1.50", "-reason", `"ok" ü`, "-currency", "CNY",
 				"-merchant", "m", "-metadata", "b=2", "-metadata", "a=1=1",
-			}, 0,
+			},
+			0,
 			`{"out_request_no":"R","out_trade_no":"O","trade_no":"T","refund_amount":"1.50","refund_reason":"\"ok\" ü","refund_currency":"CNY","merchant":"m","metadata":{"a":"1=1","b":"2"}}` + "\n", "",
 		},
 		"coupon": {
-			[]string{"-kind", "coupon_refund", "-out-request-no", "R", "-auth-no", "A", "-amount", "1", "-remark", "r", "-out-order-no", "O"}, 0,
+			[]string{"-kind", "coupon_refund", "-out-request-no", "R", "-auth-no", "A", "-amount", "1", "-remark", "r", "-out-order-no", "O"},
+			0,
 			`{"out_request_no":"R","auth_no":"A","amount":"1","remark":"r","out_order_no":"O"}` + "\n", "",
 		},
 		"invalid":        {[]string{"-out-request-no", "R", "-trade-no", "T", "-amount", "1.505"}, 1, "", "invalid: refund_amount"},

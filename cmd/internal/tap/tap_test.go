@@ -136,10 +136,10 @@ func TestFollowSinceATime(t *testing.T) {
 	for _, m := range b.Messages("events") {
 		last = max(last, m.StoreTimestamp)
 	}
-	for time.Now().UnixMilli() <= last { // the broker's clock has milliseconds
-		time.Sleep(time.Millisecond)
-	}
 	since := time.Now()
+	for tick := time.NewTicker(time.Millisecond); since.UnixMilli() <= last; { // the broker's clock has milliseconds
+		since = <-tick.C
+	}
 	put(t, b, "new 1", "new 2", "new 3", "new 4")
 	wait, ended := collect(t, c, tap.Following{Topic: "events", Since: since, UntilNow: true})
 	for _, body := range wait(4) {
