@@ -30,7 +30,7 @@ type RocketMQ struct {
 	// Concurrency is how many deliveries are worked on at once, over all topics.
 	Concurrency int
 	// Settle is how long the SDK's bookkeeping gets after the last handler
-	// returned; 0 means 300 ms, what it needs for acknowledgements.
+	// returned, and again what it sends to the broker; 0 means 300 ms.
 	Settle time.Duration
 	// Probe asks Redis whether it works again; used while it is in trouble.
 	Probe func(ctx context.Context) error
@@ -351,7 +351,7 @@ func (c *Consumer) drain(ctx context.Context, soft time.Duration) error {
 	}
 	c.cancel()
 	if sdk != nil {
-		time.Sleep(c.cfg.Settle) //nolint:forbidigo // the SDK gives no sign when its bookkeeping is done
+		c.commit(sdk)
 		c.shutDown(sdk)
 	}
 	c.mu.Lock()
@@ -364,6 +364,23 @@ func (c *Consumer) drain(ctx context.Context, soft time.Duration) error {
 		return fmt.Errorf("drain: deliveries were still in flight: %w", err)
 	}
 	return nil
+}
+
+// commit writes down what was acknowledged while the connections are still
+// there. The SDK's own shutdown does it too, but closes them at once: the
+// broker's first answer then resets the connection, and the offsets that it
+// has not read by then are lost, so that finished commands come again.
+func (c *Consumer) commit(sdk rocketmq.PushConsumer) {
+	time.Sleep(c.cfg.Settle) //nolint:forbidigo // the SDK gives no sign when its bookkeeping is done
+	offsets, ok := sdk.(interface{ PersistConsumerOffset() error })
+	if !ok {
+		return
+	}
+	if err := offsets.PersistConsumerOffset(); err != nil {
+		c.log.WithError(err).Warn("what was acknowledged could not be written down; it is delivered again")
+		return
+	}
+	time.Sleep(c.cfg.Settle) //nolint:forbidigo // nor when the broker has read it
 }
 
 func (c *Consumer) shutDown(sdk rocketmq.PushConsumer) {
