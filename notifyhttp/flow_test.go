@@ -24,18 +24,21 @@ import (
 // TestKeyRotation: the key changes under load, both ways and with an overlap, and no genuine notification is refused.
 func TestKeyRotation(t *testing.T) {
 	older, newer := alipayKey(t), strangerKey(t)
+	both := []*alipay.Verifier{verifierOf(t, older, newer), verifierOf(t, newer, older)}
 	var current atomic.Pointer[alipay.Verifier]
-	current.Store(verifierOf(t, older, newer))
+	current.Store(both[0])
 	b := start(t, setup{verifier: current.Load})
 	stop := make(chan struct{})
 	var reloads, posts sync.WaitGroup
 	reloads.Go(func() {
+		tick := time.NewTicker(100 * time.Microsecond)
+		defer tick.Stop()
 		for i := 0; ; i++ {
 			select {
 			case <-stop:
 				return
-			default:
-				current.Store([]*alipay.Verifier{verifierOf(t, newer, older), verifierOf(t, older, newer)}[i%2])
+			case <-tick.C:
+				current.Store(both[i%2])
 			}
 		}
 	})
