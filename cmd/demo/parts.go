@@ -141,7 +141,7 @@ func freeAddr(addr string) (string, error) {
 // serve runs the service until ctx ends; the channel then has its error, if any.
 func (p *parts) serve(ctx context.Context, log *logrus.Logger) <-chan error {
 	ended := make(chan error, 1)
-	go func() { ended <- service.Run(ctx, p.cfg, log) }()
+	go func() { ended <- service.Run(ctx, p.cfg, nil, log) }()
 	return ended
 }
 
@@ -172,7 +172,9 @@ func (p *parts) ready(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	resp, err := http.DefaultClient.Do(req) //nolint:gosec // as above
+	client := &http.Client{Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req) //nolint:gosec // as above
 	if err != nil {
 		return false
 	}
