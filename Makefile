@@ -50,7 +50,7 @@ test-real: ## all tests again on a real RocketMQ and Redis, brought up and taken
 
 fuzz: ## every fuzz target for a moment, FUZZTIME=5s
 	grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file target; do \
-		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")"; \
 	done
 
 demo: ## one process with everything in it: commands, refunds, events

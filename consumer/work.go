@@ -140,7 +140,12 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 		h.metrics.Call(c.op.queryMethod, findingWord(a.Found), time.Since(begin))
 		c.note = c.note.afterQuery(a, c.now())
 		c.queried = true
-		c.log.WithFields(logrus.Fields{"found": string(a.Found), "sub_code": a.Facts.SubCode}).Debug("queried")
+		entry := c.log.WithFields(logrus.Fields{"found": string(a.Found), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
+		if a.Found == foundConfig {
+			entry.Error(alarmConfiguration)
+			return
+		}
+		entry.Debug("queried")
 		return
 	}
 	// Written down before the call, so that an answer that names somebody
@@ -152,12 +157,21 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	c.note = c.note.afterCall(a, start, c.now(), untried)
 	c.called, c.queried = true, false
 	entry := c.log.WithFields(logrus.Fields{"class": a.Class.String(), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
-	if a.Class == alipay.ClassBlockedConfiguration {
-		entry.Error("Alipay refuses our configuration: keys, permissions or authorisation need a person (blocked_configuration)")
-		return
+	switch a.Class { // these alarm at once, not when the tries are used up (R14)
+	case alipay.ClassBlockedConfiguration:
+		entry.Error(alarmConfiguration)
+	case alipay.ClassBlockedMerchant:
+		entry.Error(alarmMerchant)
+	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent, alipay.ClassLimited,
+		alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:
+		entry.Debug("called")
 	}
-	entry.Debug("called")
 }
+
+const (
+	alarmConfiguration = "Alipay refuses our configuration: keys, permissions or authorisation need a person (blocked_configuration)"
+	alarmMerchant      = "Alipay refuses until the merchant's account is mended: funds or account state need a person (blocked_merchant)"
+)
 
 func findingWord(f finding) string {
 	switch f {
