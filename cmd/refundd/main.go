@@ -33,11 +33,15 @@ const (
 
 func main() {
 	ctx := untilSignal(context.Background())
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
 	p := program{
 		environ: os.Environ(),
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
-		serve:   service.Run,
+		serve: func(ctx context.Context, cfg config.Config, log *logrus.Logger) error {
+			return service.Run(ctx, cfg, reload, log)
+		},
 	}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
@@ -140,7 +144,8 @@ func printVersion(w io.Writer) error {
 
 const usageText = `refundd consumes refund commands from RocketMQ, executes each at Alipay, and publishes the outcome as an event.
 
-  refundd            serve until SIGTERM or SIGINT; a second signal kills at once
+  refundd            serve until SIGTERM or SIGINT; a second signal kills at once.
+                     SIGHUP reads keys, certificates and merchants again, as a change of their files does
   refundd -check     validate the configuration, print it with secrets masked, connect to nothing
   refundd -version   print the version
   refundd -h         print this

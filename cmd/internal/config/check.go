@@ -145,6 +145,7 @@ func (c Config) warnings() []string {
 	for _, f := range []struct{ name, path string }{
 		{"REFUNDD_ALIPAY_PRIVATE_KEY_FILE", c.AlipayPrivateKeyFile},
 		{"REFUNDD_ALIPAY_ENCRYPT_KEY_FILE", c.AlipayEncryptKeyFile},
+		{"REFUNDD_MERCHANTS_FILE", c.MerchantsFile},
 		{"REFUNDD_REDIS_PASSWORD_FILE", c.RedisPasswordFile},
 		{"REFUNDD_ROCKETMQ_SECRET_KEY_FILE", c.RocketMQSecretKeyFile},
 	} {

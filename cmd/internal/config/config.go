@@ -78,7 +78,7 @@ type Config struct {
 	// AlipayNotifyURL is empty when coupon refunds are sent without one.
 	AlipayNotifyURL string `envconfig:"REFUNDD_ALIPAY_NOTIFY_URL" desc:"notify_url sent with coupon refunds"`
 	// MerchantsFile is the path of a JSON object: name to app_auth_token and seller_id.
-	MerchantsFile string `envconfig:"REFUNDD_MERCHANTS_FILE" desc:"JSON object: name to {\"app_auth_token\", \"seller_id\"}"`
+	MerchantsFile string `envconfig:"REFUNDD_MERCHANTS_FILE" desc:"JSON object: name to {\"app_auth_token\", \"seller_id\"}; read again when it changes"`
 
 	// QueryAfter counts from the end of the last refund call.
 	QueryAfter time.Duration `envconfig:"REFUNDD_QUERY_AFTER" default:"10s" desc:"an absent refund in a query means nothing before this much time after the last refund call"`

@@ -194,7 +194,6 @@ func TestLoadRefuses(t *testing.T) {
 		"notify URL with a user":     {"REFUNDD_ALIPAY_NOTIFY_URL=https://u:canary@a.example/", []string{"REFUNDD_ALIPAY_NOTIFY_URL: has a user"}},
 		"notify URL too long":        {"REFUNDD_ALIPAY_NOTIFY_URL=https://a.example/" + strings.Repeat("n", 239), []string{"REFUNDD_ALIPAY_NOTIFY_URL: is longer than 256"}},
 		"coupon topic twice":         {"REFUNDD_TOPIC_COUPON_REFUND=refund-command", []string{`REFUNDD_TOPIC_COUPON_REFUND: is "refund-command"`}},
-		"not supported: merchants":   {"REFUNDD_MERCHANTS_FILE=a", []string{"REFUNDD_MERCHANTS_FILE: is not supported yet"}},
 		"not supported: receiver":    {"REFUNDD_HTTP_ADDR=:8080", []string{"REFUNDD_HTTP_ADDR: is not supported yet; leave it unset or empty"}},
 		"not supported: spacing":     {"REFUNDD_TRADE_SPACING=3s", []string{"REFUNDD_TRADE_SPACING: is not supported yet; leave it unset or 0"}},
 		"not supported: rate":        {"REFUNDD_RATE=10", []string{"REFUNDD_RATE: is not supported yet"}},

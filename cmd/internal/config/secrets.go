@@ -23,6 +23,8 @@ type Secrets struct {
 	Certificates *alipay.Certificates
 	// EncryptKey is empty when contents are not encrypted.
 	EncryptKey []byte
+	// Merchants is nil when there is no file of them.
+	Merchants *Merchants
 	// RedisPassword is empty when there is none.
 	RedisPassword string
 	// RocketMQSecretKey is empty when the broker has no ACL.
@@ -41,6 +43,13 @@ const maxFile = 64 << 10 // bytes; a file of keys or a password is far smaller
 
 // readSecrets fills c.Secrets from the files. It reads only those whose variables have no problem yet.
 func (c *Config) readSecrets(p *problems) {
+	c.readKeys(p)
+	c.readMerchants(p)
+	c.readPasswords(p)
+}
+
+// readKeys reads what signs, verifies and encrypts.
+func (c *Config) readKeys(p *problems) {
 	if name := "REFUNDD_ALIPAY_PRIVATE_KEY_FILE"; p.fine(name) {
 		p.file(name, c.AlipayPrivateKeyFile, func(text []byte) (err error) {
 			c.Secrets.PrivateKey, err = alipay.ParsePrivateKey(text)
@@ -60,6 +69,9 @@ func (c *Config) readSecrets(p *problems) {
 			return err
 		})
 	}
+}
+
+func (c *Config) readPasswords(p *problems) {
 	if name := "REFUNDD_REDIS_PASSWORD_FILE"; p.fine(name) {
 		p.file(name, c.RedisPasswordFile, func(text []byte) (err error) {
 			c.Secrets.RedisPassword, err = line(text)
@@ -77,10 +89,14 @@ func (c *Config) readSecrets(p *problems) {
 // file hands the content of the file to use, unless path is empty, and adds what goes wrong. Errors name the path, never
 // the content.
 func (p *problems) file(name, path string, use func([]byte) error) {
+	p.fileUpTo(maxFile, name, path, use)
+}
+
+func (p *problems) fileUpTo(limit int64, name, path string, use func([]byte) error) {
 	if path == "" {
 		return
 	}
-	text, err := readFile(path)
+	text, err := readFile(path, limit)
 	if err != nil {
 		p.add(name, "%q cannot be read: %v", path, err)
 		return
@@ -90,7 +106,7 @@ func (p *problems) file(name, path string, use func([]byte) error) {
 	}
 }
 
-func readFile(path string) ([]byte, error) {
+func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
@@ -106,12 +122,12 @@ func readFile(path string) ([]byte, error) {
 	case info.IsDir():
 		return nil, errors.New("it is a directory")
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:
 		return nil, errors.New("reading stopped half way")
-	case len(text) > maxFile:
-		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
+	case int64(len(text)) > limit:
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
 	case len(bytes.TrimSpace(text)) == 0:
 		return nil, errors.New("it is empty")
 	}

@@ -13,7 +13,6 @@ func unsupportedVariables() []unsupported {
 	return []unsupported{
 		{"REFUNDD_ALIPAY_SELLER_ID", ""},
 		{"REFUNDD_ALIPAY_SIGNER", SignerGo},
-		{"REFUNDD_MERCHANTS_FILE", ""},
 		{"REFUNDD_TRADE_SPACING", "0"},
 		{"REFUNDD_RATE", "0"},
 		{"REFUNDD_HTTP_ADDR", ""},

@@ -21,7 +21,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
-	"refundd/alipay"
 	"refundd/cmd/internal/admin"
 	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/metrics"
@@ -34,24 +33,28 @@ import (
 // then it drains within cfg.Drain. While Redis or the broker are not there yet
 // it waits, with readiness off. A *config.Error says that the surroundings do
 // not fit the configuration (a topic is missing).
-func Run(ctx context.Context, cfg config.Config, log *logrus.Logger) error {
+//
+// Keys, certificates and merchants follow their files: they are read again when
+// a file changes and whenever reload, which may be nil, has something.
+func Run(ctx context.Context, cfg config.Config, reload <-chan os.Signal, log *logrus.Logger) error {
 	s, err := newService(cfg, log)
 	if err != nil {
 		return err
 	}
-	return s.run(ctx)
+	return s.run(ctx, reload)
 }
 
 type service struct {
-	cfg     config.Config
-	log     *logrus.Logger
-	metrics *metrics.Metrics
-	state   *state
-	redis   redis.UniversalClient
-	store   *dedupe.Store
-	alipay  *alipay.Client
-	health  *consumer.Health
-	gate    *consumer.Gate
+	cfg      config.Config
+	log      *logrus.Logger
+	metrics  *metrics.Metrics
+	state    *state
+	redis    redis.UniversalClient
+	store    *dedupe.Store
+	changing *changing
+	followed []*followed
+	health   *consumer.Health
+	gate     *consumer.Gate
 }
 
 func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
@@ -69,23 +72,23 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls, err := cfg.OpenAlipay()
-	if err != nil {
-		return nil, &config.Error{Problems: []config.Problem{{Variable: "REFUNDD_ALIPAY_…", Text: err.Error()}}}
-	}
-	return &service{
-		cfg: cfg, log: log, metrics: m, redis: client, store: store, alipay: calls,
+	s := &service{
+		cfg: cfg, log: log, metrics: m, redis: client, store: store, changing: &changing{},
 		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(cfg.Concurrency),
-	}, nil
+	}
+	if err := s.loadAll(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-func (s *service) run(ctx context.Context) (err error) {
+func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	defer func() {
 		stopBackground()
 		wg.Wait()
-		s.alipay.CloseIdleConnections()
+		s.changing.client.Load().CloseIdleConnections()
 		if closeErr := s.redis.Close(); closeErr != nil && err == nil {
 			err = fmt.Errorf("close redis: %w", closeErr)
 		}
@@ -93,6 +96,7 @@ func (s *service) run(ctx context.Context) (err error) {
 	if err := s.serveAdmin(background, &wg); err != nil {
 		return err
 	}
+	wg.Go(func() { s.follow(background, reload) })
 	if err := s.waitForRedis(ctx); err != nil {
 		return stopped(ctx, err)
 	}
@@ -193,7 +197,8 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 		RetryTopic: s.cfg.TopicRetry, EventTopic: s.cfg.TopicEvent, ParkedTopic: s.cfg.TopicParked,
 		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
 		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays, NotifyURL: s.cfg.AlipayNotifyURL,
-	}, s.alipay, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
+		Merchant: s.changing.merchant,
+	}, s.changing, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
 }
 
 func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
