@@ -61,15 +61,30 @@ type Claim struct {
 // sent twice gets the same answer twice.
 func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 	key := s.Key(req.ID)
-	if err := errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint), checkToken(req.Token)); err != nil {
+	if err := checkClaim(req); err != nil {
 		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
 	began := time.Now()
-	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, nil,
-		req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note)
+	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, nil, s.claimArgs(req)...)
 	if err != nil {
 		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
+	claim, err := readClaim(r, began, s.cfg.Lease)
+	if err != nil {
+		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
+	}
+	return claim, nil
+}
+
+func checkClaim(req ClaimRequest) error {
+	return errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint), checkToken(req.Token))
+}
+
+func (s *Store) claimArgs(req ClaimRequest) []any {
+	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note}
+}
+
+func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {
 	claim := Claim{
 		Now:           time.UnixMilli(r.int(1)),
 		Fresh:         r.bool(2),
@@ -82,7 +97,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 	}
 	switch word := r.text(0); word {
 	case "won":
-		claim.State, claim.Note, claim.Deadline = Won, r.bytes(9), began.Add(s.cfg.Lease)
+		claim.State, claim.Note, claim.Deadline = Won, r.bytes(9), began.Add(lease)
 	case "held":
 		claim.State = Held
 	case "decided":
@@ -95,7 +110,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 		r.err = errors.Join(r.err, errReply)
 	}
 	if r.err != nil {
-		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, r.err)
+		return Claim{}, r.err
 	}
 	return claim, nil
 }

@@ -26,10 +26,19 @@ var (
 	readLua string
 	//go:embed lock.lua
 	lockLua string
+	//go:embed limit.lua
+	limitLua string
+	//go:embed space.lua
+	spaceLua string
+	//go:embed rate.lua
+	rateLua string
+	//go:embed throttle.lua
+	throttleLua string
 )
 
 type scripts struct {
 	claim, settle, release, confirm, read, lock *redis.Script
+	space, rate, throttle                       *redis.Script
 }
 
 func loadScripts() scripts {
@@ -40,6 +49,10 @@ func loadScripts() scripts {
 		confirm: redis.NewScript(recordLua + confirmLua),
 		read:    redis.NewScript(recordLua + readLua),
 		lock:    redis.NewScript(lockLua),
+
+		space:    redis.NewScript(limitLua + spaceLua),
+		rate:     redis.NewScript(limitLua + rateLua),
+		throttle: redis.NewScript(limitLua + throttleLua),
 	}
 }
 
@@ -82,6 +95,52 @@ func (s *Store) pipeline(
 	}
 	_, err := pipe.Exec(ctx)
 	return cmd, err
+}
+
+// scriptCall is a script on one key, and its answer once there was an exchange.
+type scriptCall struct {
+	script *redis.Script
+	key    string
+	args   []any
+	answer *reply
+}
+
+// exchange sends several scripts at once, in their order where they have the
+// same node. If it fails, any of them may have run.
+func (s *Store) exchange(ctx context.Context, op string, calls []*scriptCall) error {
+	defer s.observe(op, time.Now())
+	unknown, err := s.sendAll(ctx, (*redis.Script).EvalSha, calls)
+	if err != nil || len(unknown) == 0 {
+		return err
+	}
+	if unknown, err = s.sendAll(ctx, (*redis.Script).Eval, unknown); err == nil && len(unknown) > 0 {
+		err = errReply
+	}
+	return err
+}
+
+// sendAll reads the answers, and returns the calls whose script Redis does not
+// have: a pipeline cannot fall back by itself.
+func (s *Store) sendAll(
+	ctx context.Context, eval func(*redis.Script, context.Context, redis.Scripter, []string, ...any) *redis.Cmd,
+	calls []*scriptCall,
+) (unknown []*scriptCall, err error) {
+	pipe := s.client.Pipeline()
+	cmds := make([]*redis.Cmd, 0, len(calls))
+	for _, call := range calls {
+		cmds = append(cmds, eval(call.script, ctx, pipe, []string{call.key}, call.args...))
+	}
+	_, _ = pipe.Exec(ctx) // every command has its own error
+	for i, call := range calls {
+		if redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
+			unknown = append(unknown, call)
+			continue
+		}
+		if call.answer, err = readReply(cmds[i]); err != nil {
+			return nil, err
+		}
+	}
+	return unknown, nil
 }
 
 // reply reads the fields of a script's answer. The first field that is missing

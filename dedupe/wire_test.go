@@ -74,6 +74,17 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 	_, err := b.store.Totals(ctx, appID)
 	must(t, err)
 	sweepOnce(t, b, dedupe.SweeperConfig{})
+	slot := dedupe.Slot{Trade: "T1", Spacing: time.Second, Rate: 10}
+	token = dedupe.NewToken()
+	_, _, err = b.store.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: refund("R3"), Fingerprint: "fp", Token: token}, slot)
+	must(t, err)
+	must(t, b.store.Undo(ctx, appID, slot, token))
+	must(t, b.store.Throttled(ctx, appID))
+	must(t, b.store.Pause(ctx, appID, dedupe.Brake{}))
+	_, err = b.store.Brakes(ctx, appID)
+	must(t, err)
+	_, err = b.store.Resume(ctx, appID, "", "")
+	must(t, err)
 
 	scripts := map[string]bool{}
 	for _, args := range seen.commands() {
@@ -83,8 +94,10 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 				t.Errorf("%s declares %s keys: %q", args[0], args[2], args[3])
 			}
 			scripts[args[1]] = true
-		case "zadd", "zrem", "zrange", "zrangebyscore", "set":
-			if !strings.HasPrefix(args[1], b.prefix+"u:") {
+		case "zadd", "zrem", "zrange", "zrangebyscore", "set", "hset", "hdel", "hgetall":
+			if !slices.ContainsFunc([]string{"u:", "l:", "t:", "p:"}, func(kind string) bool {
+				return strings.HasPrefix(args[1], b.prefix+kind)
+			}) {
 				t.Errorf("%s on %q", args[0], args[1])
 			}
 		case "script", "hello", "client":
@@ -92,12 +105,12 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 			t.Errorf("unexpected command %q", args[0])
 		}
 	}
-	if len(scripts) < 6 {
-		t.Errorf("%d scripts ran, want all six", len(scripts))
+	if len(scripts) < 9 {
+		t.Errorf("%d scripts ran, want all nine", len(scripts))
 	}
 
 	files, err := filepath.Glob("*.lua")
-	if err != nil || len(files) != 7 {
+	if err != nil || len(files) != 11 {
 		t.Fatalf("scripts %q, %v", files, err)
 	}
 	call := regexp.MustCompile(`redis\.p?call\(([^,)]*),?\s*([^,)]*)`)

@@ -1,0 +1,238 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// usable is how long after a grant its call may begin.
+	usable = 250 * time.Millisecond
+
+	shortestBackOff = time.Second
+	longestBackOff  = time.Minute
+	// backOffEase is how long without a new back-off halves the next one.
+	backOffEase = 10 * time.Second
+)
+
+// MaxRate is the highest Slot.Rate. The work of a reservation grows with the
+// number of those made in the last quarter of a second.
+const MaxRate = 10_000
+
+// Slot says what one call to Alipay has to share with others. All instances have
+// to agree on its numbers; where they differ, each call keeps its own.
+type Slot struct {
+	// Trade is what to space on: the merchant and the trade or auth_no, joined so
+	// that no two pairs look alike. Empty: the call is not spaced.
+	Trade string
+	// Spacing is the least time between the beginnings of two calls on a Trade.
+	// Zero: the call is not spaced.
+	Spacing time.Duration
+	// Rate is how many calls a second the application may make, up to MaxRate.
+	// Zero: as many as Alipay takes.
+	Rate int
+	// Query tells of a query: it is not spaced, and it may use the share of
+	// the rate that refund calls leave.
+	Query bool
+}
+
+func (s Slot) spaced() bool { return s.Trade != "" && s.Spacing > 0 && !s.Query }
+
+// The reasons of a Grant that is not OK.
+const (
+	ReasonSpacing   = "spacing"   // the last call on the trade is too recent
+	ReasonRate      = "rate"      // the application has made enough calls
+	ReasonThrottled = "throttled" // Alipay refused calls of the application
+)
+
+// Grant is the answer to a Slot.
+type Grant struct {
+	// OK tells that the call may be made, if it begins before Deadline.
+	OK bool
+	// Deadline, when OK, is by the local monotonic clock, a quarter of a second
+	// after the grant at the latest. After it: Undo, and Reserve anew.
+	Deadline time.Time
+	// Wait, when not OK, is above zero: after this long by Redis' clock it would
+	// have been OK, had nobody else asked.
+	Wait time.Duration
+	// Reason, when not OK, is ReasonSpacing, ReasonRate or ReasonThrottled.
+	Reason string
+}
+
+// ClaimWithSlot is Claim and, in the same exchange, Reserve with the claim's
+// token. The Grant has a meaning only if the claim is Won. If it is not, or if
+// the Slot is denied in part, what was reserved is undone by one exchange more.
+func (s *Store) ClaimWithSlot(ctx context.Context, req ClaimRequest, slot Slot) (Claim, Grant, error) {
+	key := s.Key(req.ID)
+	if err := errors.Join(checkClaim(req), checkSlot(req.ID.AppID, slot, req.Token)); err != nil {
+		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
+	}
+	began := time.Now()
+	claiming := &scriptCall{script: s.scripts.claim, key: key, args: s.claimArgs(req)}
+	asked := s.reservations(req.ID.AppID, slot, req.Token)
+	if err := s.exchange(ctx, "claim", append([]*scriptCall{claiming}, asked...)); err != nil {
+		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
+	}
+	claim, err := readClaim(claiming.answer, began, s.cfg.Lease)
+	if err != nil {
+		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
+	}
+	grant, granted, err := readGrant(asked, began)
+	if err != nil {
+		return Claim{}, Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(req.ID.AppID), err)
+	}
+	if claim.State != Won {
+		grant = Grant{}
+	}
+	if !grant.OK {
+		s.giveBack(ctx, granted, req.Token)
+	}
+	return claim, grant, nil
+}
+
+// Reserve asks for one call. The token names that call: a new one for each. The
+// same token asked again while its grant is fresh gets the same grant, since a
+// client may send a script twice; later it counts as another call, and the first
+// one stands in its way. A denied Reserve changes nothing: what one limit
+// granted while the other denied is undone at once by one exchange more; if that
+// gets lost, the next call waits as after a call.
+func (s *Store) Reserve(ctx context.Context, appID string, slot Slot, token Token) (Grant, error) {
+	if err := checkSlot(appID, slot, token); err != nil {
+		return Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(appID), err)
+	}
+	began := time.Now()
+	asked := s.reservations(appID, slot, token)
+	if err := s.exchange(ctx, "limit", asked); err != nil {
+		return Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(appID), err)
+	}
+	grant, granted, err := readGrant(asked, began)
+	if err != nil {
+		return Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(appID), err)
+	}
+	if !grant.OK {
+		s.giveBack(ctx, granted, token)
+	}
+	return grant, nil
+}
+
+// Undo gives back what was reserved for a call that was not begun and will not
+// be. A trade is free at once, however old the reservation. Of the rate only a
+// fresh one is given back; an older one has been worked off, or soon is.
+func (s *Store) Undo(ctx context.Context, appID string, slot Slot, token Token) error {
+	if err := checkSlot(appID, slot, token); err != nil {
+		return fmt.Errorf("dedupe: undo in %s: %w", s.rateKey(appID), err)
+	}
+	if err := s.undo(ctx, s.reservations(appID, slot, token), token); err != nil {
+		return fmt.Errorf("dedupe: undo in %s: %w", s.rateKey(appID), err)
+	}
+	return nil
+}
+
+// Throttled writes down that Alipay refused a call because there were too many
+// (40005, 429, call-limited). The whole application backs off: no refund call is
+// granted for a second, then for twice as long each time, up to a minute. What
+// comes while a back-off runs changes nothing, since many calls are refused at
+// once. The way back needs no word from anybody: every ten seconds that pass
+// after a back-off halve the next. Queries go on at their share, so that unknown
+// outcomes are resolved meanwhile.
+func (s *Store) Throttled(ctx context.Context, appID string) error {
+	key := s.rateKey(appID)
+	if appID == "" {
+		return fmt.Errorf("dedupe: throttle %s: %w", key, errors.New("no app id"))
+	}
+	_, err := s.run(ctx, "limit", s.scripts.throttle, key, nil, nil,
+		shortestBackOff.Microseconds(), longestBackOff.Microseconds(), backOffEase.Microseconds())
+	if err != nil {
+		return fmt.Errorf("dedupe: throttle %s: %w", key, err)
+	}
+	return nil
+}
+
+// reservations are the scripts that ask for a slot, one for each limit. The rate
+// is asked for even if there is none, because of the back-off.
+func (s *Store) reservations(appID string, slot Slot, token Token) []*scriptCall {
+	query := 0
+	if slot.Query {
+		query = 1
+	}
+	calls := []*scriptCall{{
+		script: s.scripts.rate, key: s.rateKey(appID),
+		args: []any{string(token), slot.Rate, query, usable.Microseconds()},
+	}}
+	if slot.spaced() {
+		calls = append(calls, &scriptCall{
+			script: s.scripts.space, key: s.tradeKey(appID, slot.Trade),
+			args: []any{string(token), slot.Spacing.Microseconds(), usable.Microseconds()},
+		})
+	}
+	return calls
+}
+
+// readGrant puts the answers together, and returns the calls that were granted.
+func readGrant(asked []*scriptCall, began time.Time) (grant Grant, granted []*scriptCall, err error) {
+	var oldest time.Duration
+	for _, call := range asked {
+		r := call.answer
+		word, span := r.text(0), time.Duration(r.int(1))*time.Microsecond
+		switch word {
+		case "ok":
+			granted = append(granted, call)
+			oldest = max(oldest, span)
+		case ReasonSpacing, ReasonRate, ReasonThrottled:
+			if span > grant.Wait {
+				grant.Wait, grant.Reason = span, word
+			}
+		default:
+			r.err = errors.Join(r.err, errReply)
+		}
+		if r.err != nil {
+			return Grant{}, nil, r.err
+		}
+	}
+	if len(granted) == len(asked) {
+		grant.OK, grant.Deadline = true, began.Add(usable-oldest)
+	}
+	return grant, granted, nil
+}
+
+// giveBack undoes what is of no use. That it may fail is fine: the next call
+// waits for one that never comes, and no longer.
+func (s *Store) giveBack(ctx context.Context, granted []*scriptCall, token Token) {
+	if len(granted) > 0 {
+		_ = s.undo(ctx, granted, token)
+	}
+}
+
+func (s *Store) undo(ctx context.Context, calls []*scriptCall, token Token) error {
+	defer s.observe("limit", time.Now())
+	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, call := range calls {
+			pipe.ZRem(ctx, call.key, string(token), "a:"+string(token), "s:"+string(token))
+		}
+		return nil
+	})
+	return err
+}
+
+func (s *Store) rateKey(appID string) string { return s.cfg.Prefix + "l:" + escape(appID) }
+
+func (s *Store) tradeKey(appID, trade string) string {
+	return s.cfg.Prefix + "t:" + escape(appID) + ":" + trade
+}
+
+func checkSlot(appID string, slot Slot, token Token) error {
+	if appID == "" {
+		return errors.New("no app id")
+	}
+	if slot.Spacing < 0 {
+		return fmt.Errorf("spacing %v is below zero", slot.Spacing)
+	}
+	if slot.Rate < 0 || slot.Rate > MaxRate {
+		return fmt.Errorf("rate %d is not in 0..%d", slot.Rate, MaxRate)
+	}
+	return checkToken(token)
+}
