@@ -71,6 +71,8 @@ type rig struct {
 	gateway *slowGateway
 	tell    publisher // what the handlers of new processes publish with
 	out     lockedBuffer
+	server  string // the name server of new processes
+	group   string
 
 	mu    sync.Mutex
 	ended map[string]bool // by message id: a delivery of it was acknowledged
@@ -86,7 +88,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 			change(c)
 		}
 	})
-	r.tell = r.publish
+	r.tell, r.server, r.group = r.publish, r.broker.Addr(), testGroup
 	r.openGateway(alipaytest.Config{})
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -185,8 +187,8 @@ func (r *rig) process(concurrency int, topics ...string) *process {
 	p := &process{gate: NewGate(concurrency), health: NewHealth(log)}
 	h := NewHandler(r.cfg, r.client, r.store, r.tell, p.gate, p.health, r.metrics, log)
 	p.Consumer = NewConsumer(RocketMQ{
-		NameServers: []string{r.broker.Addr()}, Group: testGroup, Instance: fmt.Sprintf("adapter-%d", instances.Add(1)),
-		Topics: append([]string{refundTopic, retryTopic}, topics...), Concurrency: concurrency, Probe: r.store.Ping,
+		NameServers: []string{r.server}, Group: r.group, Instance: fmt.Sprintf("adapter-%d-%d", os.Getpid(), instances.Add(1)),
+		Topics: append([]string{r.cfg.Topics[KindRefund], r.cfg.RetryTopic}, topics...), Concurrency: concurrency, Probe: r.store.Ping,
 	}, watched{h, r}, p.gate, p.health, log)
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
