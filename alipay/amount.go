@@ -1,7 +1,6 @@
 package alipay
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
@@ -61,16 +60,18 @@ func (a Amount) append(b []byte) []byte {
 // fits 64 bits; more than two decimals, signs, exponents and the empty string
 // are errors. A JSON null changes nothing.
 func (a *Amount) UnmarshalJSON(raw []byte) error {
-	text := string(raw)
-	if text == "null" {
+	if string(raw) == "null" {
 		return nil
 	}
+	digits := raw
 	if len(raw) > 0 && raw[0] == '"' {
-		if err := json.Unmarshal(raw, &text); err != nil {
+		t, err := text(raw)
+		if err != nil {
 			return errors.New("amount: not a JSON string")
 		}
+		digits = t
 	}
-	v, err := parseYuan(text)
+	v, err := parseYuan(string(digits))
 	if err != nil {
 		return err
 	}

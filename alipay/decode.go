@@ -139,13 +139,10 @@ func list[T any, P answerOf[T]](dst *[]T) nested { return (*listPlace[T, P])(dst
 
 func (l *listPlace[T, P]) set(raw []byte) error {
 	var out []T
+	var empty T
 	add := func(element []byte) error {
-		var v T
-		if err := decode(element, P(&v)); err != nil {
-			return err
-		}
-		out = append(out, v)
-		return nil
+		out = append(out, empty)
+		return decode(element, P(&out[len(out)-1]))
 	}
 	if raw[0] == '{' {
 		if err := add(raw); err != nil {

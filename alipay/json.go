@@ -55,7 +55,7 @@ func elements(array []byte, visit func(value []byte) error) error {
 
 // text returns what a JSON string says, given with its quotes.
 func text(raw []byte) ([]byte, error) {
-	if len(raw) < 2 || raw[0] != '"' {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
 		return nil, errJSON
 	}
 	if bytes.IndexByte(raw, '\\') < 0 {

@@ -301,7 +301,7 @@ func parseForm(body []byte) ([]param, error) {
 	if len(body) > maxNotification {
 		return nil, fmt.Errorf("%w: larger than 64 KiB", ErrNotifyMalformed)
 	}
-	var params []param
+	params := make([]param, 0, 32) // as many as real ones have
 	for pair := range strings.SplitSeq(string(body), "&") {
 		if pair == "" {
 			continue
@@ -382,12 +382,12 @@ func (v *Verifier) verify(params []param) (string, error) {
 // text is what is signed: the values decoded once, in the bytes of their own
 // charset.
 func (s scheme) text(params []param) []byte {
-	var b []byte
+	b := make([]byte, 0, 1024)
 	for _, p := range params {
 		if p.key == "sign" || (p.key == "sign_type" && !s.withSignType) || (p.value == "" && !s.keepEmpty) {
 			continue
 		}
-		if b != nil {
+		if len(b) > 0 {
 			b = append(b, '&')
 		}
 		b = append(b, p.key...)
