@@ -59,7 +59,7 @@ type Config struct {
 	AlipayProtocol string `envconfig:"REFUNDD_ALIPAY_PROTOCOL" default:"v2" desc:"v2 or v3, for trade refunds; coupon refunds are always v2"`
 	// AlipayAppID is 1 to 32 ASCII letters and digits; it is part of Redis keys and of every event's source.
 	AlipayAppID string `envconfig:"REFUNDD_ALIPAY_APP_ID" required:"true" desc:"app id at Alipay"`
-	// AlipaySellerID is empty when notifications of every seller are welcome.
+	// AlipaySellerID is empty when notifications of every seller are welcome; at most 32 printable characters.
 	AlipaySellerID string `envconfig:"REFUNDD_ALIPAY_SELLER_ID" desc:"if set, notifications of other sellers are refused"`
 	// AlipayPrivateKeyFile is the path of the file; the key itself is Secrets.PrivateKey.
 	AlipayPrivateKeyFile string `envconfig:"REFUNDD_ALIPAY_PRIVATE_KEY_FILE" required:"true" desc:"file with the app's private key: PKCS#1 or PKCS#8, with or without PEM armour"`
@@ -93,8 +93,7 @@ type Config struct {
 	// Rate is calls per second; 0 when there is no limit.
 	Rate int `envconfig:"REFUNDD_RATE" default:"0" desc:"Alipay calls per second per app id over all instances; 0 = no limit"`
 
-	// HTTPAddr is the address of the notification receiver, empty when it is off. As long as the receiver does not
-	// exist (see the table unsupported) this field is always empty, whatever its default will be.
+	// HTTPAddr is the address of the notification receiver, empty when it is off. It is not AdminAddr.
 	HTTPAddr string `envconfig:"REFUNDD_HTTP_ADDR" default:":8080" empty:"off" desc:"notification receiver; empty = off"`
 	// AdminAddr is the address of health, metrics and status page, empty when it is off.
 	AdminAddr string `envconfig:"REFUNDD_ADMIN_ADDR" default:"127.0.0.1:9090" empty:"off" desc:"health, metrics, status page; empty = off"`

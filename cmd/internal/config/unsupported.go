@@ -11,10 +11,8 @@ type unsupported struct {
 // and the default of the field counts.
 func unsupportedVariables() []unsupported {
 	return []unsupported{
-		{"REFUNDD_ALIPAY_SELLER_ID", ""},
 		{"REFUNDD_ALIPAY_SIGNER", SignerGo},
 		{"REFUNDD_TRADE_SPACING", "0"},
 		{"REFUNDD_RATE", "0"},
-		{"REFUNDD_HTTP_ADDR", ""},
 	}
 }

@@ -106,6 +106,9 @@ func (c Config) validateAlipay(p *problems) {
 	if name := "REFUNDD_ALIPAY_APP_ID"; p.fine(name) && !isAppID(c.AlipayAppID) {
 		p.add(name, "%q is not 1 to 32 letters and digits", c.AlipayAppID)
 	}
+	if name := "REFUNDD_ALIPAY_SELLER_ID"; p.fine(name) && (len(c.AlipaySellerID) > maxSellerID || !isPrintable(c.AlipaySellerID)) {
+		p.add(name, "%q is not up to %d printable ASCII characters", c.AlipaySellerID, maxSellerID)
+	}
 	if name := "REFUNDD_ALIPAY_NOTIFY_URL"; c.AlipayNotifyURL != "" && p.fine(name) {
 		if err := checkNotifyURL(c.AlipayNotifyURL); err != nil {
 			p.add(name, "%v", err)
@@ -198,6 +201,9 @@ func (c Config) validateProcess(p *problems) {
 		if err := checkHostPort(addr, 0, false); err != nil {
 			p.add(name, "%q is not host:port: %v", addr, err)
 		}
+	}
+	if name := "REFUNDD_HTTP_ADDR"; p.fine(name) && c.HTTPAddr != "" && c.HTTPAddr == c.AdminAddr {
+		p.add(name, "is that of REFUNDD_ADMIN_ADDR; Alipay reaches the one, nobody outside must reach the other")
 	}
 	p.oneOf("REFUNDD_LOG_LEVEL", c.LogLevel, "error", "warn", "info", "debug", "trace")
 	p.oneOf("REFUNDD_LOG_FORMAT", c.LogFormat, FormatJSON, FormatText)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"refundd/alipay"
+	"refundd/notifyhttp"
 )
 
 // Metrics is safe for use by several goroutines. None of its methods fails or blocks.
@@ -29,6 +30,7 @@ type Metrics struct {
 	calls          *prometheus.HistogramVec
 	published      *prometheus.CounterVec
 	publishFailed  *prometheus.CounterVec
+	notifications  *prometheus.CounterVec
 	retries        *prometheus.CounterVec
 	parked         *prometheus.CounterVec
 	contradictions prometheus.Counter
@@ -69,6 +71,10 @@ func NewMetrics() (*Metrics, error) {
 			Name: "refundd_publish_failures_total",
 			Help: "Messages that the broker did not confirm, by topic. They may have been stored.",
 		}, []string{"topic"}),
+		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refundd_notifications_total",
+			Help: "Requests at the notification receiver, by how they ended.",
+		}, []string{"result"}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refundd_retries_total",
 			Help: "Commands sent to the retry topic, by reason.",
@@ -100,7 +106,7 @@ func NewMetrics() (*Metrics, error) {
 		Help: "Age of the oldest refund of the whole group whose outcome is not known; 0 = none.",
 	}, m.oldestSeconds)
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commandSeconds, m.inflight, m.calls, m.published, m.publishFailed, m.retries, m.parked,
+		m.commands, m.commandSeconds, m.inflight, m.calls, m.published, m.publishFailed, m.notifications, m.retries, m.parked,
 		m.contradictions, m.lag, m.redis, m.undecided, oldest,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -120,6 +126,7 @@ func (m *Metrics) createFixed() {
 			m.commands.WithLabelValues(kind, outcome)
 			m.published.WithLabelValues(kind + "." + outcome + ".v1")
 		}
+		m.published.WithLabelValues(kind + ".notified.v1")
 		m.commands.WithLabelValues(kind, "retried")
 		m.commands.WithLabelValues(kind, "duplicate")
 	}
@@ -129,6 +136,10 @@ func (m *Metrics) createFixed() {
 		for _, class := range []string{"ok", "unknown", "blocked", "refused", "limited", "not_sent"} {
 			m.calls.WithLabelValues(method, class)
 		}
+	}
+	m.published.WithLabelValues("refund.deposit_back.v1")
+	for _, result := range notifyhttp.Results() {
+		m.notifications.WithLabelValues(string(result))
 	}
 	for _, reason := range []string{
 		"unknown_outcome", "blocked_merchant", "blocked_configuration", "conflict_at_alipay", "rate_limited",
@@ -165,6 +176,11 @@ func (m *Metrics) Published(eventType string) { m.published.WithLabelValues(even
 
 // PublishFailed counts a message to topic that the broker did not confirm.
 func (m *Metrics) PublishFailed(topic string) { m.publishFailed.WithLabelValues(topic).Inc() }
+
+// Notification counts a request at the notification receiver.
+func (m *Metrics) Notification(result notifyhttp.Result) {
+	m.notifications.WithLabelValues(string(result)).Inc()
+}
 
 // Retried counts a command that was sent to the retry topic.
 func (m *Metrics) Retried(reason string) { m.retries.WithLabelValues(reason).Inc() }

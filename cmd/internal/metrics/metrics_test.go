@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"refundd/cmd/internal/metrics"
+	"refundd/notifyhttp"
 )
 
 // recorder is what package consumer wants of a Metrics.
@@ -106,6 +107,13 @@ func TestMethodsMoveTheContractsSeries(t *testing.T) {
 				`refundd_retries_total{reason="held"}`:     1,
 				`refundd_parked_total{reason="too_large"}`: 1,
 				`refundd_contradictions_total`:             1,
+			},
+		},
+		"notification": {
+			func(m *metrics.Metrics) { m.Notification(notifyhttp.BadSignature) },
+			map[string]float64{
+				`refundd_notifications_total{result="bad_signature"}`: 1,
+				`refundd_notifications_total{result="published"}`:     0,
 			},
 		},
 		"redis": {

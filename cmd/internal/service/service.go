@@ -1,6 +1,6 @@
 // Package service assembles refundd from its parts and runs it: the same code
 // for cmd/refundd and for cmd/demo. Parts start in the order in which they are
-// needed (admin page, Redis, broker, producer, consumer) and stop in the order
+// needed (admin page, Redis, broker, producer, receiver, consumer) and stop in the order
 // of DESIGN R11.
 package service
 
@@ -28,6 +28,9 @@ import (
 	"refundd/dedupe"
 	"refundd/producer"
 )
+
+// startedStop is the budget of a stop before anything was consumed.
+const startedStop = 2 * time.Second
 
 // Run starts refundd and serves until ctx ends, which is the signal to stop;
 // then it drains within cfg.Drain. While Redis or the broker are not there yet
@@ -111,10 +114,15 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 		EventTopic: s.cfg.TopicEvent, RetryTopic: s.cfg.TopicRetry, ParkedTopic: s.cfg.TopicParked,
 		MaxPending: 4 * s.cfg.Concurrency,
 	})
+	receiver, err := s.startReceiver(ctx, &wg, tell)
+	if err != nil {
+		closeProducer(s.log, tell, sender, time.Second)
+		return err
+	}
 	handler := s.handler(tell)
 	intake := s.consumer(handler)
 	if err := intake.Start(ctx); err != nil {
-		closeProducer(s.log, tell, sender, time.Second)
+		s.stopPublishing(receiver, tell, sender, time.Now().Add(startedStop))
 		return stopped(ctx, err)
 	}
 	s.state.set(&s.state.consuming, true)
@@ -125,7 +133,7 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	wg.Go(func() { s.watchGroup(background) })
 
 	<-ctx.Done()
-	return s.stop(intake, tell, sender)
+	return s.stop(intake, receiver, tell, sender)
 }
 
 // stopped turns an error that the stop signal caused into a clean end.
@@ -136,8 +144,9 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// stop is R11's order: readiness off, intake drained, then producer and Redis.
-func (s *service) stop(intake *consumer.Consumer, tell *producer.Producer, sender rocketmq.Producer) error {
+// stop is R11's order: readiness off, intake drained, then the receiver, which
+// goes on answering until then, then producer and Redis.
+func (s *service) stop(intake *consumer.Consumer, receiver *http.Server, tell *producer.Producer, sender rocketmq.Producer) error {
 	begin := time.Now()
 	s.state.set(&s.state.draining, true)
 	s.log.WithField("budget", s.cfg.Drain.String()).Info("stopping: readiness is off, deliveries in flight finish")
@@ -146,13 +155,23 @@ func (s *service) stop(intake *consumer.Consumer, tell *producer.Producer, sende
 	defer cancel()
 	// After the soft deadline what is cut still has to be released.
 	err := intake.Stop(ctx, (s.cfg.Drain-reserve)*7/10)
-	closeProducer(s.log, tell, sender, reserve/2)
+	s.stopPublishing(receiver, tell, sender, begin.Add(s.cfg.Drain))
 	if err != nil {
 		s.log.WithError(err).Error("stopped with deliveries in flight: their leases run out and they are delivered again")
 		return err
 	}
 	s.log.WithField("took", time.Since(begin).Round(time.Millisecond).String()).Info("stopped cleanly")
 	return nil
+}
+
+// stopPublishing ends the receiver, then the producer, by the deadline. The
+// producer has a second of it for itself, or half of what is left.
+func (s *service) stopPublishing(receiver *http.Server, tell *producer.Producer, sender rocketmq.Producer, deadline time.Time) {
+	own := min(time.Second, time.Until(deadline)/2)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-own))
+	defer cancel()
+	s.stopReceiver(ctx, receiver)
+	closeProducer(s.log, tell, sender, own)
 }
 
 func closeProducer(log logrus.FieldLogger, tell *producer.Producer, sender rocketmq.Producer, within time.Duration) {

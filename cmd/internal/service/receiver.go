@@ -1,0 +1,79 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/notifyhttp"
+	"refundd/producer"
+)
+
+// startReceiver begins to answer notifications, which needs the producer and
+// nothing else. It returns nil if the receiver is off.
+func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *producer.Producer) (*http.Server, error) {
+	if s.cfg.HTTPAddr == "" {
+		return nil, nil //nolint:nilnil // off is no error, and there is nothing to stop
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", s.cfg.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("REFUNDD_HTTP_ADDR: %w", err)
+	}
+	server := notifyhttp.Server(s.cfg.HTTPAddr, notifyhttp.New(
+		notifyhttp.Config{AppID: s.cfg.AlipayAppID, SellerID: s.cfg.AlipaySellerID, Sellers: s.changing.seller},
+		s.changing.verifier.Load, counted{tell, s}, s.metrics.Notification, s.log,
+	))
+	server.ErrorLog = log.New(lines{s.log.WithField("part", "receiver")}, "", 0)
+	wg.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.WithError(err).Error("the notification receiver ended")
+		}
+	})
+	s.log.WithField("addr", listener.Addr().String()).Info("notifications are received at " + notifyhttp.Path)
+	return server, nil
+}
+
+// stopReceiver lets the notifications in hand finish until ctx ends. Those that
+// are cut get no answer, and Alipay delivers them again.
+func (s *service) stopReceiver(ctx context.Context, server *http.Server) {
+	if server == nil {
+		return
+	}
+	if err := server.Shutdown(ctx); err != nil {
+		_ = server.Close()
+		s.log.WithError(err).Warn("notifications were still in hand at the stop: Alipay delivers them again")
+	}
+}
+
+// counted publishes the receiver's events and counts them. It tells the health
+// nothing: the consumer suspends itself by what it publishes itself, and resumes
+// by it.
+type counted struct {
+	events *producer.Producer
+	s      *service
+}
+
+func (c counted) Publish(ctx context.Context, e producer.Encoded) error {
+	if err := c.events.Publish(ctx, e); err != nil {
+		c.s.metrics.PublishFailed(c.s.cfg.TopicEvent)
+		return err
+	}
+	c.s.metrics.Published(string(e.Type))
+	return nil
+}
+
+// lines is where net/http writes what it cannot tell anybody.
+type lines struct{ log logrus.FieldLogger }
+
+func (l lines) Write(line []byte) (int, error) {
+	l.log.Warn(strings.TrimSpace(string(line)))
+	return len(line), nil
+}
