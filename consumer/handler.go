@@ -26,7 +26,10 @@ type Delivery struct {
 
 // records is the fenced record (R5), as dedupe.Store keeps it.
 type records interface {
-	Claim(ctx context.Context, req dedupe.ClaimRequest) (dedupe.Claim, error)
+	ClaimWithSlot(ctx context.Context, req dedupe.ClaimRequest, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant, error)
+	Reserve(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) (dedupe.Grant, error)
+	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
+	Throttled(ctx context.Context, appID string) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
 	Confirm(ctx context.Context, id dedupe.Identity, generation int64) error
@@ -77,6 +80,7 @@ type Config struct {
 	// to the retry topic; 0 means 20 s, far below the 120 s after which the
 	// SDK drops a blocked queue.
 	Patience time.Duration
+	Limits   Limits
 	// NotifyURL is sent with coupon refunds; "" is none.
 	NotifyURL string
 	// Merchant looks a name up; false if it is unknown. Nil: no merchants.
@@ -277,8 +281,9 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 		ID: in.id, Fingerprint: in.print, Token: dedupe.NewToken(), Generation: in.copy.Generation, Note: stored,
 	}
 	var claim dedupe.Claim
+	var grant dedupe.Grant
 	switch h.patiently(ctx, in, "claim", func(ctx context.Context) error {
-		claim, err = h.records.Claim(ctx, req)
+		claim, grant, err = h.records.ClaimWithSlot(ctx, req, h.slot(in.cmd, actCall))
 		return err
 	}) {
 	case waitedStop:
@@ -289,7 +294,7 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 	}
 	switch claim.State {
 	case dedupe.Won:
-		return h.work(ctx, in, m, claim, req.Token)
+		return h.work(ctx, in, m, claim, grant, req.Token)
 	case dedupe.Decided:
 		if !h.stored(ctx, in, claim.Event) {
 			return false

@@ -18,6 +18,7 @@ type claimedCommand struct {
 	commandInHand
 	claim dedupe.Claim
 	token dedupe.Token
+	grant dedupe.Grant // of the claim's exchange, for the first call
 	note  note
 	op    operation
 	first Command // the first message's command: its metadata is told
@@ -32,8 +33,9 @@ type claimedCommand struct {
 func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.learnt)) }
 
 // work does what Decide says until the delivery has an end.
-func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, token dedupe.Token) bool {
-	c := &claimedCommand{commandInHand: in, claim: claim, token: token, learnt: time.Now(), first: in.cmd}
+func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, grant dedupe.Grant, token dedupe.Token) bool {
+	c := &claimedCommand{commandInHand: in, claim: claim, grant: grant, token: token, learnt: time.Now(), first: in.cmd}
+	defer h.giveBack(c)
 	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken, h.cfg.NotifyURL)
 	c.who = authorisation(m)
 	var err error
@@ -60,6 +62,12 @@ func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim 
 		case actCall, actQuery:
 			if h.gate.Stopping() || ctx.Err() != nil {
 				return h.letGo(c)
+			}
+			if instead, ok := h.turn(ctx, c, d.Do); !ok {
+				if h.gate.Stopping() {
+					return h.letGo(c)
+				}
+				return h.undecided(ctx, c, instead)
 			}
 			if !h.fits(c, d.Do) {
 				return h.undecided(ctx, c, decision{Do: actWait, Reason: producer.ReasonHeld, Free: !c.worked})
@@ -141,11 +149,14 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 		c.note = c.note.afterQuery(a, c.now())
 		c.queried = true
 		entry := c.log.WithFields(logrus.Fields{"found": string(a.Found), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
-		if a.Found == foundConfig {
+		switch a.Found {
+		case foundConfig:
 			entry.Error(alarmConfiguration)
-			return
+		case foundLimited:
+			h.throttled(c)
+		case foundNothing, foundOurs, foundOldForm, foundAbsent, foundUnproven, foundOther, foundClosed, foundPending:
+			entry.Debug("queried")
 		}
-		entry.Debug("queried")
 		return
 	}
 	// Written down before the call, so that an answer that names somebody
@@ -162,7 +173,10 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 		entry.Error(alarmConfiguration)
 	case alipay.ClassBlockedMerchant:
 		entry.Error(alarmMerchant)
-	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent, alipay.ClassLimited,
+	case alipay.ClassLimited:
+		h.throttled(c)
+		entry.Warn("Alipay limits our calls: the whole app backs off")
+	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent,
 		alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:
 		entry.Debug("called")
 	}
@@ -229,11 +243,14 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 		return h.park(ctx, c, d.Reason)
 	}
 	delay := h.cfg.RetryDelays[min(max(try-1, 0), len(h.cfg.RetryDelays)-1)]
-	if needed := time.UnixMilli(d.NotBefore).Sub(c.now()); d.NotBefore != 0 {
-		if free {
+	if free { // what only waits comes back soon, however many tries were spent
+		delay = min(delay, freeDelay)
+		if d.NotBefore != 0 {
 			delay = h.shortest()
 		}
-		delay = max(delay, needed)
+	}
+	if d.NotBefore != 0 {
+		delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
 	}
 	var rel dedupe.Release
 	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
@@ -257,6 +274,10 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	h.confirm(c)
 	return true
 }
+
+// freeDelay is the longest delay of a wait that spends no try: after a resume
+// everything flows again within two minutes.
+const freeDelay = time.Minute
 
 // overtaken: the claim was lost while working; somebody else has the command.
 func (h *Handler) overtaken(ctx context.Context, c *claimedCommand, rel dedupe.Release) bool {
