@@ -231,3 +231,26 @@ func TestMissingTopic(t *testing.T) {
 		t.Errorf("it says: %s", log)
 	}
 }
+
+// TestSpacing: two partial refunds of one trade, sent at once to two
+// instances, are the spacing apart at Alipay, and both succeed.
+func TestSpacing(t *testing.T) {
+	w := newWorld(t, alipaytest.Config{})
+	spaced := map[string]string{"REFUNDD_TRADE_SPACING": "3s", "REFUNDD_LEASE": "10s"}
+	processes := []*process{w.start(spaced), w.start(spaced)}
+	for _, p := range processes {
+		p.waitReady()
+	}
+	numbers := []string{"R00000", "R00001", "R00002"} // of one trade
+	w.send(refundOf(0), refundOf(1), refundOf(2))
+	w.wait("three refunds", 2*time.Minute, func() bool { return len(w.judge(numbers).missing) == 0 })
+	calls := w.alipay.Calls()
+	for i := 1; i < len(calls); i++ {
+		if gap := calls[i].Start.Sub(calls[i-1].Start); gap < 3*time.Second {
+			t.Errorf("calls %d and %d began %v apart", i-1, i, gap)
+		}
+	}
+	for _, p := range processes {
+		w.stop(p)
+	}
+}

@@ -149,7 +149,7 @@ func (w *world) environment(change map[string]string) []string {
 		"REFUNDD_ROCKETMQ_NAMESERVERS": w.nameServer, "REFUNDD_ROCKETMQ_GROUP": w.name,
 		"REFUNDD_TOPIC_REFUND": w.topic("refund"), "REFUNDD_TOPIC_RETRY": w.topic("retry"),
 		"REFUNDD_TOPIC_EVENT": w.topic("event"), "REFUNDD_TOPIC_PARKED": w.topic("parked"),
-		"REFUNDD_TOPIC_COUPON_REFUND": "", "REFUNDD_HTTP_ADDR": "",
+		"REFUNDD_TOPIC_COUPON_REFUND": "", "REFUNDD_HTTP_ADDR": "", "REFUNDD_TRADE_SPACING": "0",
 		"REFUNDD_REDIS_URL": w.redisURL, "REFUNDD_REDIS_PREFIX": w.name + ":",
 		"REFUNDD_ALIPAY_GATEWAY": w.gateway, "REFUNDD_ALIPAY_APP_ID": "2021000000000001",
 		"REFUNDD_ALIPAY_PRIVATE_KEY_FILE": filepath.Join(w.keys, "app_private_key.pem"),

@@ -59,7 +59,7 @@ func TestLoadFillsDefaults(t *testing.T) {
 		{"refund topic", cfg.TopicRefund, "refund-command"},
 		{"coupon topic", cfg.TopicCouponRefund, "coupon-refund-command"},
 		{"receiver", cfg.HTTPAddr, ":8080"},
-		{"spacing, not supported yet", cfg.TradeSpacing, time.Duration(0)},
+		{"spacing", cfg.TradeSpacing, 3 * time.Second},
 		{"rate", cfg.Rate, 0},
 		{"keep", cfg.Keep, 168 * time.Hour},
 		{"lease", cfg.Lease, time.Minute},

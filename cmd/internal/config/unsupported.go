@@ -12,7 +12,5 @@ type unsupported struct {
 func unsupportedVariables() []unsupported {
 	return []unsupported{
 		{"REFUNDD_ALIPAY_SIGNER", SignerGo},
-		{"REFUNDD_TRADE_SPACING", "0"},
-		{"REFUNDD_RATE", "0"},
 	}
 }

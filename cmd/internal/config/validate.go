@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"refundd/dedupe"
 	"refundd/producer"
 )
 
@@ -191,8 +192,8 @@ func (c Config) validateProcess(p *problems) {
 	if name := "REFUNDD_CONCURRENCY"; p.fine(name) && (c.Concurrency < 1 || c.Concurrency > maxConcurrency) {
 		p.add(name, "is %d, must be 1 to %d", c.Concurrency, maxConcurrency)
 	}
-	if name := "REFUNDD_RATE"; p.fine(name) && c.Rate < 0 {
-		p.add(name, "is %d, must not be negative", c.Rate)
+	if name := "REFUNDD_RATE"; p.fine(name) && (c.Rate < 0 || c.Rate > dedupe.MaxRate) {
+		p.add(name, "is %d, must be 0 to %d", c.Rate, dedupe.MaxRate)
 	}
 	for name, addr := range map[string]string{"REFUNDD_HTTP_ADDR": c.HTTPAddr, "REFUNDD_ADMIN_ADDR": c.AdminAddr} {
 		if addr == "" || !p.fine(name) {

@@ -58,6 +58,7 @@ type service struct {
 	followed []*followed
 	health   *consumer.Health
 	gate     *consumer.Gate
+	brakes   *dedupe.BrakeWatch
 }
 
 func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
@@ -75,8 +76,12 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
+	brakes, err := dedupe.NewBrakeWatch(store, cfg.AlipayAppID)
+	if err != nil {
+		return nil, err
+	}
 	s := &service{
-		cfg: cfg, log: log, metrics: m, redis: client, store: store, changing: &changing{},
+		brakes: brakes, cfg: cfg, log: log, metrics: m, redis: client, store: store, changing: &changing{},
 		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(cfg.Concurrency),
 	}
 	if err := s.loadAll(); err != nil {
@@ -100,6 +105,7 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 		return err
 	}
 	wg.Go(func() { s.follow(background, reload) })
+	wg.Go(func() { s.brakes.Run(background) })
 	if err := s.waitForRedis(ctx); err != nil {
 		return stopped(ctx, err)
 	}
@@ -215,7 +221,14 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 		AppID: s.cfg.AlipayAppID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
 		RetryTopic: s.cfg.TopicRetry, EventTopic: s.cfg.TopicEvent, ParkedTopic: s.cfg.TopicParked,
 		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
-		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays, NotifyURL: s.cfg.AlipayNotifyURL,
+		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays,
+		Limits: consumer.Limits{
+			Spacing: s.cfg.TradeSpacing, Rate: s.cfg.Rate,
+			Paused: func(kind consumer.Kind, merchant string) bool {
+				_, paused := s.brakes.Paused(string(kind), merchant)
+				return paused
+			},
+		}, NotifyURL: s.cfg.AlipayNotifyURL,
 		Merchant: s.changing.merchant,
 	}, s.changing, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
 }

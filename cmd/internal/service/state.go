@@ -1,7 +1,10 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,8 +91,26 @@ func (s *service) status() admin.Readiness {
 	}
 	return admin.Readiness{Parts: []admin.Part{
 		part("rocketmq", consumer.PartRocketMQ), part("redis", consumer.PartRedis), calls, draining,
-		{Name: "paused", State: "no", OK: true},
+		s.paused(),
 	}}
+}
+
+// paused tells which brakes are on. They are an operator's will and make the
+// service no less ready: queries and notifications go on.
+func (s *service) paused() admin.Part {
+	brakes, known := s.brakes.On()
+	switch {
+	case !known:
+		return admin.Part{Name: "paused", State: "not known yet", OK: true}
+	case len(brakes) == 0:
+		return admin.Part{Name: "paused", State: "no", OK: true}
+	}
+	var on []string
+	for _, b := range brakes {
+		on = append(on, strings.TrimSpace(fmt.Sprintf("%s %s (%s, by %s)", cmp.Or(b.Kind, "every kind"), cmp.Or(b.Merchant, "every merchant"), b.Reason, b.By)))
+	}
+	slices.Sort(on)
+	return admin.Part{Name: "paused", State: strings.Join(on, "; "), OK: true}
 }
 
 // observed is the metrics, with an ear for how Alipay's last calls went.
