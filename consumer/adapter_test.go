@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -379,7 +380,7 @@ func TestHotPath(t *testing.T) {
 		t.Errorf("%d calls, want %d", got, n)
 	}
 	if got := r.trips.Load(); got > 2*n {
-		t.Errorf("%d exchanges with Redis, want at most %d", got, 2*n)
+		t.Errorf("%d exchanges with Redis, want at most %d; failed: %d, duplicates: %d", got, 2*n, strings.Count(r.out.String(), "waiting for redis"), r.metrics.count(outcomeDuplicate))
 	}
 	if got := r.gateway.connections.Load(); got > workers {
 		t.Errorf("%d connections to the gateway for %d workers", got, workers)

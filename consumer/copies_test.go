@@ -213,8 +213,8 @@ func (r *rig) join() (leave func()) {
 	body := fmt.Sprintf(`{"clientID":"passer-by","consumerDataSet":[{"groupName":%q}]}`, testGroup)
 	header := fmt.Sprintf(`{"code":%d,"language":"GO","version":317,"opaque":1,"flag":0}`, rocketmqtest.CodeHeartbeat)
 	var frame []byte
-	frame = binary.BigEndian.AppendUint32(frame, uint32(4+len(header)+len(body))) //nolint:gosec // small
-	frame = binary.BigEndian.AppendUint32(frame, uint32(len(header)))             //nolint:gosec // small
+	frame = binary.BigEndian.AppendUint32(frame, uint32(4+len(header)+len(body)))
+	frame = binary.BigEndian.AppendUint32(frame, uint32(len(header)))
 	_, err = conn.Write(append(append(frame, header...), body...))
 	check(r.t, err)
 	await(r.t, "one more member", func() bool { return len(r.broker.Members(testGroup)) == 2 })

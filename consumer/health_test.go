@@ -22,7 +22,7 @@ func quietLog() *logrus.Logger {
 // without a break.
 func TestHealth(t *testing.T) {
 	fails, works, wait := func(h *Health) { h.Fails(PartRedis, errors.New("down")) }, func(h *Health) { h.Works(PartRedis) },
-		func(d time.Duration) func(*Health) { return func(*Health) { time.Sleep(d) } }
+		func(d time.Duration) func(*Health) { return func(*Health) { <-time.After(d) } }
 	type steps []func(*Health)
 	rows := []struct {
 		name             string
@@ -76,7 +76,7 @@ func TestHealthTells(t *testing.T) {
 		}
 		for range 10 {
 			h.Fails(PartRedis, errors.New("connection refused"))
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		h.Works(PartRedis)
 		h.Works(PartRedis)

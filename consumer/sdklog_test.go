@@ -14,7 +14,7 @@ import (
 // into the log, and what tells of trouble does.
 func TestSDKLogIsDiscreet(t *testing.T) {
 	const canary = "2088000000000009"
-	message := &primitive.MessageExt{Message: *primitive.NewMessage("T", []byte(canary))} //nolint:govet // nobody uses the original's lock
+	message := &primitive.MessageExt{Message: *primitive.NewMessage("T", []byte(canary))}
 	message.WithProperty("buyer", canary)
 	fields := map[string]any{
 		"messages": []*primitive.MessageExt{message}, "message": message, "Message": canary, "body": []byte(canary), "msg": canary,
