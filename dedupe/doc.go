@@ -66,9 +66,38 @@
 // both again. Removing an entry after a failed settle, and parking, depend on the
 // answer and take an exchange more. The fast path touches no index.
 //
+// # Limits
+//
+// A Slot asks for one call to Alipay: apart from other calls on its trade, and
+// within the rate of its application. Each limit is a sorted set of its own that
+// all instances share. A reservation is a member of it, so undoing one is taking
+// the member out; what is denied writes nothing. ClaimWithSlot asks for claim and
+// slot in one exchange, before it is known whether the claim is won, and undoes
+// what then is of no use. A reservation that is never undone, by a crash or a
+// lost answer, only delays: never longer than after a call. The times:
+//   - A grant is usable for 250 ms. Since its call may begin that late, the next
+//     call on the trade is granted the spacing and 250 ms after it.
+//   - The rate is GCRA with a burst of a tenth of a second's calls, at least one.
+//     A fifth of it, at least one call a second, is the queries' share: it is
+//     there when refund calls have used up the rest, and during a back-off. A
+//     query takes from the common rate first. What the share adds to the burst is
+//     a fifth of it, at least one call; over any window there are no more grants
+//     than rate and both bursts allow.
+//   - A back-off (Throttled) ends and is forgotten by time alone.
+//
+// Redis may forget limits as well: they begin anew, and Alipay's refusals, which
+// move no money, are what remains. If its clock is set back, a limit waits for
+// what it would have waited anyway, or begins anew; never for the difference.
+//
+// # Brakes
+//
+// A person's pause is a field of one hash per application, without expiry.
+// BrakeWatch keeps what every instance knows of it, at most a moment old.
+//
 // # Rules
 //
-// DESIGN R5 (the fence): claim.lua, settle.lua, release.lua, confirm.lua.
+// DESIGN R5 (the fence): claim.lua, settle.lua, release.lua, confirm.lua; (one
+// exchange with the reservations, void if the claim is not won): ClaimWithSlot.
 // R6 (settle, then publish what is stored): Settlement.Event, Claim.Event,
 // Release.Event. R7 (no copy dropped unless another lives): release.lua and
 // confirm.lua for the generation, "superseded" in claim.lua. R10 (what Redis no

@@ -1,0 +1,478 @@
+package dedupe_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"refundd/dedupe"
+)
+
+// slow is a slot whose spacing outlasts any test.
+func slow(trade string) dedupe.Slot {
+	return dedupe.Slot{Trade: trade, Spacing: time.Hour, Rate: 100}
+}
+
+func (b *bench) reserve(t *testing.T, slot dedupe.Slot, token dedupe.Token) dedupe.Grant {
+	t.Helper()
+	grant, err := b.store.Reserve(t.Context(), appID, slot, token)
+	must(t, err)
+	return grant
+}
+
+func (b *bench) claimWithSlot(t *testing.T, id dedupe.Identity, fp string, token dedupe.Token, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant) {
+	t.Helper()
+	claim, grant, err := b.store.ClaimWithSlot(t.Context(), dedupe.ClaimRequest{ID: id, Fingerprint: fp, Token: token}, slot)
+	must(t, err)
+	return claim, grant
+}
+
+func TestSlotOfAWonClaim(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		claim, grant := b.claimWithSlot(t, refund("R1"), "fp", dedupe.NewToken(), slow("m:T1"))
+		if claim.State != dedupe.Won || !claim.Fresh || !grant.OK || grant.Deadline.IsZero() {
+			t.Fatalf("%+v %+v, want both", claim, grant)
+		}
+		token := dedupe.NewToken()
+		claim, grant = b.claimWithSlot(t, refund("R2"), "fp", token, slow("m:T1"))
+		if claim.State != dedupe.Won || grant.OK || grant.Reason != dedupe.ReasonSpacing ||
+			grant.Wait <= time.Hour-time.Minute || grant.Wait > time.Hour+usable*time.Microsecond {
+			t.Fatalf("%+v %+v, want the claim and no grant for an hour", claim, grant)
+		}
+		if keys := b.limitKeys(t); strings.Contains(keys, string(token)) {
+			t.Errorf("the rate is still reserved for what was denied:\n%s", keys)
+		}
+		if grant := b.reserve(t, slow("m:T2"), dedupe.NewToken()); !grant.OK {
+			t.Errorf("another trade: %+v", grant)
+		}
+		query := slow("m:T1")
+		query.Query = true
+		if grant := b.reserve(t, query, dedupe.NewToken()); !grant.OK {
+			t.Errorf("a query is spaced: %+v", grant)
+		}
+	})
+}
+
+// A claim that is not won leaves nothing reserved.
+func TestSlotOfALostClaimIsVoid(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		b.won(t, refund("held"))
+		b.settle(t, dedupe.SettleRequest{
+			ID: refund("decided"), Fingerprint: "fp", Token: b.won(t, refund("decided")), Succeeded: true, Event: []byte("e"),
+		})
+		tests := []struct {
+			number, fp string
+			want       dedupe.State
+		}{
+			{"held", "fp", dedupe.Held},
+			{"decided", "fp", dedupe.Decided},
+			{"held", "other", dedupe.Conflict},
+		}
+		for _, test := range tests {
+			token := dedupe.NewToken()
+			claim, grant := b.claimWithSlot(t, refund(test.number), test.fp, token, slow("m:T1"))
+			if claim.State != test.want || grant != (dedupe.Grant{}) {
+				t.Errorf("%+v %+v, want %v and nothing", claim, grant, test.want)
+			}
+			if keys := b.limitKeys(t); strings.Contains(keys, string(token)) {
+				t.Errorf("%v: still reserved:\n%s", test.want, keys)
+			}
+		}
+		if grant := b.reserve(t, slow("m:T1"), dedupe.NewToken()); !grant.OK {
+			t.Errorf("the trade is not free: %+v", grant)
+		}
+	})
+}
+
+// What was undone is free at once; undoing again takes nothing from others.
+func TestUndo(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		slot := slow("m:T1")
+		slot.Rate = 1
+		for range 3 { // one call a second, and each of them is undone
+			token := dedupe.NewToken()
+			if grant := b.reserve(t, slot, token); !grant.OK {
+				t.Fatalf("%+v", grant)
+			}
+			must(t, b.store.Undo(t.Context(), appID, slot, token))
+		}
+		first := dedupe.NewToken()
+		b.reserve(t, slow("m:T2"), first)
+		must(t, b.store.Undo(t.Context(), appID, slow("m:T2"), first))
+		b.reserve(t, slow("m:T2"), dedupe.NewToken())
+		must(t, b.store.Undo(t.Context(), appID, slow("m:T2"), first))
+		if grant := b.reserve(t, slow("m:T2"), dedupe.NewToken()); grant.Reason != dedupe.ReasonSpacing {
+			t.Errorf("%+v: an old undo has freed the reservation of another", grant)
+		}
+	})
+}
+
+// A client sends again what it got no answer to.
+func TestSlotsWhoseAnswerWasLost(t *testing.T) {
+	b := onMiniredis(t)
+	proxy := newProxy(t, b.mini.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.addr(), PoolSize: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 2 * time.Millisecond})
+	t.Cleanup(func() { must(t, client.Close()) })
+	b = &bench{client: client, prefix: b.prefix, mini: b.mini, clock: b.clock}
+	b.store = b.newStore(t, nil)
+	b.claimWithSlot(t, refund("R0"), "fp", dedupe.NewToken(), slow("m:T0")) // brings the scripts
+
+	slot := slow("m:T1")
+	slot.Rate = 1
+	b.moveTo(b.clock.Add(time.Minute))
+	token := dedupe.NewToken()
+	proxy.loseNextAnswer()
+	if claim, grant := b.claimWithSlot(t, refund("R1"), "fp", token, slot); claim.State != dedupe.Won || !grant.OK {
+		t.Errorf("%+v %+v", claim, grant)
+	}
+	proxy.loseNextAnswer()
+	if grant := b.reserve(t, slot, token); !grant.OK {
+		t.Errorf("the same token: %+v", grant)
+	}
+	b.moveTo(b.clock.Add(usable*time.Microsecond + time.Microsecond))
+	if grant := b.reserve(t, slot, token); grant.OK || grant.Reason != dedupe.ReasonSpacing {
+		t.Errorf("a grant that is no longer fresh: %+v", grant)
+	}
+	proxy.loseNextAnswer()
+	must(t, b.store.Undo(t.Context(), appID, slot, token))
+	must(t, b.store.Throttled(t.Context(), appID))
+	b.moveTo(b.clock.Add(time.Second))
+	proxy.loseNextAnswer()
+	must(t, b.store.Throttled(t.Context(), appID)) // sent twice, doubled once
+	if grant := b.reserve(t, slot, dedupe.NewToken()); grant.Reason != dedupe.ReasonThrottled || grant.Wait != 2*time.Second {
+		t.Errorf("%+v, want two seconds", grant)
+	}
+	if lost := proxy.lost.Load(); lost != 4 {
+		t.Errorf("%d answers were lost, want 4: the test proves nothing", lost)
+	}
+}
+
+// Doubling while it goes on, halving with every ten seconds that it does not.
+func TestBackOff(t *testing.T) {
+	b := onMiniredis(t)
+	b.moveTo(b.clock.Truncate(time.Microsecond))
+	slot := dedupe.Slot{}
+	tests := []struct {
+		quiet time.Duration // since the end of the last back-off
+		want  time.Duration
+	}{
+		{0, 1 * time.Second},
+		{0, 2 * time.Second},
+		{9 * time.Second, 4 * time.Second},
+		{0, 8 * time.Second},
+		{10 * time.Second, 8 * time.Second},
+		{20 * time.Second, 4 * time.Second},
+		{0, 8 * time.Second},
+		{0, 16 * time.Second},
+		{0, 32 * time.Second},
+		{0, 60 * time.Second},
+		{0, 60 * time.Second},
+		{69 * time.Second, 1875 * time.Millisecond},
+		{time.Hour, time.Second},
+	}
+	for i, test := range tests {
+		b.moveTo(b.clock.Add(test.quiet))
+		if grant := b.reserve(t, slot, dedupe.NewToken()); !grant.OK {
+			t.Fatalf("%d: %+v before the back-off", i, grant)
+		}
+		for range 3 { // many calls are refused at once
+			must(t, b.store.Throttled(t.Context(), appID))
+		}
+		if grant := b.reserve(t, slot, dedupe.NewToken()); grant.Reason != dedupe.ReasonThrottled || grant.Wait != test.want {
+			t.Fatalf("%d: %+v, want %v", i, grant, test.want)
+		}
+		if grant := b.reserve(t, dedupe.Slot{Query: true}, dedupe.NewToken()); !grant.OK {
+			t.Errorf("%d: a query: %+v", i, grant)
+		}
+		b.moveTo(b.clock.Add(test.want))
+	}
+	b.moveTo(b.clock.Add(time.Minute))
+	if keys := b.limitKeys(t); keys != "" {
+		t.Errorf("left behind:\n%s", keys)
+	}
+}
+
+// A failover to a node whose clock is behind must not stop a trade or the
+// application for as long as the clocks differ.
+func TestLimitsOutliveAClockThatIsSetBack(t *testing.T) {
+	b := onMiniredis(t)
+	b.mini.ClockTTL(false) // or the keys would go, which is the easy case
+	slot := dedupe.Slot{Trade: "m:T1", Spacing: 3 * time.Second, Rate: 5}
+	if grant := b.reserve(t, slot, dedupe.NewToken()); !grant.OK {
+		t.Fatalf("%+v", grant)
+	}
+	must(t, b.store.Throttled(t.Context(), appID))
+	b.moveTo(b.clock.Add(-time.Hour))
+	var waited time.Duration
+	for range 10 {
+		grant := b.reserve(t, slot, dedupe.NewToken())
+		if grant.OK {
+			break
+		}
+		waited += grant.Wait
+		b.moveTo(b.clock.Add(grant.Wait))
+	}
+	if waited > 5*time.Second {
+		t.Errorf("waited for %v", waited)
+	}
+}
+
+func TestSlotsThatCannotBe(t *testing.T) {
+	b := onMiniredis(t)
+	ctx, token := t.Context(), dedupe.NewToken()
+	tests := []struct {
+		name, app string
+		slot      dedupe.Slot
+		token     dedupe.Token
+		want      string
+	}{
+		{"no app", "", dedupe.Slot{}, token, "app id"},
+		{"no token", appID, dedupe.Slot{}, "", "token"},
+		{"spacing below zero", appID, dedupe.Slot{Spacing: -1}, token, "spacing"},
+		{"rate below zero", appID, dedupe.Slot{Rate: -1}, token, "rate -1"},
+		{"rate too high", appID, dedupe.Slot{Rate: dedupe.MaxRate + 1}, token, "rate 10001"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := b.store.Reserve(ctx, test.app, test.slot, test.token)
+			undo := b.store.Undo(ctx, test.app, test.slot, test.token)
+			_, _, claim := b.store.ClaimWithSlot(ctx, dedupe.ClaimRequest{
+				ID: dedupe.Identity{AppID: test.app, Kind: "refund", OutRequestNo: "R"}, Fingerprint: "fp", Token: test.token,
+			}, test.slot)
+			for _, err := range []error{err, undo, claim} {
+				if err == nil {
+					t.Fatal("accepted")
+				}
+				mustContain(t, err.Error(), test.want)
+			}
+		})
+	}
+	if b.store.Throttled(ctx, "") == nil {
+		t.Error("throttled without an app id")
+	}
+	b.mini.SetError("ERR down")
+	_, reserve := b.store.Reserve(ctx, appID, slow("m:T1"), token)
+	_, _, claim := b.store.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: refund("R"), Fingerprint: "fp", Token: token}, slow("m:T1"))
+	for _, err := range []error{reserve, claim, b.store.Undo(ctx, appID, slow("m:T1"), token), b.store.Throttled(ctx, appID)} {
+		if err == nil {
+			t.Fatal("no error without Redis")
+		}
+		mustContain(t, err.Error(), "dedupe: ", b.prefix)
+	}
+}
+
+// The fast path with spacing and rate is as long as without: two exchanges.
+func TestExchangesWithSlots(t *testing.T) {
+	b := onMiniredis(t)
+	seen := &recorder{}
+	for i, number := range []string{"R0", "R1"} { // the first one finds no scripts
+		if i == 1 {
+			b.client.AddHook(seen)
+		}
+		token := dedupe.NewToken()
+		if claim, grant := b.claimWithSlot(t, refund(number), "fp", token, slow(number)); claim.State != dedupe.Won || !grant.OK {
+			t.Fatalf("%+v %+v", claim, grant)
+		}
+		b.settle(t, dedupe.SettleRequest{ID: refund(number), Fingerprint: "fp", Token: token, Succeeded: true, Event: []byte("e")})
+	}
+	if n := seen.exchanges.Load(); n != 2 {
+		t.Errorf("%d exchanges, want 2", n)
+	}
+}
+
+// crowdCall is one refund call of the crowd.
+type crowdCall struct {
+	trade           string
+	asked, answered time.Time // around the grant
+	made            time.Time
+}
+
+// crowd lets 16 workers over four stores and clients make calls until each trade
+// had so many. Every call is made as late as its worker likes, within its grant.
+func crowd(t *testing.T, stores []*dedupe.Store, trades []string, spacing time.Duration, rate, calls int, after func(n int)) []crowdCall {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var (
+		mu   sync.Mutex
+		all  []crowdCall
+		done = map[string]int{}
+		crew sync.WaitGroup
+	)
+	worker := func(n int) error {
+		random := rand.New(rand.NewPCG(uint64(n), 3))
+		for ctx.Err() == nil {
+			trade := trades[random.IntN(len(trades))]
+			slot := dedupe.Slot{Trade: trade, Spacing: spacing, Rate: rate}
+			token := dedupe.NewToken()
+			began := time.Now()
+			var grant dedupe.Grant
+			var err error
+			if random.IntN(2) == 0 {
+				grant, err = stores[n%len(stores)].Reserve(ctx, appID, slot, token)
+			} else {
+				_, grant, err = stores[n%len(stores)].ClaimWithSlot(ctx, dedupe.ClaimRequest{
+					ID: refund(string(token)), Fingerprint: "fp", Token: token,
+				}, slot)
+			}
+			if err != nil {
+				return err
+			}
+			answered := time.Now()
+			if !grant.OK {
+				pause(ctx, time.Duration(random.Int64N(int64(min(grant.Wait, 20*time.Millisecond))+1)))
+				continue
+			}
+			pause(ctx, time.Duration(random.Int64N(int64(max(1, time.Until(grant.Deadline))))))
+			if now := time.Now(); now.Before(grant.Deadline) {
+				mu.Lock()
+				all = append(all, crowdCall{trade: trade, asked: began, answered: answered, made: now})
+				done[trade]++
+				total, enough := len(all), len(done) == len(trades)
+				for _, n := range done {
+					enough = enough && n >= calls
+				}
+				mu.Unlock()
+				if enough {
+					cancel()
+				}
+				if after != nil {
+					after(total)
+				}
+			}
+		}
+		return nil
+	}
+	for n := range 16 {
+		crew.Go(func() {
+			if err := worker(n); err != nil && ctx.Err() == nil {
+				t.Errorf("worker %d: %v", n, err)
+			}
+		})
+	}
+	crew.Wait()
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		t.Fatalf("not every trade had its calls: %v", done)
+	}
+	slices.SortFunc(all, func(a, b crowdCall) int { return a.made.Compare(b.made) })
+	return all
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// apart fails if two calls of a trade come closer than the spacing. A millisecond
+// is allowed to Redis' clock, which is not ours.
+func apart(t *testing.T, calls []crowdCall, spacing time.Duration) {
+	t.Helper()
+	last := map[string]time.Time{}
+	for _, call := range calls {
+		if before, there := last[call.trade]; there && call.made.Sub(before) < spacing-time.Millisecond {
+			t.Errorf("two calls on %s are %v apart, want %v", call.trade, call.made.Sub(before), spacing)
+		}
+		last[call.trade] = call.made
+	}
+}
+
+// onRunningRedis is onEveryRedis with clocks that run by themselves.
+func onRunningRedis(t *testing.T, test func(t *testing.T, b *bench)) {
+	t.Helper()
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		if b.mini != nil {
+			mini := miniredis.RunT(t)
+			mini.ClockTTL(true)
+			b = newBench(t, redis.NewClient(&redis.Options{Addr: mini.Addr()}))
+			b.mini = mini
+		}
+		test(t, b)
+	})
+}
+
+func (b *bench) stores(t *testing.T) []*dedupe.Store {
+	t.Helper()
+	var stores []*dedupe.Store
+	for range 4 {
+		stores = append(stores, b.newStore(t, nil))
+	}
+	return stores
+}
+
+func TestCrowdKeepsSpacingAndRate(t *testing.T) {
+	onRunningRedis(t, func(t *testing.T, b *bench) {
+		const spacing, rate = 80 * time.Millisecond, 30
+		trades := []string{"m:T0", "m:T1", "m:T2", "m:T3", "m:T4", "m:T5", "m:T6", "m:T7", "m:T8", "m:T9", "m:T10", "m:T11", "m:T12", "m:T13"}
+		calls := crowd(t, b.stores(t), trades, spacing, rate, 3, nil)
+		apart(t, calls, spacing)
+		// Of a grant it is known that it fell between question and answer. So what
+		// was asked and answered within a window was granted within it.
+		for _, first := range calls {
+			for _, last := range calls {
+				window, n := last.answered.Sub(first.asked), 0
+				if window <= 0 {
+					continue
+				}
+				for _, call := range calls {
+					if !call.asked.Before(first.asked) && !call.answered.After(last.answered) {
+						n++
+					}
+				}
+				if most := int(window.Seconds()*rate) + rate/10 + 2; n > most {
+					t.Fatalf("%d grants in %v, want at most %d", n, window, most)
+				}
+			}
+		}
+	})
+}
+
+// Redis forgets everything in the middle: limits begin anew, and nothing breaks.
+func TestCrowdOutlivesAFlush(t *testing.T) {
+	onRunningRedis(t, func(t *testing.T, b *bench) {
+		const spacing = 50 * time.Millisecond
+		var once sync.Once
+		var began, ended time.Time
+		calls := crowd(t, b.stores(t), []string{"m:T0", "m:T1"}, spacing, 0, 8, func(n int) {
+			if n < 6 {
+				return
+			}
+			once.Do(func() {
+				began = time.Now()
+				err := b.client.ScriptFlush(t.Context()).Err()
+				for _, key := range b.keys(t, "*") { // what FLUSHALL does, to our keys only
+					err = errors.Join(err, b.client.Del(t.Context(), key).Err())
+				}
+				if err != nil {
+					t.Errorf("flush: %v", err)
+				}
+				ended = time.Now()
+			})
+		})
+		var before, after []crowdCall
+		for _, call := range calls {
+			switch {
+			case call.answered.Before(began):
+				before = append(before, call)
+			case call.asked.After(ended):
+				after = append(after, call)
+			}
+		}
+		if len(before) == 0 || len(after) == 0 {
+			t.Fatalf("%d calls before and %d after: the test proves nothing", len(before), len(after))
+		}
+		apart(t, before, spacing)
+		apart(t, after, spacing)
+	})
+}
