@@ -1,6 +1,7 @@
 // Command refundctl is the operator's tool beside refundd. It sends commands
-// (send) and follows events (events) over RocketMQ, as any other system would;
-// it never joins the service's consumer group and never talks to Redis or Alipay.
+// (send) and follows events (events) over RocketMQ, as any other system would,
+// and puts brakes on and off through Redis (pause, resume, brakes). It never
+// joins the service's consumer group and never talks to Alipay.
 //
 // Exit codes: 0 the job is done, or asked to stop; 1 it failed while running;
 // 2 wrong usage. Results go to standard output, everything else to standard
@@ -35,8 +36,11 @@ usage: refundctl COMMAND [flags]
 
   send      send refund commands: one by flags, or many as JSON lines
   events    follow the events: what became of the commands
+  pause     stop new refund calls on all instances; queries go on
+  resume    let them go again
+  brakes    list what is paused
 
-"refundctl COMMAND -h" shows flags and examples. Every command takes
+"refundctl COMMAND -h" shows flags and examples. send and events take
 
   -nameserver HOST:PORT,...   RocketMQ's name servers (or REFUNDD_ROCKETMQ_NAMESERVERS)
   -v                          log of the RocketMQ client to standard error
@@ -76,11 +80,13 @@ func run(ctx context.Context, args []string, env environment) int {
 		err = send(ctx, rest, env)
 	case "events":
 		err = events(ctx, rest, env)
+	case "pause", "resume", "brakes":
+		err = brakes(ctx, name, rest, env)
 	case "help", "-h", "-help", "--help":
 		_, _ = io.WriteString(env.stdout, usage)
 		return exitDone
 	default:
-		err = &usageError{fmt.Sprintf("unknown command %q; there are send and events", name)}
+		err = &usageError{fmt.Sprintf("unknown command %q; there are send, events, pause, resume and brakes", name)}
 	}
 	_, wrong := errors.AsType[*usageError](err)
 	switch {
