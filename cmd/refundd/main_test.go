@@ -88,7 +88,7 @@ func TestRun(t *testing.T) {
 			args: "-check", serve: unasked, want: 2, stderr: "refundd: REFUNDD_REDIS_URL: is required\n",
 		},
 		"check of an unsupported feature": {
-			args: "-check", environ: append(valid[:5:5], "REFUNDD_RATE=5"), serve: unasked, want: 2, stderr: "refundd: REFUNDD_RATE: is not supported yet",
+			args: "-check", environ: append(valid[:5:5], "REFUNDD_ALIPAY_SIGNER=openssl"), serve: unasked, want: 2, stderr: "refundd: REFUNDD_ALIPAY_SIGNER: is not supported yet",
 		},
 		"serve without configuration": {
 			serve: unasked, want: 2, stderr: "refundd: REFUNDD_ALIPAY_PRIVATE_KEY_FILE: is required\n",
