@@ -240,18 +240,18 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("%d queues, error %v", len(queues), err)
 	}
 	topics, err := a.FetchAllTopicList(ctx)
-	if err != nil || !slices.Equal(topics.TopicList, []string{"%RETRY%G", "made"}) {
+	if err != nil || !slices.Equal(topics.TopicList, []string{"%RETRY%G", "%RETRY%TOOLS_CONSUMER", "made"}) {
 		t.Errorf("topics %v, error %v", topics, err)
 	}
 	groups, err := a.GetAllSubscriptionGroup(ctx, b.Addr(), 3*time.Second)
-	if err != nil || len(groups.SubscriptionGroupTable) != 1 {
+	if err != nil || len(groups.SubscriptionGroupTable) != 2 {
 		t.Errorf("groups %v, error %v", groups, err)
 	}
 	if err := a.DeleteTopic(ctx, admin.WithTopicDelete("made"), admin.WithBrokerAddrDelete(b.Addr()), admin.WithNameSrvAddr([]string{b.Addr()})); err != nil {
 		t.Fatal(err)
 	}
 	topics, err = a.FetchAllTopicList(ctx)
-	if err != nil || !slices.Equal(topics.TopicList, []string{"%RETRY%G"}) {
+	if err != nil || !slices.Equal(topics.TopicList, []string{"%RETRY%G", "%RETRY%TOOLS_CONSUMER"}) {
 		t.Errorf("topics after deletion %v, error %v", topics, err)
 	}
 }
