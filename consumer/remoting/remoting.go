@@ -224,8 +224,11 @@ func Wait(ctx context.Context, try func(context.Context) error) error {
 		if err == nil {
 			return nil
 		}
-		// The try that the context cut short knows less than the one before.
-		if last == nil || ctx.Err() == nil {
+		// The try that the context cut short knows less than the one before. A
+		// dial gives up at the deadline, a moment before the context says so.
+		deadline, limited := ctx.Deadline()
+		ended := ctx.Err() != nil || limited && !time.Now().Before(deadline)
+		if last == nil || !ended {
 			last = err
 		}
 		select {
