@@ -153,19 +153,29 @@ func TestLimitsAgainstTheModel(t *testing.T) {
 					t.Logf("seed %d", seed)
 				}
 			}()
-			compareLimits(t, rate, rand.New(rand.NewPCG(seed, 1)))
+			// Chance may leave an answer out of one walk; it may not of all.
+			counts := map[string]int{}
+			for walk := uint64(1); walk <= 20 && !everyAnswer(counts); walk++ {
+				compareLimits(t, rate, rand.New(rand.NewPCG(seed, walk)), counts)
+			}
+			if !everyAnswer(counts) {
+				t.Errorf("some answer never came: the test proves little: %v", counts)
+			}
 		})
 	}
 }
 
-func compareLimits(t *testing.T, rate int, random *rand.Rand) {
+func everyAnswer(counts map[string]int) bool {
+	return counts["ok"] > 0 && counts[dedupe.ReasonSpacing] > 0 && counts[dedupe.ReasonThrottled] > 0
+}
+
+func compareLimits(t *testing.T, rate int, random *rand.Rand, counts map[string]int) {
 	t.Helper()
 	b := onMiniredis(t)
 	b.moveTo(b.clock.Truncate(time.Microsecond))
 	model := &limitModel{trades: map[string]reservation{}}
 	tokens := []dedupe.Token{dedupe.NewToken()}
 	wait := time.Duration(0)
-	counts := map[string]int{}
 	for step := range 700 {
 		now := b.clock.UnixMicro()
 		slot := dedupe.Slot{Rate: rate, Query: random.IntN(3) == 0}
@@ -226,11 +236,6 @@ func compareLimits(t *testing.T, rate int, random *rand.Rand) {
 		}
 		if after := b.limitKeys(t); untouched && before != after {
 			t.Fatalf("step %d: a denied %+v moved something:\n%s\n%s", step, slot, before, after)
-		}
-	}
-	for _, word := range []string{"ok", dedupe.ReasonSpacing, dedupe.ReasonThrottled} {
-		if counts[word] == 0 {
-			t.Errorf("never %q: the test proves little: %v", word, counts)
 		}
 	}
 }
