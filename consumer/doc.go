@@ -23,7 +23,7 @@
 //   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.letGo,
 //     Handler.final
 //   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.patiently,
-//     Handler.hold
+//     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide (Free)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parkCopy, Handler.contradiction
 //
