@@ -41,6 +41,7 @@ type board struct {
 	early    []sighting        // events that no command waits for
 	told     map[string]int    // event id -> how often
 	bodies   map[string]string
+	notified map[string]bool      // notify_ids that became events
 	seen     map[string]time.Time // number -> start of its last call that some row tells of
 	events   []producer.Event
 	wrong    []string // what must not be, in words
@@ -58,14 +59,14 @@ const patience = 2 * time.Second
 
 func newBoard(calls func() []alipaytest.Call) *board {
 	return &board{
-		calls: calls, open: map[string][]*row{}, rejected: map[string]*row{}, told: map[string]int{}, bodies: map[string]string{}, seen: map[string]time.Time{},
+		calls: calls, open: map[string][]*row{}, rejected: map[string]*row{}, told: map[string]int{}, bodies: map[string]string{}, notified: map[string]bool{}, seen: map[string]time.Time{},
 	}
 }
 
 // command notes a message of the command topic. It returns its row if its end
 // is known already.
-func (b *board) command(m tap.Message) *row {
-	cmd, _ := consumer.DecodeCommand(consumer.KindRefund, m.Body) // what is valid by itself
+func (b *board) command(kind consumer.Kind, m tap.Message) *row {
+	cmd, _ := consumer.DecodeCommand(kind, m.Body) // what is valid by itself
 	r := &row{
 		what: m.Properties[stepProperty], number: cmd.OutRequestNo, fen: int64(cmd.Amount),
 		msgID: m.ID, body: m.Body, born: m.Born,
@@ -104,7 +105,14 @@ func (b *board) published(m tap.Message, now time.Time) *row {
 		b.wrong = append(b.wrong, "event "+ev.ID+" was told in two versions")
 	}
 	b.bodies[ev.ID] = string(m.Body)
+	if s.again && (ev.Outcome == producer.Notified || ev.Outcome == producer.DepositBack) {
+		return nil // at least once, as any event
+	}
 	b.events = append(b.events, ev)
+	if ev.Outcome == producer.Notified || ev.Outcome == producer.DepositBack {
+		b.notified[ev.NotifyID] = true
+		return nil // information about a refund, not a command's end
+	}
 	if r := b.about(ev); r != nil {
 		b.end(r, s)
 		return r

@@ -9,6 +9,7 @@ import (
 
 	"refundd/alipay/alipaytest"
 	"refundd/cmd/internal/tap"
+	"refundd/consumer"
 	"refundd/producer"
 )
 
@@ -44,6 +45,37 @@ func TestCallsText(t *testing.T) {
 	}
 }
 
+func TestCallsTextOfACouponRefundThatIsAcceptedForLater(t *testing.T) {
+	const method, queryMethod = "alipay.fund.coupon.order.refund", "alipay.fund.coupon.operation.query"
+	init := alipaytest.Call{Method: method, Fault: "coupon-init", Code: "10000"}
+	query := alipaytest.Call{Method: queryMethod, Code: "10000"}
+	r := &row{calls: []alipaytest.Call{init, query, query}, ended: true, event: producer.Event{Outcome: producer.Succeeded}}
+	if got, want := callsText(r), "call: accepted, INIT; query: INIT; query: SUCCESS"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	r.calls[0].Fault, r.event.Outcome = "coupon-closed", producer.Failed
+	if got, want := callsText(r), "call: accepted, INIT; query: INIT; query: CLOSED"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestEachAcceptedNotificationIsOneEvent(t *testing.T) {
+	g := newGame(t)
+	g.notified["n-1"] = true
+	if wrong := g.checkNotices([]alipaytest.Notice{{NotifyID: "n-1"}, {NotifyID: "n-1", Accepted: true}}); len(wrong) != 0 {
+		t.Errorf("found %q, and all is well", wrong)
+	}
+	for want, notices := range map[string][]alipaytest.Notice{
+		"n-2 was never accepted":              {{NotifyID: "n-1", Accepted: true}, {NotifyID: "n-2"}},
+		"n-2 was accepted and no event tells": {{NotifyID: "n-1", Accepted: true}, {NotifyID: "n-2", Accepted: true}},
+		"n-1, which Alipay never sent":        nil,
+	} {
+		if wrong := g.checkNotices(notices); len(wrong) != 1 || !strings.Contains(wrong[0], want) {
+			t.Errorf("found %q, want %q", wrong, want)
+		}
+	}
+}
+
 // game is a board that has seen some messages.
 type game struct {
 	*board
@@ -56,7 +88,7 @@ func newGame(t *testing.T) game {
 }
 
 func (g game) sends(id string) {
-	g.command(tap.Message{ID: id, Body: []byte(refund("R", "T", "1.00")), Born: time.Now()})
+	g.command(consumer.KindRefund, tap.Message{ID: id, Body: []byte(refund("R", "T", "1.00")), Born: time.Now()})
 }
 
 func (g game) tells(fen int64, outcome producer.Outcome) {

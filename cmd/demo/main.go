@@ -1,8 +1,10 @@
 // Command demo shows refundd at work in one process, with nothing installed but
 // Go: an embedded RocketMQ broker, an embedded Redis, a local Alipay that
 // misbehaves on demand, and the real service (the same code as cmd/refundd,
-// over real connections). It sends some thirty telling commands and prints one
-// line for each: what Alipay did, and which event came out.
+// over real connections). It sends some forty telling commands, refunds and
+// coupon refunds, and prints one line for each: what Alipay did, and which event
+// came out. Alipay's notifications arrive at the service's receiver and become
+// events, too.
 //
 //	go run ./cmd/demo          stays up for a second terminal, until Ctrl-C
 //	go run ./cmd/demo -once    ends by itself and checks the ledger against the events
@@ -44,6 +46,8 @@ type options struct {
 	broker  string
 	alipay  string
 	admin   string
+	// receiver is where Alipay's notifications arrive.
+	receiver string
 }
 
 // console is what the program writes to.
@@ -94,6 +98,7 @@ func readOptions(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.broker, "broker", "127.0.0.1:0", "`address` of the embedded broker and name server; port 0 takes a free one")
 	flags.StringVar(&o.alipay, "alipay", "127.0.0.1:0", "`address` of the local Alipay")
 	flags.StringVar(&o.admin, "admin", "127.0.0.1:0", "`address` of the service's admin page")
+	flags.StringVar(&o.receiver, "receiver", "127.0.0.1:0", "`address` of the service's notification receiver")
 	flags.Usage = func() {
 		_, _ = fmt.Fprint(stderr, "usage: go run ./cmd/demo [flags]\n\nrefundd with all its surroundings in one process. Flags:\n\n")
 		flags.PrintDefaults()

@@ -18,18 +18,25 @@ import (
 	"refundd/cmd/internal/service"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer/rocketmqtest"
+	"refundd/notifyhttp"
 )
 
 const (
 	appID = "2021000000000001"
 
 	topicRefund = "refund-command"
+	topicCoupon = "coupon-refund-command"
 	topicEvent  = "refund-event"
 	topicRetry  = "refund-retry"
 	topicParked = "refund-parked"
 
 	// delayScale makes the broker's delay levels this much shorter.
 	delayScale = 4
+	// shop is the merchant of the merchants file; shopToken is what it has
+	// authorised the app with.
+	shop      = "corner-shop"
+	shopToken = "202601BBcornershop"
+
 	// drain is the service's budget for a clean stop.
 	drain = 10 * time.Second
 )
@@ -42,6 +49,8 @@ type parts struct {
 	alipay *alipaytest.Server
 	// alipayURL is Alipay's base URL, without a path.
 	alipayURL string
+	// notifyURL is the service's receiver, where Alipay notifies it.
+	notifyURL string
 	cfg       config.Config
 }
 
@@ -57,7 +66,7 @@ func startParts(o options) (_ *parts, err error) {
 	// client, as on a production broker.
 	p.broker, err = rocketmqtest.Start(rocketmqtest.Config{
 		Addr:       o.broker,
-		Topics:     map[string]int{topicRefund: 4, topicEvent: 4, topicRetry: 4, topicParked: 1},
+		Topics:     map[string]int{topicRefund: 4, topicCoupon: 4, topicEvent: 4, topicRetry: 4, topicParked: 1},
 		Groups:     []string{"refundd", tap.ToolsGroup},
 		DelayScale: delayScale,
 	})
@@ -73,7 +82,15 @@ func startParts(o options) (_ *parts, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make keys: %w", err)
 	}
-	sim, err := alipaytest.New(alipaytest.Config{AppID: appID, Keys: keys, Latency: 40 * time.Millisecond, KeepCalls: 5000})
+	receiver, err := freeAddr(o.receiver)
+	if err != nil {
+		return nil, fmt.Errorf("-receiver: %w", err)
+	}
+	p.notifyURL = "http://" + receiver + notifyhttp.Path
+	sim, err := alipaytest.New(alipaytest.Config{
+		AppID: appID, Keys: keys, Latency: 40 * time.Millisecond, KeepCalls: 5000,
+		NotifyURL: p.notifyURL, NotifyDelays: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, time.Minute},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start alipay: %w", err)
 	}
@@ -85,7 +102,13 @@ func startParts(o options) (_ *parts, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("-admin: %w", err)
 	}
+	merchants, err := config.ParseMerchants(fmt.Appendf(nil, `{%q: {"app_auth_token": %q, "seller_id": %q}}`,
+		shop, shopToken, alipaytest.SellerID(shopToken)))
+	if err != nil {
+		return nil, fmt.Errorf("make merchants: %w", err)
+	}
 	p.cfg = serviceConfig(p, admin, keys)
+	p.cfg.HTTPAddr, p.cfg.Secrets.Merchants = receiver, merchants
 	return p, nil
 }
 
@@ -96,6 +119,7 @@ func serviceConfig(p *parts, admin string, keys *alipaytest.Keys) config.Config 
 		RocketMQNameservers: []string{p.broker.Addr()},
 		RocketMQGroup:       "refundd",
 		TopicRefund:         topicRefund,
+		TopicCouponRefund:   topicCoupon,
 		TopicEvent:          topicEvent,
 		TopicRetry:          topicRetry,
 		TopicParked:         topicParked,
@@ -112,6 +136,9 @@ func serviceConfig(p *parts, admin string, keys *alipaytest.Keys) config.Config 
 		AlipayAppID:    appID,
 		AlipaySigner:   config.SignerGo,
 		AlipayTimeout:  2 * time.Second,
+
+		AlipaySellerID:  alipaytest.SellerID(""),
+		AlipayNotifyURL: p.notifyURL,
 
 		QueryAfter:  time.Second,
 		RetryDelays: []time.Duration{time.Second, time.Second, 5 * time.Second, 5 * time.Second, 10 * time.Second, 10 * time.Second, 30 * time.Second, 30 * time.Second},
@@ -205,6 +232,7 @@ func (p *parts) hints() string {
 		"",
 		"  go run ./cmd/refundctl send -nameserver " + ns + " -out-request-no my-1 -out-trade-no my-trade -amount 0.01",
 		"  go run ./cmd/refundctl send -nameserver " + ns + " -out-request-no fault-answer-lost-after-my-2 -out-trade-no my-trade -amount 0.02",
+		"  go run ./cmd/refundctl send -nameserver " + ns + " -kind coupon_refund -out-request-no my-3 -auth-no my-packet -amount 0.03",
 		"  go run ./cmd/refundctl events -nameserver " + ns + " -from beginning",
 		"  curl http://" + p.cfg.AdminAddr + "/          # status page; also /readyz and /metrics",
 		"  curl " + p.alipayURL + "/sim/state   # Alipay's ledger; also /sim/calls",

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"refundd/cmd/internal/tap"
+	"refundd/consumer"
 )
 
 const (
@@ -79,7 +80,7 @@ func play(ctx context.Context, o options, t table, log *logrus.Logger) (ok bool,
 		d.settle(ctx)
 		return d.verdict(), nil
 	}
-	if err := sendSteps(ctx, sender, newScript().slow); err != nil && ctx.Err() == nil {
+	if err := sendSteps(ctx, sender, topicRefund, newScript().slow); err != nil && ctx.Err() == nil {
 		return false, err
 	}
 	_, _ = fmt.Fprintf(t.out, "\n%s\n\n", p.hints())
@@ -105,11 +106,12 @@ type demo struct {
 	last     time.Time // when the last message was seen
 }
 
-// follow begins to read the command and the event topic.
+// follow begins to read the command topics and the event topic.
 func (d *demo) follow(ctx context.Context, wg *sync.WaitGroup) error {
-	failed := make(chan error, 2)
-	ready := make(chan struct{}, 2)
-	for _, topic := range []string{topicRefund, topicEvent} {
+	topics := []string{topicRefund, topicCoupon, topicEvent}
+	failed := make(chan error, len(topics))
+	ready := make(chan struct{}, len(topics))
+	for _, topic := range topics {
 		wg.Go(func() {
 			err := tap.Follow(ctx, tap.Cluster{NameServers: []string{d.parts.broker.Addr()}},
 				tap.Following{Topic: topic, Beginning: true, Ready: func() { ready <- struct{}{} }},
@@ -124,7 +126,7 @@ func (d *demo) follow(ctx context.Context, wg *sync.WaitGroup) error {
 			}
 		})
 	}
-	for range 2 {
+	for range topics {
 		select {
 		case <-ready:
 		case err := <-failed:
@@ -140,9 +142,9 @@ func (d *demo) follow(ctx context.Context, wg *sync.WaitGroup) error {
 func (d *demo) perform(ctx context.Context, sender *tap.Sender, ended <-chan error) error {
 	s := newScript()
 	sent := 0
-	act := func(steps []step) error {
+	act := func(topic string, steps []step) error {
 		sent += len(steps)
-		return sendSteps(ctx, sender, steps)
+		return sendSteps(ctx, sender, topic, steps)
 	}
 	until := func(done func() bool) error {
 		ctx, cancel := context.WithTimeout(ctx, actTime)
@@ -155,14 +157,20 @@ func (d *demo) perform(ctx context.Context, sender *tap.Sender, ended <-chan err
 		return err
 	}
 	allEnded := func() bool { return d.board.stepsEnded() >= sent }
-	for _, steps := range [][]step{s.first, s.second} {
-		if err := errors.Join(act(steps), until(allEnded)); err != nil {
-			return err
-		}
+	if err := errors.Join(act(topicRefund, s.first), act(topicCoupon, s.coupons), until(allEnded)); err != nil {
+		return err
 	}
+	if err := errors.Join(act(topicRefund, s.second), until(allEnded)); err != nil {
+		return err
+	}
+	answer, err := forge(ctx, d.parts.notifyURL)
+	if err != nil {
+		return err
+	}
+	d.table.note("a forged notification is answered with " + answer)
 	d.parts.alipay.SetBalance("", 0)
 	d.table.note("the merchant's balance is 0.00 now")
-	if err := errors.Join(act(s.last), until(func() bool { return d.board.called(topUpNumber) })); err != nil {
+	if err := errors.Join(act(topicRefund, s.last), until(func() bool { return d.board.called(topUpNumber) })); err != nil {
 		return err
 	}
 	d.parts.alipay.SetBalance("", plenty)
@@ -170,10 +178,10 @@ func (d *demo) perform(ctx context.Context, sender *tap.Sender, ended <-chan err
 	return until(allEnded)
 }
 
-func sendSteps(ctx context.Context, sender *tap.Sender, steps []step) error {
+func sendSteps(ctx context.Context, sender *tap.Sender, topic string, steps []step) error {
 	for _, st := range steps {
 		if _, err := sender.Send(ctx, tap.Outgoing{
-			Topic: topicRefund, Keys: st.key, Body: []byte(st.body), Properties: map[string]string{stepProperty: st.what},
+			Topic: topic, Keys: st.key, Body: []byte(st.body), Properties: map[string]string{stepProperty: st.what},
 		}); err != nil {
 			return err
 		}
@@ -200,9 +208,12 @@ func (d *demo) watch(ctx context.Context, ended <-chan error, done func() bool) 
 		case m := <-d.messages:
 			d.last = time.Now()
 			var r *row
-			if m.topic == topicRefund {
-				r = d.board.command(m.Message)
-			} else {
+			switch m.topic {
+			case topicRefund:
+				r = d.board.command(consumer.KindRefund, m.Message)
+			case topicCoupon:
+				r = d.board.command(consumer.KindCouponRefund, m.Message)
+			default:
 				r = d.board.published(m.Message, d.last)
 			}
 			if r != nil {
@@ -213,19 +224,21 @@ func (d *demo) watch(ctx context.Context, ended <-chan error, done func() bool) 
 	return nil
 }
 
-// settle waits until nothing is left at the broker to be tried again and
-// nothing has happened for a moment, so that a second event would be seen.
+// settle waits until nothing is left at the broker to be tried again, every
+// notification has become an event, and nothing has happened for a moment, so that a second event would be seen.
 func (d *demo) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, actTime)
 	defer cancel()
 	_ = d.watch(ctx, nil, func() bool {
-		return len(d.parts.broker.Scheduled(topicRetry)) == 0 && time.Since(d.last) > quiet
+		return len(d.parts.broker.Scheduled(topicRetry)) == 0 && time.Since(d.last) > quiet &&
+			len(d.board.checkNotices(d.parts.alipay.Notices())) == 0
 	}) // if that never comes the verdict says what it sees
 }
 
 // verdict prints whether ledger and events agree.
 func (d *demo) verdict() bool {
 	wrong, summary := d.board.check(d.parts.alipay.State().Refunds)
+	wrong = append(wrong, d.board.checkNotices(d.parts.alipay.Notices())...)
 	if n := len(d.parts.broker.Scheduled(topicRetry)); n > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d retry messages are left", n))
 	}

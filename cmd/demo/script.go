@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"refundd/alipay/alipaytest"
 )
 
 // stepProperty marks a message of the script, so that the table can say what
@@ -22,6 +24,8 @@ type step struct {
 // begins when each of them has come to its end.
 type script struct {
 	first, second []step
+	// coupons are coupon refunds, sent with the first act.
+	coupons []step
 	// last needs a merchant who has run out of money.
 	last []step
 	// slow ends after more than a minute and is not waited for.
@@ -57,10 +61,18 @@ func newScript() script {
 			{"definite refusal", refused, "demo-02"},
 			{"trade does not exist", refund("demo-16", "nosuch-trade", "21.00"), "demo-16"},
 			faulty("number used elsewhere, other amount", "discordant", "17", "21.50"),
+			{"another merchant's refund", refund("demo-23", "trade-23", "24.50", `"merchant":"`+shop+`"`), "demo-23"},
 			{"not JSON", `refund 5 yuan, please`, ""},
 			{"unknown member", refund("demo-18", "trade-18", "22.00", `"color":"red"`), "demo-18"},
 			{"amount as a number", `{"out_request_no":"demo-19","out_trade_no":"trade-19","refund_amount":22.5}`, "demo-19"},
 			{"no request number", `{"out_trade_no":"trade-20","refund_amount":"23.00"}`, ""},
+		},
+		coupons: []step{
+			coupon("red packet, one part", "demo-24", "packet-24", "5.00"),
+			faultyCoupon("red packet, answer lost, money moved", "answer-lost-after", "25", "5.50"),
+			faultyCoupon("red packet, accepted for later", "coupon-init", "26", "6.00"),
+			faultyCoupon("red packet, accepted, then closed", "coupon-closed", "27", "6.50"),
+			faultyCoupon("red packet, in process (10003)", "coupon-10003", "28", "7.00"),
 		},
 		second: []step{
 			{"the plain one again", plain, "demo-01"},
@@ -90,6 +102,16 @@ func refund(number, trade, amount string, more ...string) string {
 func faulty(what, fault, id, amount string) step {
 	number := "fault-" + fault + "-demo-" + id
 	return step{what, refund(number, "trade-"+id, amount), number}
+}
+
+// coupon is a coupon refund: of a red packet that nobody took, or of a part.
+func coupon(what, number, packet, amount string) step {
+	body := fmt.Sprintf(`{"out_request_no":%q,"auth_no":%q,"amount":%q,"out_order_no":%q}`, number, packet, amount, alipaytest.OutTradeNo(packet))
+	return step{what, body, number}
+}
+
+func faultyCoupon(what, fault, id, amount string) step {
+	return coupon(what, "fault-"+fault+"-demo-"+id, "packet-"+id, amount)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -76,21 +76,34 @@ func (t table) paint(ev producer.Event, text string) string {
 // elsewhere is the fault by which somebody else has used the number before.
 const elsewhere = "discordant"
 
+// later are the faults by which Alipay accepts a coupon refund with INIT and
+// carries it out, or not, some time later.
+func later(fault string) bool { return fault == "coupon-init" || fault == "coupon-closed" }
+
 // callsText says what reached Alipay because of this command and how it ended.
 func callsText(r *row) string {
 	if len(r.calls) == 0 {
 		return "not called"
 	}
 	var rounds []round
-	moved, other := false, false
-	for _, c := range r.calls {
+	moved, other, pending := false, false, false
+	for i, c := range r.calls {
+		pending = pending || later(c.Fault)
 		if c.Fault == elsewhere { // what moved is somebody else's refund
 			c.Moved, other = false, true
 		}
 		moved = moved || c.Moved
 		text := callText(c, moved)
-		if other && text == "query: not found" {
+		switch {
+		case other && text == "query: not found":
 			text = "query: other amount"
+		case pending && !isQuery(c):
+			text = "call: accepted, INIT"
+		case pending && text == "query: not found": // it moves or closes between two calls
+			text = "query: INIT"
+			if i == len(r.calls)-1 && r.final() {
+				text = "query: " + couponStatus(r.event)
+			}
 		}
 		if !isQuery(c) || rounds == nil {
 			rounds = append(rounds, round{})
@@ -107,6 +120,14 @@ func callsText(r *row) string {
 		i = next
 	}
 	return strings.Join(texts, "; ")
+}
+
+// couponStatus is what the query showed that decided.
+func couponStatus(ev producer.Event) string {
+	if ev.Outcome == producer.Succeeded {
+		return "SUCCESS"
+	}
+	return "CLOSED"
 }
 
 // round is a call and the queries after it.
@@ -199,7 +220,10 @@ func eventText(ev producer.Event, again bool) string {
 	case producer.Succeeded:
 		text.WriteString(" (" + string(ev.ConfirmedBy) + ")")
 	case producer.Failed:
-		text.WriteString(" " + string(ev.Reason) + ": " + short(ev.AlipaySubCode, ev.AlipayCode))
+		text.WriteString(" " + string(ev.Reason))
+		if ev.Reason == producer.ReasonRefused {
+			text.WriteString(": " + short(ev.AlipaySubCode, ev.AlipayCode))
+		}
 	case producer.Rejected, producer.Unresolved:
 		text.WriteString(" " + string(ev.Reason) + ": " + ev.Detail)
 	case producer.Notified, producer.DepositBack:

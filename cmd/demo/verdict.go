@@ -86,8 +86,32 @@ func (b *board) check(ledger []alipaytest.Refund) (wrong []string, summary strin
 		}
 	}
 	return wrong, fmt.Sprintf(
-		"%d commands, %d events: %d refunds succeeded and moved once each (%s yuan), %d failed and %d messages rejected without a movement, %d parked for a person",
-		len(b.rows), len(b.events), succeeded, yuan(fen), failed, rejected, parked)
+		"%d commands, %d events: %d refunds succeeded and moved once each (%s yuan), %d failed and %d messages rejected without a movement, "+
+			"%d parked for a person; %d notifications, an event each",
+		len(b.rows), len(b.events), succeeded, yuan(fen), failed, rejected, parked, len(b.notified))
+}
+
+// checkNotices compares what Alipay notified with the events: one event for each
+// notification that was accepted, none for anything else.
+func (b *board) checkNotices(notices []alipaytest.Notice) (wrong []string) {
+	accepted := map[string]bool{}
+	for _, n := range notices {
+		accepted[n.NotifyID] = accepted[n.NotifyID] || n.Accepted
+	}
+	for _, id := range sortedKeys(accepted) {
+		switch {
+		case !accepted[id]:
+			wrong = append(wrong, "notification "+id+" was never accepted")
+		case !b.notified[id]:
+			wrong = append(wrong, "notification "+id+" was accepted and no event tells")
+		}
+	}
+	for _, id := range sortedKeys(b.notified) {
+		if !accepted[id] {
+			wrong = append(wrong, "an event tells of notification "+id+", which Alipay never sent")
+		}
+	}
+	return wrong
 }
 
 // commandsWithout finds commands without an end. A refund that was parked has
