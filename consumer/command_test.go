@@ -193,10 +193,10 @@ func TestDecodeCommandExamples(t *testing.T) {
 		want  Command
 		trade string
 	}{
-		{"refund-command.json", refund, "sao201881610515614516"},
-		{"coupon-refund-command.json", coupon, "2018081710002001860231318890"},
+		{examples + "refund-command.json", refund, "sao201881610515614516"},
+		{examples + "coupon-refund-command.json", coupon, "2018081710002001860231318890"},
 	} {
-		t.Run(row.file, func(t *testing.T) {
+		t.Run(string(row.want.Kind), func(t *testing.T) {
 			got, err := DecodeCommand(row.want.Kind, readFile(t, row.file))
 			if err != nil {
 				t.Fatal(err)
