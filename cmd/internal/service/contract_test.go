@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,5 +150,68 @@ func TestMissingGroup(t *testing.T) {
 	})
 	if !said {
 		t.Error("no line of the log names the group")
+	}
+}
+
+// TestBrokerAccessControl: what is sent to the broker and taken from it is
+// signed with the configured key, and the secret stays here.
+func TestBrokerAccessControl(t *testing.T) {
+	const secret = "secret-of-a-test"
+	var mu sync.Mutex
+	signed, unsigned, told := map[int]int{}, map[int]int{}, false
+	w := startWorld(t, func(p places) []string {
+		p.write("secret", secret+"\n")
+		return []string{"REFUNDD_ROCKETMQ_ACCESS_KEY=ak", "REFUNDD_ROCKETMQ_SECRET_KEY_FILE=" + p.path("secret")}
+	})
+	w.broker.SetHook(func(r rocketmqtest.Request) rocketmqtest.Action {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.ExtFields["AccessKey"] == "ak" && r.ExtFields["Signature"] != "" {
+			signed[r.Code]++
+		} else {
+			unsigned[r.Code]++
+		}
+		for _, value := range r.ExtFields {
+			told = told || strings.Contains(value, secret)
+		}
+		return rocketmqtest.Action{}
+	})
+	w.command("refund-command", `{"out_request_no": "R1", "out_trade_no": "T1", "refund_amount": "1.00"}`)
+	w.event("R1", producer.Notified)
+	if err := w.stop(); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, code := range []int{rocketmqtest.CodeSend, rocketmqtest.CodePull} {
+		if signed[code] == 0 || unsigned[code] != 0 {
+			t.Errorf("requests of code %d: %d signed, %d not", code, signed[code], unsigned[code])
+		}
+	}
+	if told {
+		t.Error("a request has the secret")
+	}
+}
+
+// TestGaugesOfTheGroup: what is undecided, and how far the group is behind,
+// without a command in hand.
+func TestGaugesOfTheGroup(t *testing.T) {
+	w := startWorld(t, nil)
+	w.command("refund-command", `{"out_request_no": "fault-frozen-1", "out_trade_no": "T1", "refund_amount": "12.34"}`)
+	waitFor(t, "the undecided sum", func() bool { return w.metric("refundd_undecided_amount_yuan") == "refundd_undecided_amount_yuan 12.34" })
+	if line := w.metric("refundd_oldest_undecided_seconds"); line == "" || strings.HasSuffix(line, " 0") {
+		t.Errorf("the age is %q", line)
+	}
+	for _, series := range []string{
+		`refundd_consumer_lag{topic="refund-command"}`, `refundd_commands_total{kind="refund",outcome="retried"}`,
+		`refundd_retries_total{reason="blocked_merchant"}`, `refundd_alipay_call_seconds_count{class="blocked",method="alipay.trade.refund"}`,
+		`refundd_redis_call_seconds_count{op=`,
+	} {
+		if line := w.metric(series); line == "" || strings.HasSuffix(line, " 0") && !strings.Contains(series, "lag") {
+			t.Errorf("%s: %q", series, line)
+		}
+	}
+	if err := w.stop(); err != nil {
+		t.Error(err)
 	}
 }
