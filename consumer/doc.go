@@ -14,7 +14,8 @@
 //     Consumer.deliver in rocketmq.go
 //   - R5 the fence: package dedupe; used by Handler.claimed, Handler.settle
 //   - R6 settle, publish, acknowledge: Handler.settle, Handler.stored
-//   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.held
+//   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.held; copies
+//     made from the record: republish.go, for the sweeper and for notifications
 //   - R8 a call fits its lease: Handler.fits, Handler.ask
 //   - R9 once claimed, never rejected: Handler.unreadable,
 //     Handler.unknownMerchant, the conflict branch of Handler.claimed
@@ -23,7 +24,8 @@
 //   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.letGo,
 //     Handler.final
 //   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.patiently,
-//     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide (Free)
+//     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide
+//     (Free), Handler.crowded for a merchant with its share of the workers (share.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parkCopy, Handler.contradiction
 //

@@ -1,11 +1,9 @@
 package consumer
 
 import (
-	"context"
 	"fmt"
 	"time"
 
-	"refundd/dedupe"
 	"refundd/producer"
 )
 
@@ -98,31 +96,6 @@ func unresolvedDetail(r producer.Reason) string {
 		producer.ReasonUnknownMerchant, producer.ReasonTooLarge, producer.ReasonRefused, producer.ReasonClosed:
 	}
 	return "the outcome of the refund could not be proven in any try"
-}
-
-// Republish sends the command of an overdue record to the retry topic again,
-// made from the record alone (R10): for dedupe's sweeper.
-func (h *Handler) Republish(ctx context.Context, key string, r dedupe.Record) error {
-	n, err := decodeNote(r.Note)
-	if err != nil {
-		return fmt.Errorf("republish %s: %w", key, err)
-	}
-	c := producer.Copy{
-		Body: n.Origin.Body, Topic: n.Origin.Topic, MsgID: n.Origin.MsgID, Traceparent: n.Origin.Traceparent,
-		Born: time.UnixMilli(n.Origin.Born), First: time.UnixMilli(n.Origin.First),
-		Reason: string(producer.ReasonHeld), Try: n.Try, Park: n.Park, Generation: r.Generation, Claimed: true,
-	}
-	if kind, ok := h.kindOf(n.Origin.Topic); ok {
-		if cmd, err := DecodeCommand(kind, n.Origin.Body); err == nil {
-			c.Keys = cmd.OutRequestNo
-		}
-	}
-	if err := h.publish.Retry(ctx, c, 0); err != nil {
-		h.metrics.PublishFailed(h.cfg.RetryTopic)
-		return fmt.Errorf("republish %s: %w", key, err)
-	}
-	h.metrics.Retried(string(producer.ReasonHeld))
-	return nil
 }
 
 func (h *Handler) kindOf(topic string) (Kind, bool) {

@@ -34,6 +34,7 @@ type records interface {
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
 	Confirm(ctx context.Context, id dedupe.Identity, generation int64) error
 	Read(ctx context.Context, id dedupe.Identity) (dedupe.Record, error)
+	Amend(ctx context.Context, id dedupe.Identity, read dedupe.Record, note []byte) (dedupe.Record, bool, error)
 	Entry(firstBorn time.Time, fen int64, id dedupe.Identity) string
 }
 
@@ -85,6 +86,10 @@ type Config struct {
 	NotifyURL string
 	// Merchant looks a name up; false if it is unknown. Nil: no merchants.
 	Merchant func(name string) (Merchant, bool)
+	// Workers are divided between the merchants, the app's own commands being
+	// one of them; deliveries beyond a merchant's share wait for a moment and then
+	// in the retry topic. 0: they are not divided.
+	Workers int
 }
 
 // Handler carries one command at a time from its message to the end of its
@@ -98,6 +103,8 @@ type Handler struct {
 	health  *Health
 	metrics Metrics
 	log     logrus.FieldLogger
+	share   *share // nil: workers are not divided
+	backoff backoff
 }
 
 // NewHandler puts the flow together. Gate tells it to stop, Health learns
@@ -106,7 +113,11 @@ func NewHandler(cfg Config, a gateway, r records, p publisher, gate *Gate, healt
 	if cfg.Patience == 0 {
 		cfg.Patience = 20 * time.Second
 	}
-	return &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log}
+	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log}
+	if cfg.Workers > 0 {
+		h.share = newShare(cfg.Workers)
+	}
+	return h
 }
 
 // finalTime bounds one attempt of a final act: settle, release, confirm,
@@ -150,7 +161,27 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 	}
 	in.id = h.identity(cmd)
 	in.print = cmd.Fingerprint()
+	if !h.share.enter(ctx, cmd.Merchant, shareWait) {
+		return h.crowded(ctx, in)
+	}
+	defer h.share.leave(cmd.Merchant)
 	return h.claimed(ctx, in, merchant)
+}
+
+// shareWait is how long a delivery waits in place for a worker of its merchant's
+// share. It bounds how fast a flood of one merchant's commands is moved aside.
+const shareWait = time.Second
+
+// crowded moves a delivery aside whose merchant has its share of the workers
+// already, so that others' commands behind it are reached. It spends no try (R12).
+func (h *Handler) crowded(ctx context.Context, in commandInHand) bool {
+	if ctx.Err() != nil || h.gate.Stopping() {
+		return false
+	}
+	if time.Since(in.copy.First) >= h.cfg.MaxAge {
+		return h.parkUnclaimed(ctx, in, producer.ReasonHeld, unresolvedDetail(producer.ReasonHeld))
+	}
+	return h.again(ctx, in, producer.ReasonHeld, h.shortest())
 }
 
 // Postpone ends a delivery whose handling panicked: it spends a try and comes

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"refundd/dedupe"
@@ -27,6 +28,10 @@ func (l Limits) set() bool { return l.Spacing > 0 || l.Rate > 0 }
 // back to the retry topic; such waits spend no try (R12).
 const waitInPlace = 4 * time.Second
 
+// limitOfMerchant is Alipay's word for too many calls on one merchant's
+// authorisation; its other words for too many calls are about the app.
+const limitOfMerchant = "app-auth-invoke-limit"
+
 // slot is what a call of this command shares with others.
 func (h *Handler) slot(cmd Command, do action) dedupe.Slot {
 	return dedupe.Slot{
@@ -44,6 +49,9 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 	}
 	if do == actCall && h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(c.kind, c.cmd.Merchant) {
 		return decision{Do: actWait, Reason: producer.ReasonPaused, Free: true}, false
+	}
+	if left := h.backoff.left(c.cmd.Merchant); do == actCall && left > 0 {
+		return decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
 	}
 	grant := c.grant
 	// Without limits a grant says only that the app does not back off.
@@ -83,8 +91,14 @@ func (h *Handler) giveBack(c *claimedCommand) {
 	})
 }
 
-// throttled makes the whole app back off, not only this command.
-func (h *Handler) throttled(c *claimedCommand) {
+// throttled makes the whole app back off, not only this command; or this
+// command's merchant, where Alipay says that it is the merchant's authorisation
+// that is used too much.
+func (h *Handler) throttled(c *claimedCommand, subCode string) {
+	if c.cmd.Merchant != "" && strings.HasSuffix(subCode, limitOfMerchant) {
+		h.backoff.begin(c.cmd.Merchant)
+		return
+	}
 	h.once("make the app back off", c.commandInHand, func(ctx context.Context) error {
 		return h.records.Throttled(ctx, c.id.AppID)
 	})

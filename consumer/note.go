@@ -52,6 +52,10 @@ type note struct {
 	// OrderNamed: Alipay itself named the command's out_order_no for this auth_no.
 	OrderNamed bool `json:"order_named,omitempty"`
 
+	// Nudged: a notification has made this refund be queried at once; that
+	// happens once for each record.
+	Nudged bool `json:"nudged,omitempty"`
+
 	// Proof is set with the answer that proves success.
 	Proof string `json:"proof,omitempty"`
 	// Last are the facts of the newest answer that told any.

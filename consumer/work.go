@@ -153,7 +153,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 		case foundConfig:
 			entry.Error(alarmConfiguration)
 		case foundLimited:
-			h.throttled(c)
+			h.throttled(c, a.Facts.SubCode)
 		case foundNothing, foundOurs, foundOldForm, foundAbsent, foundUnproven, foundOther, foundClosed, foundPending:
 			entry.Debug("queried")
 		}
@@ -174,8 +174,8 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	case alipay.ClassBlockedMerchant:
 		entry.Error(alarmMerchant)
 	case alipay.ClassLimited:
-		h.throttled(c)
-		entry.Warn("Alipay limits our calls: the whole app backs off")
+		h.throttled(c, a.Facts.SubCode)
+		entry.Warn("Alipay limits our calls: they back off")
 	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent,
 		alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:
 		entry.Debug("called")

@@ -23,7 +23,7 @@ type Config struct {
 	// least 1 ms. Undecided and parked records stay until they are decided.
 	Keep time.Duration
 	// Observe is called after every exchange with Redis, from the goroutine
-	// that made it, with a fixed name (claim, settle, release, confirm, read,
+	// that made it, with a fixed name (claim, settle, release, confirm, amend, read,
 	// ping, index, lock, limit, brake) and how long it took, errors included. It may be nil.
 	Observe func(op string, took time.Duration)
 }

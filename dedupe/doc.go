@@ -22,6 +22,7 @@
 //	Release              -             -                 -> free, gen+1  -                 -                    -
 //	                     Stale         Stale             Released        Stale             AlreadyDecided       AlreadyDecided
 //	Confirm              -             conf, gen raised  same            same              -                    -
+//	Amend                -             note replaced     -               -                 -                    -
 //	Read                 -             -                 -               -                 -                    -
 //
 // What the table has no room for:
@@ -38,6 +39,8 @@
 //   - Settle(succeeded) on a stored failure is Settled with Contradiction, which
 //     stays with the record; on a stored success it is AlreadyDecided. So decided
 //     absorbs everything, with that one exception, which must scream.
+//   - Amend replaces the note only if it is still the one that its caller read,
+//     also where the lease of a holder has ended. It changes nothing else.
 //   - Confirm raises gen to at least what it confirms. So what a release returns,
 //     and what the sweeper finds in the record, is never below what is confirmed,
 //     even if Redis was rolled back in between.

@@ -108,6 +108,16 @@ func (m *model) confirm(gen int64) {
 	}
 }
 
+// amend is true if the note was replaced.
+func (m *model) amend(read, note string, now int64) bool {
+	held := m.tok != "" && m.until > now
+	if !m.exists || m.decided || held || m.note != read || read == note {
+		return false
+	}
+	m.note = note
+	return true
+}
+
 func (m *model) read() dedupe.Record {
 	switch {
 	case !m.exists:
@@ -213,6 +223,7 @@ func TestModel(t *testing.T) {
 			"claim won", "claim won fresh", "claim won after a lapse", "claim held", "claim held for no time",
 			"claim decided", "claim superseded", "claim conflict",
 			"settle settled", "settle settled in contradiction", "settle already decided", "settle stale", "settle foreign",
+			"amend true", "amend false",
 			"release released", "release already decided", "release stale",
 		} {
 			if seen[answer] == 0 {
@@ -283,6 +294,12 @@ func (r *modelRun) step(t *testing.T) {
 		r.log("confirm %d", gen)
 		must(t, r.b.store.Confirm(t.Context(), r.id, gen))
 		r.m.confirm(gen)
+	case dice < 72:
+		read := dedupe.Record{Exists: true, Note: []byte(r.m.note), Fingerprint: r.m.fp}
+		if r.rng.IntN(3) == 0 {
+			read.Note = []byte("note 7") // what somebody read long ago
+		}
+		r.amend(t, read, fmt.Sprintf("note %d", r.rng.IntN(1000)))
 	case dice < 88:
 		d := time.Duration(r.rng.Int64N(lease.Milliseconds())) * time.Millisecond
 		if r.rng.IntN(10) == 0 {
@@ -386,6 +403,26 @@ func (r *modelRun) release(t *testing.T, fp string, tok dedupe.Token, note strin
 	})
 	r.compare(t, got, r.m.release(fp, string(tok), note, parked))
 	r.seen["release "+got.State.String()]++
+}
+
+func (r *modelRun) amend(t *testing.T, read dedupe.Record, note string) {
+	t.Helper()
+	r.log("amend %q to %q", read.Note, note)
+	clock := time.Now().UnixMilli()
+	if r.b.mini != nil {
+		clock = r.b.clock.UnixMilli()
+	}
+	got, amended, err := r.b.store.Amend(t.Context(), r.id, read, []byte(note))
+	must(t, err)
+	want := dedupe.Record{}
+	if r.m.amend(string(read.Note), note, clock) {
+		want = r.m.read()
+	}
+	if amended != want.Exists {
+		t.Errorf("amended %v, want %v", amended, want.Exists)
+	}
+	r.compare(t, got, want)
+	r.seen[fmt.Sprintf("amend %v", amended)]++
 }
 
 func (r *modelRun) compareRecord(t *testing.T) {

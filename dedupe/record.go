@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -277,6 +278,34 @@ func (s *Store) Confirm(ctx context.Context, id Identity, generation int64) erro
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
 	return nil
+}
+
+// Amend replaces the note of an undecided record that nobody holds, if it is
+// still the one that was read before. It reports whether it did, and returns the
+// record as it is then. Two that amend the same note have one winner.
+func (s *Store) Amend(ctx context.Context, id Identity, read Record, note []byte) (now Record, amended bool, err error) {
+	key := s.Key(id)
+	if err := checkIdentity(id); err != nil {
+		return Record{}, false, fmt.Errorf("dedupe: amend %s: %w", key, err)
+	}
+	if !read.Exists || read.Decided || bytes.Equal(read.Note, note) {
+		return Record{}, false, nil
+	}
+	r, err := s.run(ctx, "amend", s.scripts.amend, key, nil, nil, read.Note, note)
+	if err != nil {
+		return Record{}, false, fmt.Errorf("dedupe: amend %s: %w", key, err)
+	}
+	amended = r.bool(0)
+	now = Record{
+		Exists: amended, Note: note, Fingerprint: read.Fingerprint, Generation: r.int(1), Confirmed: r.int(2), Parked: r.bool(3),
+	}
+	if r.err != nil {
+		return Record{}, false, fmt.Errorf("dedupe: amend %s: %w", key, r.err)
+	}
+	if !amended {
+		return Record{}, false, nil
+	}
+	return now, true, nil
 }
 
 // Record is what is stored about a refund. Its zero value means that nothing is.

@@ -22,6 +22,8 @@ var (
 	releaseLua string
 	//go:embed confirm.lua
 	confirmLua string
+	//go:embed amend.lua
+	amendLua string
 	//go:embed read.lua
 	readLua string
 	//go:embed lock.lua
@@ -37,8 +39,8 @@ var (
 )
 
 type scripts struct {
-	claim, settle, release, confirm, read, lock *redis.Script
-	space, rate, throttle                       *redis.Script
+	claim, settle, release, confirm, amend, read, lock *redis.Script
+	space, rate, throttle                              *redis.Script
 }
 
 func loadScripts() scripts {
@@ -47,6 +49,7 @@ func loadScripts() scripts {
 		settle:  redis.NewScript(recordLua + settleLua),
 		release: redis.NewScript(recordLua + releaseLua),
 		confirm: redis.NewScript(recordLua + confirmLua),
+		amend:   redis.NewScript(recordLua + amendLua),
 		read:    redis.NewScript(recordLua + readLua),
 		lock:    redis.NewScript(lockLua),
 

@@ -71,7 +71,12 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 	b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
 	b.release(t, dedupe.ReleaseRequest{ID: refund("R2"), Token: b.won(t, refund("R2")), Entry: b.store.Entry(time.UnixMilli(1), 1, refund("R2")), Due: time.UnixMilli(5)})
 	must(t, b.store.Confirm(ctx, refund("R2"), 1))
-	_, err := b.store.Totals(ctx, appID)
+	record, err := b.store.Read(ctx, refund("R2"))
+	must(t, err)
+	if _, amended, err := b.store.Amend(ctx, refund("R2"), record, []byte("another note")); err != nil || !amended {
+		t.Errorf("amended %v, %v", amended, err)
+	}
+	_, err = b.store.Totals(ctx, appID)
 	must(t, err)
 	sweepOnce(t, b, dedupe.SweeperConfig{})
 	slot := dedupe.Slot{Trade: "T1", Spacing: time.Second, Rate: 10}
@@ -105,12 +110,12 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 			t.Errorf("unexpected command %q", args[0])
 		}
 	}
-	if len(scripts) < 9 {
-		t.Errorf("%d scripts ran, want all nine", len(scripts))
+	if len(scripts) < 10 {
+		t.Errorf("%d scripts ran, want all ten", len(scripts))
 	}
 
 	files, err := filepath.Glob("*.lua")
-	if err != nil || len(files) != 11 {
+	if err != nil || len(files) != 12 {
 		t.Fatalf("scripts %q, %v", files, err)
 	}
 	call := regexp.MustCompile(`redis\.p?call\(([^,)]*),?\s*([^,)]*)`)

@@ -171,6 +171,14 @@ func (m *Merchants) OfSeller(sellerID string) (name string, ok bool) {
 	return name, ok
 }
 
+// Names returns the names of all, sorted.
+func (m *Merchants) Names() []string {
+	if m == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m.byName))
+}
+
 // Len is how many merchants there are.
 func (m *Merchants) Len() int {
 	if m == nil {
@@ -184,7 +192,7 @@ func (*Merchants) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden)
 
 // describe counts and names them for -check.
 func (m *Merchants) describe() string {
-	names := slices.Sorted(maps.Keys(m.byName))
+	names := m.Names()
 	text := fmt.Sprintf("%d merchants", len(names))
 	for i, name := range names {
 		if i == maxNamesShown {

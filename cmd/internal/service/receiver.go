@@ -12,13 +12,14 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"refundd/consumer"
 	"refundd/notifyhttp"
 	"refundd/producer"
 )
 
-// startReceiver begins to answer notifications, which needs the producer and
-// nothing else. It returns nil if the receiver is off.
-func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *producer.Producer) (*http.Server, error) {
+// startReceiver begins to answer notifications, which needs the producer, and
+// Redis only for nudges. It returns nil if the receiver is off.
+func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *producer.Producer, handler *consumer.Handler) (*http.Server, error) {
 	if s.cfg.HTTPAddr == "" {
 		return nil, nil //nolint:nilnil // off is no error, and there is nothing to stop
 	}
@@ -28,7 +29,10 @@ func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *p
 		return nil, fmt.Errorf("REFUNDD_HTTP_ADDR: %w", err)
 	}
 	server := notifyhttp.Server(s.cfg.HTTPAddr, notifyhttp.New(
-		notifyhttp.Config{AppID: s.cfg.AlipayAppID, SellerID: s.cfg.AlipaySellerID, Sellers: s.changing.seller},
+		notifyhttp.Config{
+			AppID: s.cfg.AlipayAppID, SellerID: s.cfg.AlipaySellerID, Sellers: s.changing.seller,
+			Verified: func(ctx context.Context, n notifyhttp.Notice) { s.nudge(ctx, handler, n) },
+		},
 		s.changing.verifier.Load, counted{tell, s}, s.metrics.Notification, s.log,
 	))
 	server.ErrorLog = log.New(lines{s.log.WithField("part", "receiver")}, "", 0)
@@ -39,6 +43,34 @@ func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *p
 	})
 	s.log.WithField("addr", listener.Addr().String()).Info("notifications are received at " + notifyhttp.Path)
 	return server, nil
+}
+
+// nudge has the refund of a notification asked for at once. What fails here costs
+// only time: the next try asks as well.
+func (s *service) nudge(ctx context.Context, handler *consumer.Handler, n notifyhttp.Notice) {
+	err := handler.Nudge(ctx, consumer.Notified{
+		Kind: n.Kind, OutRequestNo: n.OutRequestNo, Merchants: s.merchantsOf(n),
+		TradeNo: n.TradeNo, OutTradeNo: n.OutTradeNo, AuthNo: n.AuthNo,
+	})
+	if err != nil {
+		s.log.WithError(err).Warn("a notified refund is queried at its next try only")
+	}
+}
+
+// mostMerchants is how many merchants are tried for a notification that names none.
+const mostMerchants = 32
+
+// merchantsOf are those whose refund it may be. Where no seller is named, as for
+// red packets, it may be anybody's: all are tried if they are few.
+func (s *service) merchantsOf(n notifyhttp.Notice) []string {
+	if n.Merchant != "" {
+		return []string{n.Merchant}
+	}
+	names := s.changing.merchantNames()
+	if len(names) > mostMerchants {
+		names = nil
+	}
+	return append([]string{""}, names...)
 }
 
 // stopReceiver lets the notifications in hand finish until ctx ends. Those that

@@ -66,6 +66,8 @@ func (c *changing) seller(id string) (merchant string, ok bool) {
 	return c.merchants.Load().OfSeller(id)
 }
 
+func (c *changing) merchantNames() []string { return c.merchants.Load().Names() }
+
 // Refund calls the present client, and so do the three below.
 func (c *changing) Refund(ctx context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error) {
 	return c.client.Load().Refund(ctx, req)

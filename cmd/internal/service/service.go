@@ -82,7 +82,7 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	}
 	s := &service{
 		brakes: brakes, cfg: cfg, log: log, metrics: m, redis: client, store: store, changing: &changing{},
-		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(cfg.Concurrency),
+		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(deliveries(cfg)),
 	}
 	if err := s.loadAll(); err != nil {
 		return nil, err
@@ -120,12 +120,12 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 		EventTopic: s.cfg.TopicEvent, RetryTopic: s.cfg.TopicRetry, ParkedTopic: s.cfg.TopicParked,
 		MaxPending: 4 * s.cfg.Concurrency,
 	})
-	receiver, err := s.startReceiver(ctx, &wg, tell)
+	handler := s.handler(tell)
+	receiver, err := s.startReceiver(ctx, &wg, tell, handler)
 	if err != nil {
 		closeProducer(s.log, tell, sender, time.Second)
 		return err
 	}
-	handler := s.handler(tell)
 	intake := s.consumer(handler)
 	if err := intake.Start(ctx); err != nil {
 		s.stopPublishing(receiver, tell, sender, time.Now().Add(startedStop))
@@ -229,7 +229,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 				return paused
 			},
 		}, NotifyURL: s.cfg.AlipayNotifyURL,
-		Merchant: s.changing.merchant,
+		Merchant: s.changing.merchant, Workers: shared(s.cfg),
 	}, s.changing, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
 }
 
@@ -243,8 +243,26 @@ func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
 	return consumer.NewConsumer(consumer.RocketMQ{
 		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: "consumer-" + instanceOf(s.cfg),
 		AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
-		Topics: topics, Concurrency: s.cfg.Concurrency, Probe: s.store.Ping,
+		Topics: topics, Concurrency: deliveries(s.cfg), Probe: s.store.Ping,
 	}, h, s.gate, s.health, s.log)
+}
+
+// shared is how many workers are divided between merchants; 0: there are none.
+func shared(cfg config.Config) int {
+	if cfg.Secrets.Merchants == nil {
+		return 0
+	}
+	return cfg.Concurrency
+}
+
+// deliveries is how many messages are in hand at once. Where workers are divided
+// between merchants, as many again may wait for one, so that a merchant with all
+// of its share does not keep the others' commands from being seen.
+func deliveries(cfg config.Config) int {
+	if shared(cfg) > 0 {
+		return 2 * cfg.Concurrency
+	}
+	return cfg.Concurrency
 }
 
 // instanceOf names one SDK client; two with the same name in the same group

@@ -1,0 +1,138 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// share divides the workers between merchants, so that one whose calls are slow
+// or refused does not hold up the others. While several merchants have commands,
+// each may take another worker only if it has no more than twice as many as are
+// free: one busy merchant gets two thirds of them, two get two fifths each, and
+// some are always left for the next. A merchant that is alone may take all.
+type share struct {
+	workers int
+
+	mu    sync.Mutex // guards all below
+	total int
+	busy  map[string]int       // merchant -> workers
+	seen  map[string]time.Time // merchant -> its newest command
+	freed chan struct{}        // closed when a worker is free again
+}
+
+// aloneAfter is how long the others must have been silent.
+const aloneAfter = time.Minute
+
+func newShare(workers int) *share {
+	return &share{workers: workers, busy: map[string]int{}, seen: map[string]time.Time{}, freed: make(chan struct{})}
+}
+
+// enter waits for a worker, at most for the given time. Every enter that was true
+// needs one leave.
+func (s *share) enter(ctx context.Context, merchant string, patience time.Duration) bool {
+	if s == nil {
+		return true
+	}
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		freed, ok := s.try(merchant)
+		if ok {
+			return true
+		}
+		select {
+		case <-freed:
+		case <-deadline.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (s *share) try(merchant string) (freed <-chan struct{}, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.seen[merchant] = now
+	free := s.workers - s.total
+	if free <= 0 || s.busy[merchant] > 2*(free-1) && !s.alone(merchant, now) {
+		return s.freed, false
+	}
+	s.total++
+	s.busy[merchant]++
+	return nil, true
+}
+
+// alone tells whether no other merchant had a command lately.
+func (s *share) alone(merchant string, now time.Time) bool {
+	for other, at := range s.seen {
+		switch {
+		case other == merchant:
+		case now.Sub(at) < aloneAfter || s.busy[other] > 0:
+			return false
+		default:
+			delete(s.seen, other)
+		}
+	}
+	return true
+}
+
+func (s *share) leave(merchant string) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.busy[merchant]--; s.busy[merchant] == 0 {
+		delete(s.busy, merchant)
+	}
+	close(s.freed)
+	s.freed = make(chan struct{})
+}
+
+// backoff makes one merchant's calls wait whose authorisation Alipay limits. It
+// is of this process alone: the others learn it by their own calls.
+type backoff struct {
+	mu        sync.Mutex
+	merchants map[string]silence
+}
+
+type silence struct {
+	length time.Duration
+	until  time.Time
+}
+
+// The shortest and the longest pause. A pause doubles the one before it, unless
+// that one ended longer ago than it lasted.
+const (
+	shortestPause = time.Second
+	longestPause  = time.Minute
+)
+
+// begin starts a pause, unless one runs: many calls are limited at once.
+func (b *backoff) begin(merchant string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, p := time.Now(), b.merchants[merchant]
+	if now.Before(p.until) {
+		return
+	}
+	length := shortestPause
+	if now.Sub(p.until) < p.length {
+		length = min(2*p.length, longestPause)
+	}
+	if b.merchants == nil {
+		b.merchants = map[string]silence{}
+	}
+	b.merchants[merchant] = silence{length: length, until: now.Add(length)}
+}
+
+// left is how long the merchant's pause still lasts; 0 or less if none runs.
+func (b *backoff) left(merchant string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Until(b.merchants[merchant].until)
+}

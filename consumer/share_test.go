@@ -1,0 +1,171 @@
+package consumer
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"refundd/alipay/alipaytest"
+	"refundd/producer"
+)
+
+// fill takes workers until the merchant gets no more.
+func fill(t *testing.T, s *share, merchant string) int {
+	t.Helper()
+	for n := range 1000 {
+		if !s.enter(t.Context(), merchant, 0) {
+			return n
+		}
+	}
+	t.Fatal("no end")
+	return 0
+}
+
+func TestShareLeavesWorkersForTheNextMerchant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShare(120)
+		if !s.enter(t.Context(), "quiet", 0) {
+			t.Fatal("the first got no worker")
+		}
+		first := fill(t, s, "loud")
+		if first < 60 || first > 90 {
+			t.Errorf("one busy merchant has %d of 120 workers, want about two thirds", first)
+		}
+		second := fill(t, s, "louder")
+		third := fill(t, s, "quiet")
+		if second < 10 || third < 3 {
+			t.Errorf("the next ones got %d and %d", second, third)
+		}
+		if s.total > 120 {
+			t.Errorf("%d of 120 workers are busy", s.total)
+		}
+		for range first {
+			s.leave("loud")
+		}
+		if n := fill(t, s, "quiet"); n < 10 {
+			t.Errorf("%d of the free workers went to the one that was short of them", n)
+		}
+	})
+}
+
+func TestShareOfOneAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShare(50)
+		if n := fill(t, s, "only"); n != 50 {
+			t.Errorf("%d of 50 workers, want all", n)
+		}
+		for range 50 {
+			s.leave("only")
+		}
+		if !s.enter(t.Context(), "other", 0) {
+			t.Fatal("no worker")
+		}
+		s.leave("other")
+		if n := fill(t, s, "only"); n >= 50 {
+			t.Errorf("all %d workers, although another had a command just now", n)
+		}
+		<-time.After(2 * aloneAfter)
+		if n := fill(t, s, "only"); s.total != 50 {
+			t.Errorf("%d more, %d in all, want all 50 after the other was silent", n, s.total)
+		}
+	})
+}
+
+func TestShareWaitsInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShare(1)
+		s.enter(t.Context(), "a", 0)
+		go func() {
+			<-time.After(time.Second)
+			s.leave("a")
+		}()
+		begin := time.Now()
+		if !s.enter(t.Context(), "b", time.Minute) {
+			t.Error("no worker although one was given back")
+		}
+		if took := time.Since(begin); took != time.Second {
+			t.Errorf("waited %v, want until it was free", took)
+		}
+		if s.enter(t.Context(), "a", 3*time.Second) {
+			t.Error("a worker that is not there")
+		}
+		if took := time.Since(begin); took != 4*time.Second {
+			t.Errorf("gave up after %v", took-time.Second)
+		}
+	})
+}
+
+func TestBackoffOfOneMerchant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backoff
+		for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+			b.begin("shop")
+			b.begin("shop") // many calls at once count once
+			if left := b.left("shop"); left != want {
+				t.Errorf("%v, want %v", left, want)
+			}
+			<-time.After(want)
+		}
+		if left := b.left("other"); left > 0 {
+			t.Errorf("another merchant waits %v", left)
+		}
+		for range 20 {
+			b.begin("shop")
+			<-time.After(b.left("shop"))
+		}
+		b.begin("shop")
+		if left := b.left("shop"); left != longestPause {
+			t.Errorf("%v, want at most %v", left, longestPause)
+		}
+		<-time.After(3 * longestPause)
+		b.begin("shop")
+		if left := b.left("shop"); left != shortestPause {
+			t.Errorf("%v after a quiet time, want %v", left, shortestPause)
+		}
+	})
+}
+
+// TestCrowded: a merchant whose calls hang has its share of the workers; what
+// is beyond it goes to the retry topic and spends no try, and another
+// merchant's command is carried out meanwhile.
+func TestCrowded(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		c.Workers = 6
+		c.Merchant = func(name string) (Merchant, bool) { return Merchant{AppAuthToken: "token-of-" + name}, true }
+	})
+	b.startAlipay(alipaytest.Config{})
+	b.reopen()
+	of := func(merchant string, n int) Delivery {
+		return b.command(fmt.Sprintf(`{"out_request_no":"%s-%d","out_trade_no":"T-%s-%d","refund_amount":"1.00","merchant":%q}`, merchant, n, merchant, n, merchant))
+	}
+	b.handle(of("well", 0))
+	check(t, b.alipay.SetFaults(map[string]float64{"timeout-before": 1}))
+	var wg sync.WaitGroup
+	for n := range 12 {
+		d := of("hangs", n)
+		wg.Go(func() { b.handler.Handle(t.Context(), d) })
+	}
+	for len(b.broker.Scheduled(retryTopic))+len(b.broker.Messages(retryTopic)) == 0 {
+		pause() // some were moved aside
+	}
+	check(t, b.alipay.SetFaults(nil))
+	b.handle(of("well", 1))
+	if e := b.final("well-1"); e.Outcome != producer.Succeeded {
+		t.Errorf("the other merchant's refund %s", e.Outcome)
+	}
+	wg.Wait()
+	for _, m := range b.broker.Messages(retryTopic) {
+		if m.Properties["REFUNDD_CLAIMED"] == "" && m.Properties["REFUNDD_TRY"] != "0" {
+			t.Errorf("a wait spent a try: %v", m.Properties)
+		}
+	}
+	b.alipay.Heal()
+	b.settleAll()
+	for n := range 12 {
+		if e := b.final(fmt.Sprintf("hangs-%d", n)); e.Outcome != producer.Succeeded {
+			t.Errorf("hangs-%d %s", n, e.Outcome)
+		}
+	}
+}
