@@ -3,9 +3,9 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
+	"refundd/alipay"
 	"refundd/dedupe"
 	"refundd/producer"
 )
@@ -28,10 +28,6 @@ func (l Limits) set() bool { return l.Spacing > 0 || l.Rate > 0 }
 // back to the retry topic; such waits spend no try (R12).
 const waitInPlace = 4 * time.Second
 
-// limitOfMerchant is Alipay's word for too many calls on one merchant's
-// authorisation; its other words for too many calls are about the app.
-const limitOfMerchant = "app-auth-invoke-limit"
-
 // slot is what a call of this command shares with others.
 func (h *Handler) slot(cmd Command, do action) dedupe.Slot {
 	return dedupe.Slot{
@@ -50,8 +46,8 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 	if do == actCall && h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(c.kind, c.cmd.Merchant) {
 		return decision{Do: actWait, Reason: producer.ReasonPaused, Free: true}, false
 	}
-	if left := h.backoff.left(c.cmd.Merchant); do == actCall && left > 0 {
-		return decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
+	if left, why := h.backoff.left(c.cmd.Merchant); do == actCall && left > 0 {
+		return decision{Do: actWait, Reason: why, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
 	}
 	grant := c.grant
 	// Without limits a grant says only that the app does not back off.
@@ -95,8 +91,8 @@ func (h *Handler) giveBack(c *claimedCommand) {
 // command's merchant, where Alipay says that it is the merchant's authorisation
 // that is used too much.
 func (h *Handler) throttled(c *claimedCommand, subCode string) {
-	if c.cmd.Merchant != "" && strings.HasSuffix(subCode, limitOfMerchant) {
-		h.backoff.begin(c.cmd.Merchant)
+	if c.cmd.Merchant != "" && ofAuthorisation(alipay.ClassLimited, subCode) {
+		h.backoff.begin(c.cmd.Merchant, producer.ReasonRateLimited)
 		return
 	}
 	h.once("make the app back off", c.commandInHand, func(ctx context.Context) error {

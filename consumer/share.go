@@ -2,15 +2,20 @@ package consumer
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
+
+	"refundd/alipay"
+	"refundd/producer"
 )
 
 // share divides the workers between merchants, so that one whose calls are slow
 // or refused does not hold up the others. While several merchants have commands,
-// each may take another worker only if it has no more than twice as many as are
-// free: one busy merchant gets two thirds of them, two get two fifths each, and
-// some are always left for the next. A merchant that is alone may take all.
+// each may take another worker only if it has no more than so many times as many
+// as are free: one busy merchant gets eight ninths of them, two get eight
+// seventeenths each, and some are always left for the next one, which grows as the
+// others' calls end. A merchant that is alone may take all.
 type share struct {
 	workers int
 
@@ -20,6 +25,9 @@ type share struct {
 	seen  map[string]time.Time // merchant -> its newest command
 	freed chan struct{}        // closed when a worker is free again
 }
+
+// perFree is how many workers a merchant may have for each that is free.
+const perFree = 8
 
 // aloneAfter is how long the others must have been silent.
 const aloneAfter = time.Minute
@@ -57,7 +65,7 @@ func (s *share) try(merchant string) (freed <-chan struct{}, ok bool) {
 	now := time.Now()
 	s.seen[merchant] = now
 	free := s.workers - s.total
-	if free <= 0 || s.busy[merchant] > 2*(free-1) && !s.alone(merchant, now) {
+	if free <= 0 || s.busy[merchant] > perFree*(free-1) && !s.alone(merchant, now) {
 		return s.freed, false
 	}
 	s.total++
@@ -93,8 +101,9 @@ func (s *share) leave(merchant string) {
 	s.freed = make(chan struct{})
 }
 
-// backoff makes one merchant's calls wait whose authorisation Alipay limits. It
-// is of this process alone: the others learn it by their own calls.
+// backoff makes one merchant's calls wait whose authorisation Alipay limits or
+// does not accept, so that no worker asks in vain for each of its commands. It is
+// of this process alone: the others learn it by their own calls.
 type backoff struct {
 	mu        sync.Mutex
 	merchants map[string]silence
@@ -103,6 +112,21 @@ type backoff struct {
 type silence struct {
 	length time.Duration
 	until  time.Time
+	reason producer.Reason
+}
+
+// ofAuthorisation tells by Alipay's sub_code whether an answer is about this
+// merchant's authorisation, and not about the app or the one command.
+func ofAuthorisation(class alipay.Class, subCode string) bool {
+	switch class {
+	case alipay.ClassLimited:
+		return strings.HasSuffix(subCode, "app-auth-invoke-limit")
+	case alipay.ClassBlockedConfiguration:
+		return strings.Contains(subCode, "auth-token") || strings.HasSuffix(subCode, "invalid-auth-relations")
+	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent, alipay.ClassRefused, alipay.ClassNotFound,
+		alipay.ClassConflict, alipay.ClassBlockedMerchant:
+	}
+	return false
 }
 
 // The shortest and the longest pause. A pause doubles the one before it, unless
@@ -113,7 +137,7 @@ const (
 )
 
 // begin starts a pause, unless one runs: many calls are limited at once.
-func (b *backoff) begin(merchant string) {
+func (b *backoff) begin(merchant string, reason producer.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, p := time.Now(), b.merchants[merchant]
@@ -127,12 +151,14 @@ func (b *backoff) begin(merchant string) {
 	if b.merchants == nil {
 		b.merchants = map[string]silence{}
 	}
-	b.merchants[merchant] = silence{length: length, until: now.Add(length)}
+	b.merchants[merchant] = silence{length: length, until: now.Add(length), reason: reason}
 }
 
-// left is how long the merchant's pause still lasts; 0 or less if none runs.
-func (b *backoff) left(merchant string) time.Duration {
+// left is how long the merchant's pause still lasts, 0 or less if none runs, and
+// why it began.
+func (b *backoff) left(merchant string) (time.Duration, producer.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return time.Until(b.merchants[merchant].until)
+	p := b.merchants[merchant]
+	return time.Until(p.until), p.reason
 }

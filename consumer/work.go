@@ -171,6 +171,9 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	switch a.Class { // these alarm at once, not when the tries are used up (R14)
 	case alipay.ClassBlockedConfiguration:
 		entry.Error(alarmConfiguration)
+		if c.cmd.Merchant != "" && ofAuthorisation(a.Class, a.Facts.SubCode) {
+			h.backoff.begin(c.cmd.Merchant, producer.ReasonBlockedConfiguration)
+		}
 	case alipay.ClassBlockedMerchant:
 		entry.Error(alarmMerchant)
 	case alipay.ClassLimited:

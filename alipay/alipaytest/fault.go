@@ -182,11 +182,14 @@ func (s *Server) happened(c *call, e *entry, f *fault) {
 func (s *Server) pick(c *call, e *entry) (*fault, error) {
 	h := e.holds[c.spec.op]
 	named, isNamed := namedFault(s.menu, e.number)
+	spoiled := s.spoiled[e.order.owner.token]
 	switch {
 	case isNamed && named == nil:
 		return nil, fmt.Errorf("out_request_no %s names no fault of the menu", e.number)
 	case s.healed:
 		return nil, nil
+	case spoiled != nil && spoiled.on&c.spec.op != 0:
+		return spoiled, nil
 	case h != nil && !s.over(h):
 		return h.f, nil
 	case isNamed && (h != nil || named.on&c.spec.op == 0):

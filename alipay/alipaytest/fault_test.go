@@ -91,6 +91,7 @@ func tradeFaultCases() []faultCase {
 		}, 0, 3},
 		{"config", []string{"r: none 40002 isv.invalid-signature", "r: none 40002 isv.invalid-signature", yes}, 0, 2},
 		{"config-auth", []string{"r: 20001 aop.invalid-app-auth-token", "r: 20001 aop.invalid-app-auth-token", yes}, 0, 2},
+		{"limited-auth", []string{"r: 40005 isv.app-auth-invoke-limit", "r: 40005 isv.app-auth-invoke-limit", yes}, 0, 2},
 		{"unknown-code", []string{"r: 40004 ACQ.BRAND_NEW_STATE", there, replay}, 1, 1},
 		{"discordant", []string{"r: 40004 ACQ.DISCORDANT_REPEAT_REQUEST", there, "r: 40004 ACQ.DISCORDANT_REPEAT_REQUEST"}, 1, 1},
 		{"fund-change-missing", []string{"r: 10000", there, replay}, 1, 1},
@@ -387,4 +388,32 @@ func TestMoneyMovesWithoutTheClient(t *testing.T) {
 	if got := b.entry(t, "R").Moved; got != 1 {
 		t.Fatalf("moved %d times, want 1", got)
 	}
+}
+
+// TestSpoilMerchant: only the calls of that merchant have the fault, until it is
+// taken back.
+func TestSpoilMerchant(t *testing.T) {
+	b := start(t, alipaytest.Config{})
+	if err := b.sim.SpoilMerchant("token-1", "no-such-fault"); err == nil {
+		t.Error("a fault that is not on the menu was taken")
+	}
+	if err := b.sim.SpoilMerchant("token-1", "limited-auth"); err != nil {
+		t.Fatal(err)
+	}
+	refundFor := func(token string) reply {
+		params := b.params("alipay.trade.refund", biz(t, "out_trade_no", "T", "out_request_no", "R1", "refund_amount", "1"))
+		if token != "" {
+			params["app_auth_token"] = token
+		}
+		return b.send(t.Context(), "alipay.trade.refund", b.signed(t, params))
+	}
+	for range 5 {
+		refundFor("token-1").want(t, "40005", "isv.app-auth-invoke-limit", "good")
+	}
+	refundFor("").want(t, "10000", "", "good")
+	refundFor("token-2").want(t, "10000", "", "good")
+	if err := b.sim.SpoilMerchant("token-1", ""); err != nil {
+		t.Fatal(err)
+	}
+	refundFor("token-1").want(t, "10000", "", "good")
 }

@@ -83,6 +83,10 @@ func faultMenu() []fault {
 			on: anyRefund, span: while, instead: say(gateway("40005", "isv.app-call-limited", "应用调用次数超限")),
 		},
 		{
+			name: "limited-auth", doc: "for a while: 40005 isv.app-auth-invoke-limit, one merchant's authorisation, nothing is done",
+			on: anyRefund, span: while, instead: say(gateway("40005", "isv.app-auth-invoke-limit", "应用授权调用次数超限")),
+		},
+		{
 			name: "balance", doc: "for a while: the merchant's balance is not enough (SELLER_BALANCE_NOT_ENOUGH)",
 			on: refundOp, span: while, yields: true, instead: code("SELLER_BALANCE_NOT_ENOUGH", ""),
 		},

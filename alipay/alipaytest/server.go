@@ -110,6 +110,7 @@ type Server struct {
 	mu          sync.Mutex // guards all below
 	ledger      *ledger
 	probability map[string]float64
+	spoiled     map[string]*fault // by app_auth_token
 	healed      bool
 	applied     map[string]int
 	calls       []*Call
@@ -212,6 +213,28 @@ func (s *Server) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.probability, s.healed = nil, true
+}
+
+// SpoilMerchant gives every call for the merchant of this app_auth_token a fault
+// of the menu, where it fits the call; the empty name ends that. It is an error
+// if the menu has no such fault.
+func (s *Server) SpoilMerchant(appAuthToken, faultName string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if faultName == "" {
+		delete(s.spoiled, appAuthToken)
+		return nil
+	}
+	for i := range s.menu {
+		if f := &s.menu[i]; f.name == faultName {
+			if s.spoiled == nil {
+				s.spoiled = map[string]*fault{}
+			}
+			s.spoiled[appAuthToken] = f
+			return nil
+		}
+	}
+	return fmt.Errorf("alipaytest: no fault %q on the menu", faultName)
 }
 
 // SetBalance gives the merchant of this app_auth_token (empty: the app itself)
