@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,14 +15,14 @@ import (
 )
 
 // TestKilled: refunds go through two processes with the whole fault menu on,
-// and each is killed again and again. In the end the ledger and the events
-// agree: one movement, one final truth per refund, nothing missing.
+// and each is killed again and again, while something else breaks as well. In the
+// end the ledger and the events agree: one movement, one final truth per refund,
+// nothing missing. TestMixed does the same with nothing else broken.
 func TestKilled(t *testing.T) {
 	rows := []struct {
 		name  string
 		spoil func(w *world) // once, half way
 	}{
-		{"only the processes", func(*world) {}},
 		{"Redis loses everything half way", func(w *world) { check(w.t, w.redis.FlushAll(w.t.Context()).Err()) }},
 		{"the broker is restarted half way", func(w *world) {
 			if w.real() {
@@ -41,42 +42,61 @@ func TestKilled(t *testing.T) {
 			if !w.real() {
 				count, kills = 200, 2
 			}
-			w.chaos(count, kills, row.spoil)
+			w.run(chaos{count: count, kills: kills, spoil: row.spoil})
 		})
 	}
 }
 
-func (w *world) chaos(count, kills int, spoil func(*world)) {
+// chaos is what happens to two processes while commands come in.
+type chaos struct {
+	count, kills int
+	spoil        func(w *world)                           // half way
+	command      func(n int) (number, topic, body string) // nil: refunds of the app itself
+	environment  func(process int) map[string]string      // of each of the two; nil: nothing special
+	after        func(w *world)                           // when every refund has its end; may be nil
+}
+
+func (w *world) run(c chaos) {
 	w.t.Helper()
 	random := randomly(w.seed)
-	processes := []*process{w.start(nil), w.start(nil)}
+	if c.command == nil {
+		c.command = func(n int) (string, string, string) { return fmt.Sprintf("R%05d", n), w.topic("refund"), refundOf(n) }
+	}
+	if c.environment == nil {
+		c.environment = func(int) map[string]string { return nil }
+	}
+	processes := []*process{w.start(c.environment(0)), w.start(c.environment(1))}
 	for _, p := range processes {
 		p.waitReady()
 	}
-	var numbers, bodies []string
-	for n := range count {
-		numbers = append(numbers, fmt.Sprintf("R%05d", n))
-		bodies = append(bodies, refundOf(n))
+	var numbers []string
+	bodies := map[string][]string{} // by topic
+	for n := range c.count {
+		number, topic, body := c.command(n)
+		numbers = append(numbers, number)
+		bodies[topic] = append(bodies[topic], body)
 	}
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		for i := 0; i < len(bodies); i += 20 {
-			w.send(bodies[i:min(i+20, len(bodies))]...)
-			<-time.After(time.Duration(random.IntN(200)) * time.Millisecond)
-		}
-	}()
+	var sending sync.WaitGroup
+	for topic, bodies := range bodies {
+		pauses := randomly(w.seed + uint64(len(topic)))
+		sending.Go(func() {
+			for i := 0; i < len(bodies); i += 20 {
+				w.sendTo(topic, bodies[i:min(i+20, len(bodies))]...)
+				<-time.After(time.Duration(pauses.IntN(200)) * time.Millisecond)
+			}
+		})
+	}
 	killed := 0
-	for round := range 2 * kills {
+	for round := range 2 * c.kills {
 		<-time.After(time.Duration(500+random.IntN(1500)) * time.Millisecond)
-		if round == kills {
-			spoil(w)
+		if round == c.kills {
+			c.spoil(w)
 		}
 		processes[round%2].kill()
 		killed++
-		processes[round%2] = w.start(nil)
+		processes[round%2] = w.start(c.environment(round % 2))
 	}
-	<-sent
+	sending.Wait()
 	// The faults stop; from here on everything must come to its end.
 	check(w.t, w.alipay.SetFaults(nil))
 	w.alipay.Heal()
@@ -94,10 +114,13 @@ func (w *world) chaos(count, kills int, spoil func(*world)) {
 	for _, n := range w.alipay.FaultCounts() {
 		happened += n
 	}
-	w.t.Logf("%d refunds: %d succeeded, %d failed, %d taken by somebody else, %d events; %d kills, %d faults of %d kinds, %d requeued by hand, %d calls",
-		count, v.succeeded, v.failed, v.conflicts, v.events, killed, happened, len(w.alipay.FaultCounts()), requeued, len(w.alipay.Calls()))
+	w.t.Logf("%d refunds: %d succeeded, %d failed, %d taken by somebody else, %d not provable and with a person, %d events; %d kills, %d faults of %d kinds, %d requeued by hand, %d calls",
+		c.count, v.succeeded, v.failed, v.conflicts, v.unprovable, v.events, killed, happened, len(w.alipay.FaultCounts()), requeued, len(w.alipay.Calls()))
 	if happened == 0 {
 		w.t.Error("no fault ever happened")
+	}
+	if c.after != nil {
+		c.after(w)
 	}
 	for _, p := range processes {
 		if strings.Contains(p.log.String(), "panic") {
