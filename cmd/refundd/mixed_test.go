@@ -1,0 +1,228 @@
+//go:build !race
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"refundd/alipay/alipaytest"
+	"refundd/notifyhttp"
+	"refundd/producer"
+)
+
+// TestMixed: commands of both kinds, of the app itself and of three merchants,
+// all faults of the menu, two processes that are killed again and again, and
+// notifications to whichever of them answers. In the end ledger, notifications
+// and events agree.
+func TestMixed(t *testing.T) {
+	receivers := []string{freeAddr(t), freeAddr(t)}
+	front := httptest.NewServer(balancer(receivers))
+	t.Cleanup(front.Close)
+	w := newWorld(t, alipaytest.Config{
+		Latency: 5 * time.Millisecond, KeepCalls: 100_000,
+		NotifyURL: front.URL + notifyhttp.Path, NotifyDelays: shortDelays(),
+	})
+	faults, err := alipaytest.ParseFaults("all=0.6")
+	check(t, err)
+	check(t, w.alipay.SetFaults(faults))
+	merchants := w.merchantsFile("north", "south", "west")
+	c := chaos{count: 1000, kills: 5, spoil: func(*world) {}, command: w.mixedCommand, after: (*world).judgeNotices}
+	c.environment = func(i int) map[string]string {
+		return map[string]string{
+			"REFUNDD_HTTP_ADDR": receivers[i], "REFUNDD_ALIPAY_NOTIFY_URL": front.URL + notifyhttp.Path,
+			"REFUNDD_ALIPAY_SELLER_ID": alipaytest.SellerID(""), "REFUNDD_MERCHANTS_FILE": merchants,
+		}
+	}
+	if !w.real() {
+		c.count, c.kills = 200, 2
+	}
+	w.run(c)
+}
+
+// mixedCommand is the nth command: every third of a red packet, and each in turn
+// of the app itself or of one of three merchants.
+func (w *world) mixedCommand(n int) (number, topic, body string) {
+	merchant := []string{"", "north", "south", "west"}[n%4]
+	extra := ""
+	if merchant != "" {
+		extra = fmt.Sprintf(`,"merchant":%q`, merchant)
+	}
+	amount := fmt.Sprintf("%d.%02d", 1+n%7, n%100)
+	order := fmt.Sprintf("%s-%05d", merchant, n/12)
+	if n%3 > 0 {
+		number = fmt.Sprintf("R%05d", n)
+		return number, w.topic("refund"), fmt.Sprintf(`{"out_request_no":%q,"out_trade_no":"T%s","refund_amount":%q%s}`, number, order, amount, extra)
+	}
+	if n%2 > 0 { // else there is no way to ask before an answer told its operation_id
+		extra += fmt.Sprintf(`,"out_order_no":%q`, alipaytest.OutTradeNo("A"+order))
+	}
+	number = fmt.Sprintf("C%05d", n)
+	return number, w.topic("coupon"), fmt.Sprintf(`{"out_request_no":%q,"auth_no":"A%s","amount":%q%s}`, number, order, amount, extra)
+}
+
+// shortDelays between deliveries of a notification outlast every restart.
+func shortDelays() []time.Duration {
+	delays := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond}
+	for range 60 {
+		delays = append(delays, time.Second)
+	}
+	return delays
+}
+
+// balancer passes a request on to one of several servers; 502 if that one is
+// away just now.
+func balancer(servers []string) http.Handler {
+	var turn atomic.Uint64
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		to := *r.URL
+		to.Scheme, to.Host = "http", servers[turn.Add(1)%uint64(len(servers))]
+		req, err := http.NewRequestWithContext(r.Context(), r.Method, to.String(), r.Body)
+		if err != nil {
+			rw.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		req.Header = r.Header.Clone()
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			rw.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		rw.WriteHeader(resp.StatusCode)
+		_, _ = io.Copy(rw, resp.Body)
+	})
+}
+
+// judgeNotices waits until every notification was accepted or is a forged one,
+// and wants exactly one event for each that was accepted and none for others.
+func (w *world) judgeNotices() {
+	w.t.Helper()
+	accepted := map[string]bool{}
+	told := map[string]map[string]producer.Event{} // notify_id -> id -> event
+	deliveries := 0
+	w.wait("the end of every notification", 2*time.Minute, func() bool {
+		clear(accepted)
+		last := map[string]int{}
+		notices := w.alipay.Notices()
+		deliveries = len(notices)
+		for _, n := range notices {
+			accepted[n.NotifyID] = accepted[n.NotifyID] || n.Accepted
+			last[n.NotifyID] = n.Status
+		}
+		for id, yes := range accepted {
+			if !yes && last[id] != http.StatusBadRequest {
+				return false
+			}
+		}
+		clear(told)
+		for _, m := range w.reader.read(w.topic("event")) {
+			e, err := producer.DecodeEvent(m.Body)
+			check(w.t, err)
+			if e.Outcome != producer.Notified && e.Outcome != producer.DepositBack {
+				continue
+			}
+			if told[e.NotifyID] == nil {
+				told[e.NotifyID] = map[string]producer.Event{}
+			}
+			told[e.NotifyID][e.ID] = e
+		}
+		for id, yes := range accepted {
+			if yes && told[id] == nil {
+				return false
+			}
+		}
+		return true
+	})
+	good := 0
+	for id, yes := range accepted {
+		switch {
+		case yes:
+			good++
+			if len(told[id]) != 1 {
+				w.t.Errorf("notification %s was accepted and has %d events", id, len(told[id]))
+			}
+		case told[id] != nil:
+			w.t.Errorf("notification %s was never accepted and has an event", id)
+		}
+	}
+	for id := range told {
+		if _, sent := accepted[id]; !sent {
+			w.t.Errorf("an event tells of notification %s, which nobody sent", id)
+		}
+	}
+	if good == 0 || good == len(accepted) {
+		w.t.Errorf("%d of %d notifications were genuine, want some of either", good, len(accepted))
+	}
+	w.t.Logf("%d notifications in %d deliveries: %d accepted with one event each, %d forged without any", len(accepted), deliveries, good, len(accepted)-good)
+}
+
+// TestHealthyMerchant: one merchant's token is invalid and another is throttled.
+// The third one's refunds keep at least 80 % of the rate that they have without
+// the two. Undisturbed and disturbed stretches take turns, so that a noisy
+// machine disturbs both; the slow Alipay makes workers what they compete for.
+func TestHealthyMerchant(t *testing.T) {
+	const batch, rounds = 120, 3
+	w := newWorld(t, alipaytest.Config{Latency: 150 * time.Millisecond, KeepCalls: 100_000})
+	check(t, w.alipay.SpoilMerchant(tokenOf("invalid"), "config-auth"))
+	check(t, w.alipay.SpoilMerchant(tokenOf("throttled"), "limited-auth"))
+	p := w.start(map[string]string{
+		"REFUNDD_MERCHANTS_FILE": w.merchantsFile("healthy", "invalid", "throttled"), "REFUNDD_CONCURRENCY": "16",
+		"REFUNDD_LOG_LEVEL": "info",
+	})
+	p.waitReady()
+	sent := 0
+	var ill []string
+	stretch := func(disturbed bool) time.Duration {
+		var numbers, bodies []string
+		for range batch {
+			sent++
+			for _, merchant := range []string{"invalid", "healthy", "throttled"} {
+				if merchant != "healthy" && !disturbed {
+					continue
+				}
+				number := fmt.Sprintf("%s-%05d", merchant, sent)
+				bodies = append(bodies, fmt.Sprintf(`{"out_request_no":%q,"out_trade_no":"T-%s","refund_amount":"1.00","merchant":%q}`, number, number, merchant))
+				if merchant == "healthy" {
+					numbers = append(numbers, number)
+				} else {
+					ill = append(ill, number)
+				}
+			}
+		}
+		begin := time.Now()
+		w.send(bodies...)
+		w.wait("the healthy merchant's refunds", 2*time.Minute, func() bool { return len(w.judge(numbers).missing) == 0 })
+		return time.Since(begin)
+	}
+	stretch(true) // connections, caches, and the two learn their pauses
+	var alone, beside time.Duration
+	for range rounds {
+		alone += stretch(false)
+		beside += stretch(true)
+	}
+	kept := alone.Seconds() / beside.Seconds()
+	t.Logf("%d refunds alone took %v, beside the two others %v: %.0f %% of the rate is kept; the two cost %d calls",
+		batch*rounds, alone.Round(time.Millisecond), beside.Round(time.Millisecond), 100*kept, w.callsIn("config-auth", "limited-auth"))
+	if kept < 0.8 {
+		t.Errorf("%.2f of the rate is kept, want 0.8", kept)
+	}
+	check(t, w.alipay.SpoilMerchant(tokenOf("invalid"), ""))
+	check(t, w.alipay.SpoilMerchant(tokenOf("throttled"), ""))
+	w.alipay.Heal()
+	w.wait("the other two's refunds, now that they are mended", 4*time.Minute, func() bool { return len(w.judge(ill).missing) == 0 })
+	w.stop(p)
+}
+
+func (w *world) callsIn(faults ...string) int {
+	n, counts := 0, w.alipay.FaultCounts()
+	for _, fault := range faults {
+		n += counts[fault]
+	}
+	return n
+}
