@@ -1,0 +1,183 @@
+package dedupetest
+
+import (
+	"strconv"
+	"time"
+
+	"refundd/dedupe"
+)
+
+// Record is the record of one refund: the state table of package dedupe, written a
+// second time. Its zero value is a record that is not there. It is comparable, so
+// that a walk can tell which states it has seen. Times are milliseconds of Redis'
+// clock.
+type Record struct {
+	Exists, Decided bool
+	Fingerprint     string
+
+	// Of a decided record. Letter is S (succeeded), F (failed), or C (succeeded
+	// although a failure was stored).
+	Letter, Event string
+	Expires       int64
+
+	// Of an undecided one. Token holds it until Until, or held it; RToken made the
+	// last release.
+	Token, RToken, Note string
+	Until               int64
+	Generation          int64
+	Confirmed           int64
+	Lapses, LapsedUntil int64
+	Fresh, Parked       bool
+}
+
+// Claim is claim.lua.
+func (r *Record) Claim(fingerprint, token string, generation int64, note string, now int64, lease time.Duration) dedupe.Claim {
+	ends := now + lease.Milliseconds()
+	if !r.Exists {
+		*r = Record{
+			Exists: true, Fingerprint: fingerprint, Token: token, Until: ends,
+			Generation: generation, Note: note, Fresh: true,
+		}
+		return dedupe.Claim{State: dedupe.Won, Fresh: true, Generation: generation, Note: []byte(note)}
+	}
+	if r.Fingerprint != fingerprint {
+		return dedupe.Claim{State: dedupe.Conflict}
+	}
+	if r.Decided {
+		return dedupe.Claim{State: dedupe.Decided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
+	}
+	other := dedupe.Claim{Generation: r.Generation, Parked: r.Parked}
+	mine := r.Token == token
+	switch {
+	case r.RToken == token:
+		other.State = dedupe.Held
+		return other
+	case !mine && generation < r.Confirmed:
+		other.State = dedupe.Superseded
+		return other
+	case !mine && r.Token != "" && r.Until > now:
+		other.State, other.HeldFor = dedupe.Held, time.Duration(r.Until-now)*time.Millisecond
+		return other
+	case !mine:
+		if r.Token != "" {
+			r.Lapses++
+			r.LapsedUntil = max(r.LapsedUntil, r.Until)
+		}
+		r.Fresh = false
+	}
+	r.Token, r.Until, r.Generation = token, ends, max(r.Generation, generation)
+	claim := dedupe.Claim{
+		State: dedupe.Won, Fresh: r.Fresh, Generation: r.Generation, Note: []byte(r.Note), Lapses: int(r.Lapses), Parked: r.Parked,
+	}
+	if r.Lapses > 0 {
+		claim.LapsedFor = time.Duration(max(0, now-r.LapsedUntil)) * time.Millisecond
+	}
+	return claim
+}
+
+// Settle is settle.lua.
+func (r *Record) Settle(fingerprint, token string, succeeded bool, event string, now int64, keep time.Duration) dedupe.Settlement {
+	letter := "F"
+	if succeeded {
+		letter = "S"
+	}
+	switch {
+	case r.Decided && r.Fingerprint != fingerprint:
+		return dedupe.Settlement{State: dedupe.Foreign}
+	case r.Decided && r.Letter == "F" && succeeded:
+		letter = "C"
+	case r.Decided:
+		return dedupe.Settlement{State: dedupe.AlreadyDecided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
+	case !succeeded && (!r.Exists || r.Token != token):
+		return dedupe.Settlement{State: dedupe.Stale}
+	}
+	*r = Record{
+		Exists: true, Decided: true, Fingerprint: fingerprint, Letter: letter, Event: event,
+		Expires: now + keep.Milliseconds(),
+	}
+	return dedupe.Settlement{State: dedupe.Settled, Event: []byte(event), Contradiction: letter == "C"}
+}
+
+// Release is release.lua. An empty fingerprint is not compared.
+func (r *Record) Release(fingerprint, token, note string, parked bool) dedupe.Release {
+	switch {
+	case r.Decided && fingerprint != "" && fingerprint != r.Fingerprint:
+		return dedupe.Release{State: dedupe.Stale}
+	case r.Decided:
+		return dedupe.Release{State: dedupe.AlreadyDecided, Event: []byte(r.Event)}
+	case r.Exists && r.Token == token:
+		r.Generation++
+		r.Token, r.RToken, r.Until, r.Lapses, r.LapsedUntil = "", token, 0, 0, 0
+		r.Note, r.Parked, r.Fresh = note, parked, false
+	case r.Exists && r.RToken == token:
+	default:
+		return dedupe.Release{State: dedupe.Stale}
+	}
+	return dedupe.Release{State: dedupe.Released, Generation: r.Generation}
+}
+
+// Confirm is confirm.lua.
+func (r *Record) Confirm(generation int64) {
+	if r.Exists && !r.Decided && generation > r.Confirmed {
+		r.Confirmed, r.Generation = generation, max(r.Generation, generation)
+	}
+}
+
+// Amend is amend.lua: it tells whether the note was replaced.
+func (r *Record) Amend(read, note string, now int64) bool {
+	held := r.Token != "" && r.Until > now
+	if !r.Exists || r.Decided || held || r.Note != read {
+		return false
+	}
+	r.Note = note
+	return true
+}
+
+// Read is read.lua.
+func (r *Record) Read(now int64) dedupe.Record {
+	switch {
+	case !r.Exists:
+		return dedupe.Record{}
+	case r.Decided:
+		return dedupe.Record{
+			Exists: true, Decided: true, Succeeded: r.Letter != "F", Contradiction: r.Letter == "C",
+			Event: []byte(r.Event), Fingerprint: r.Fingerprint,
+		}
+	}
+	read := dedupe.Record{
+		Exists: true, Note: []byte(r.Note), Fingerprint: r.Fingerprint,
+		Generation: r.Generation, Confirmed: r.Confirmed, Parked: r.Parked,
+	}
+	if r.Token != "" {
+		read.HeldFor = time.Duration(max(0, r.Until-now)) * time.Millisecond
+	}
+	return read
+}
+
+// Raw is what the record looks like in Redis: the fields of an undecided one's
+// hash, or a decided one's string.
+func (r *Record) Raw() (fields map[string]string, value string) {
+	switch {
+	case !r.Exists:
+		return nil, ""
+	case r.Decided:
+		return nil, r.Letter + r.Fingerprint + "\n" + r.Event
+	}
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	fields = map[string]string{
+		"fp": r.Fingerprint, "gen": number(r.Generation), "conf": number(r.Confirmed), "note": r.Note,
+	}
+	put := func(name, value string, there bool) {
+		if there {
+			fields[name] = value
+		}
+	}
+	put("tok", r.Token, r.Token != "")
+	put("until", number(r.Until), r.Token != "")
+	put("fresh", "1", r.Fresh)
+	put("lapses", number(r.Lapses), r.Lapses > 0)
+	put("luntil", number(r.LapsedUntil), r.Lapses > 0)
+	put("rtok", r.RToken, r.RToken != "")
+	put("parked", "1", r.Parked)
+	return fields, ""
+}
