@@ -25,7 +25,7 @@
 //     Handler.final
 //   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.patiently,
 //     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide
-//     (Free), Handler.crowded for a merchant with its share of the workers (share.go)
+//     (Free), Handler.aside for a merchant with its share of the workers or in a pause (share.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parkCopy, Handler.contradiction
 //

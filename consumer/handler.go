@@ -114,6 +114,7 @@ func NewHandler(cfg Config, a gateway, r records, p publisher, gate *Gate, healt
 		cfg.Patience = 20 * time.Second
 	}
 	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log}
+	h.backoff.shortest, h.backoff.longest = shortestPause, longestPause
 	if cfg.Workers > 0 {
 		h.share = newShare(cfg.Workers)
 	}
@@ -161,8 +162,11 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 	}
 	in.id = h.identity(cmd)
 	in.print = cmd.Fingerprint()
+	if left, why := h.backoff.left(cmd.Merchant); left > 0 && !in.copy.Claimed {
+		return h.aside(ctx, in, why, left)
+	}
 	if !h.share.enter(ctx, cmd.Merchant, shareWait) {
-		return h.crowded(ctx, in)
+		return h.aside(ctx, in, producer.ReasonHeld, h.shortest())
 	}
 	defer h.share.leave(cmd.Merchant)
 	return h.claimed(ctx, in, merchant)
@@ -172,16 +176,18 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 // share. It bounds how fast a flood of one merchant's commands is moved aside.
 const shareWait = time.Second
 
-// crowded moves a delivery aside whose merchant has its share of the workers
-// already, so that others' commands behind it are reached. It spends no try (R12).
-func (h *Handler) crowded(ctx context.Context, in commandInHand) bool {
+// aside moves a delivery out of the way that need not be claimed now: its
+// merchant has its share of the workers already, or its calls wait. So others'
+// commands behind it are reached. It spends no try (R12).
+func (h *Handler) aside(ctx context.Context, in commandInHand, why producer.Reason, delay time.Duration) bool {
 	if ctx.Err() != nil || h.gate.Stopping() {
 		return false
 	}
+	in.log = in.log.WithFields(logrus.Fields{"out_request_no": in.cmd.OutRequestNo, "merchant": in.cmd.Merchant})
 	if time.Since(in.copy.First) >= h.cfg.MaxAge {
-		return h.parkUnclaimed(ctx, in, producer.ReasonHeld, unresolvedDetail(producer.ReasonHeld))
+		return h.parkUnclaimed(ctx, in, why, unresolvedDetail(why))
 	}
-	return h.again(ctx, in, producer.ReasonHeld, h.shortest())
+	return h.again(ctx, in, why, delay)
 }
 
 // Postpone ends a delivery whose handling panicked: it spends a try and comes

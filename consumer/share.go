@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -105,7 +106,9 @@ func (s *share) leave(merchant string) {
 // does not accept, so that no worker asks in vain for each of its commands. It is
 // of this process alone: the others learn it by their own calls.
 type backoff struct {
-	mu        sync.Mutex
+	shortest, longest time.Duration
+
+	mu        sync.Mutex // guards all below
 	merchants map[string]silence
 }
 
@@ -129,14 +132,15 @@ func ofAuthorisation(class alipay.Class, subCode string) bool {
 	return false
 }
 
-// The shortest and the longest pause. A pause doubles the one before it, unless
-// that one ended longer ago than it lasted.
+// The shortest and the longest pause of a merchant.
 const (
-	shortestPause = time.Second
+	shortestPause = 5 * time.Second
 	longestPause  = time.Minute
 )
 
-// begin starts a pause, unless one runs: many calls are limited at once.
+// begin starts a pause, unless one runs: many calls are limited at once. It is
+// twice as long as the one before it, unless a call succeeded in between or that
+// one ended longer ago than it lasted.
 func (b *backoff) begin(merchant string, reason producer.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,9 +148,9 @@ func (b *backoff) begin(merchant string, reason producer.Reason) {
 	if now.Before(p.until) {
 		return
 	}
-	length := shortestPause
+	length := b.shortest
 	if now.Sub(p.until) < p.length {
-		length = min(2*p.length, longestPause)
+		length = min(2*p.length, b.longest)
 	}
 	if b.merchants == nil {
 		b.merchants = map[string]silence{}
@@ -154,11 +158,26 @@ func (b *backoff) begin(merchant string, reason producer.Reason) {
 	b.merchants[merchant] = silence{length: length, until: now.Add(length), reason: reason}
 }
 
-// left is how long the merchant's pause still lasts, 0 or less if none runs, and
-// why it began.
+// worked tells of a call for the merchant that succeeded.
+func (b *backoff) worked(merchant string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p, paused := b.merchants[merchant]; paused {
+		p.length = 0
+		b.merchants[merchant] = p
+	}
+}
+
+// left is how long a command of the merchant should wait, 0 or less if no pause
+// runs, and why. Commands come back at different moments, up to half a pause
+// behind its end, so that the first of them learns for the others.
 func (b *backoff) left(merchant string) (time.Duration, producer.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.merchants[merchant]
-	return time.Until(p.until), p.reason
+	left := time.Until(p.until)
+	if left > 0 && p.length > 1 {
+		left += rand.N(p.length / 2) //nolint:gosec // spreads load, guards nothing
+	}
+	return left, p.reason
 }

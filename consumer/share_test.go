@@ -99,32 +99,35 @@ func TestShareWaitsInPlace(t *testing.T) {
 
 func TestBackoffOfOneMerchant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b backoff
-		for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
-			b.begin("shop", producer.ReasonRateLimited)
-			b.begin("shop", producer.ReasonRateLimited) // many calls at once count once
-			if left, _ := b.left("shop"); left != want {
-				t.Errorf("%v, want %v", left, want)
+		b := backoff{shortest: shortestPause, longest: longestPause}
+		// want: a pause of this length runs, and commands come back within half as long again.
+		want := func(length time.Duration) {
+			t.Helper()
+			for range 50 {
+				if left, why := b.left("shop"); left < length || left >= length*3/2 || why != producer.ReasonRateLimited {
+					t.Errorf("%v because of %q, want %v to half as long again", left, why, length)
+				}
 			}
-			<-time.After(want)
+		}
+		for _, length := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
+			b.begin("shop", producer.ReasonRateLimited)
+			b.begin("shop", producer.ReasonBlockedConfiguration) // many calls at once count once
+			want(length)
+			<-time.After(length)
+			if left, _ := b.left("shop"); left > 0 {
+				t.Errorf("%v after its end", left)
+			}
 		}
 		if left, _ := b.left("other"); left > 0 {
 			t.Errorf("another merchant waits %v", left)
 		}
-		for range 20 {
-			b.begin("shop", producer.ReasonRateLimited)
-			left, _ := b.left("shop")
-			<-time.After(left)
-		}
-		b.begin("shop", producer.ReasonRateLimited)
-		if left, _ := b.left("shop"); left != longestPause {
-			t.Errorf("%v, want at most %v", left, longestPause)
-		}
 		<-time.After(3 * longestPause)
 		b.begin("shop", producer.ReasonRateLimited)
-		if left, _ := b.left("shop"); left != shortestPause {
-			t.Errorf("%v after a quiet time, want %v", left, shortestPause)
-		}
+		want(shortestPause) // after a quiet time
+		b.worked("shop")
+		<-time.After(shortestPause)
+		b.begin("shop", producer.ReasonRateLimited)
+		want(shortestPause) // a call succeeded meanwhile
 	})
 }
 
@@ -183,6 +186,7 @@ func TestOneMerchantsAuthorisation(t *testing.T) {
 				c.Workers = 6
 				c.Merchant = func(name string) (Merchant, bool) { return Merchant{AppAuthToken: "token-of-" + name}, true }
 			})
+			b.handler.backoff.shortest = 700 * time.Millisecond
 			check(t, b.alipay.SpoilMerchant("token-of-ill", fault))
 			of := func(merchant string, n int) Delivery {
 				return b.command(fmt.Sprintf(`{"out_request_no":"%s-%d","out_trade_no":"T-%s-%d","refund_amount":"1.00","merchant":%q}`, merchant, n, merchant, n, merchant))

@@ -179,7 +179,10 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	case alipay.ClassLimited:
 		h.throttled(c, a.Facts.SubCode)
 		entry.Warn("Alipay limits our calls: they back off")
-	case alipay.ClassUnknown, alipay.ClassOK, alipay.ClassNotSent,
+	case alipay.ClassOK:
+		h.backoff.worked(c.cmd.Merchant)
+		entry.Debug("called")
+	case alipay.ClassUnknown, alipay.ClassNotSent,
 		alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:
 		entry.Debug("called")
 	}

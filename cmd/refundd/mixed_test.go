@@ -28,7 +28,8 @@ func TestMixed(t *testing.T) {
 		Latency: 5 * time.Millisecond, KeepCalls: 100_000,
 		NotifyURL: front.URL + notifyhttp.Path, NotifyDelays: shortDelays(),
 	})
-	faults, err := alipaytest.ParseFaults("all=0.6")
+	// The last two make all calls of a merchant wait for some seconds.
+	faults, err := alipaytest.ParseFaults("all=0.6,config-auth=0.002,limited-auth=0.002")
 	check(t, err)
 	check(t, w.alipay.SetFaults(faults))
 	merchants := w.merchantsFile("north", "south", "west")
