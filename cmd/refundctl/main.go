@@ -1,7 +1,7 @@
 // Command refundctl is the operator's tool beside refundd. It sends commands
 // (send) and follows events (events) over RocketMQ, as any other system would,
-// and puts brakes on and off through Redis (pause, resume, brakes). It never
-// joins the service's consumer group and never talks to Alipay.
+// puts brakes on and off through Redis (pause, resume, brakes), and checks
+// recorded histories (check). It never joins the service's consumer group and never talks to Alipay.
 //
 // Exit codes: 0 the job is done, or asked to stop; 1 it failed while running;
 // 2 wrong usage. Results go to standard output, everything else to standard
@@ -39,6 +39,7 @@ usage: refundctl COMMAND [flags]
   pause     stop new refund calls on all instances; queries go on
   resume    let them go again
   brakes    list what is paused
+  check     hold a recorded history to what the service promises
 
 "refundctl COMMAND -h" shows flags and examples. send and events take
 
@@ -82,14 +83,18 @@ func run(ctx context.Context, args []string, env environment) int {
 		err = events(ctx, rest, env)
 	case "pause", "resume", "brakes":
 		err = brakes(ctx, name, rest, env)
+	case "check":
+		err = check(ctx, rest, env)
 	case "help", "-h", "-help", "--help":
 		_, _ = io.WriteString(env.stdout, usage)
 		return exitDone
 	default:
-		err = &usageError{fmt.Sprintf("unknown command %q; there are send, events, pause, resume and brakes", name)}
+		err = &usageError{fmt.Sprintf("unknown command %q; there are send, events, pause, resume, brakes and check", name)}
 	}
 	_, wrong := errors.AsType[*usageError](err)
 	switch {
+	case errors.Is(err, errBroken):
+		return exitFailed
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
 	case wrong:
@@ -112,6 +117,17 @@ func wrongUsage(format string, args ...any) error {
 // parse parses flags that take no further arguments. Mistakes are usage errors;
 // help goes to standard output.
 func parse(flags *flag.FlagSet, args []string, env environment, help string) error {
+	if err := parseFlags(flags, args, env, help); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return wrongUsage("%s: unexpected argument %q", flags.Name(), strings.ToValidUTF8(flags.Arg(0), "?"))
+	}
+	return nil
+}
+
+// parseFlags is parse for flags that further arguments may follow.
+func parseFlags(flags *flag.FlagSet, args []string, env environment, help string) error {
 	flags.SetOutput(io.Discard)
 	err := flags.Parse(args)
 	switch {
@@ -122,8 +138,6 @@ func parse(flags *flag.FlagSet, args []string, env environment, help string) err
 		return flag.ErrHelp
 	case err != nil:
 		return wrongUsage("%s: %v", flags.Name(), err)
-	case flags.NArg() > 0:
-		return wrongUsage("%s: unexpected argument %q", flags.Name(), strings.ToValidUTF8(flags.Arg(0), "?"))
 	}
 	return nil
 }

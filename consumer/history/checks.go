@@ -1,0 +1,328 @@
+package history
+
+import "fmt"
+
+// Invariants are all that Check knows, in the order of their names. I15 (an order
+// of events) is void: none is promised.
+func Invariants() []Invariant {
+	return []Invariant{
+		{"I1", "the money of a refund moves at most once, whatever Redis forgets", movesOnce},
+		{"I2", "every command reaches an end, and what is decided stays decided", oneEnd},
+		{"I3", "succeeded is told if and only if the money moved; after failed it never moves", truth},
+		{"I4", "no trade gives back more than was paid, and events tell the ledger's amounts", conserved},
+		{"I5", "what is decided is told, with one id and the same bytes every time", toldAlike},
+		{"I6", "nothing without a cause: events and records have commands, calls have claims", noOrphan},
+		{"I7", "a delivery is acknowledged only when its event or its copy is safely stored", ackSafe},
+		{"I8", "another command under the same number never reaches Alipay, and is told", oneContent},
+		{"I9", "one holder at a time, and a stale token writes nothing", oneHolder},
+		{"I10", "failed needs an answer of Alipay that says so, and a query that agrees", failureProven},
+		{"I11", "decided records are kept long enough, undecided ones for ever", keptLong},
+		{"I12", "a forged notification does nothing, success is answered after publishing, one id one event", notified},
+		{"I13", "after the signal no new call begins, and the process ends within its budget", drained},
+		{"I14", "when faults stop, everything ends within bounded time", live},
+		{"I16", "calls keep to the rate over all processes", withinRate},
+		{"I17", "counters say what happened", counted},
+		{"I18", "no secret is found where it must not be", discreet},
+		{"I19", "the same seed gives the same history", repeatable},
+		{"I20", "each injected fault really happened", reached},
+		{"R7", "copies of a command merge and do not multiply", copiesBounded},
+		{"R8", "no call begins unless it fits into its lease", callFits},
+		{"R9", "what was claimed once is never rejected", neverRejected},
+		{"R10", "no undecided command is without a living copy or an alarm", notForgotten},
+	}
+}
+
+// I1 needs the ledger.
+func movesOnce(b *book) (string, []breach) {
+	if lacks := b.lacking(Money); lacks != "" && b.lacking(Call) != "" {
+		return lacks, nil
+	}
+	type ledgerKey struct{ merchant, kind, trade, number string }
+	moved := map[ledgerKey]bool{}
+	var broken []breach
+	b.all(Money, func(i int, f *Fact) {
+		k := ledgerKey{f.Merchant, f.Kind, f.Trade, f.Number}
+		if moved[k] {
+			r, _ := b.refundOf(*f)
+			broken = append(broken, breach{i, r, "the money of this refund moved a second time"})
+		}
+		moved[k] = true
+	})
+	return "", broken
+}
+
+// I2 needs commands and events. That each has an end can be judged only in a
+// history that has one.
+func oneEnd(b *book) (string, []breach) {
+	if lacks := b.lacking(Command, Publish); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	rejected := map[string]bool{}
+	b.all(Publish, func(_ int, f *Fact) {
+		if event(f, Rejected) {
+			rejected[f.Message] = true
+		}
+	})
+	for _, r := range b.order {
+		told := map[string]int{} // outcome -> first index
+		ends := false
+		excused := false
+		b.each(r, Publish, func(i int, f *Fact) {
+			excused = excused || f.Topic == TopicParked && f.Reason == "contradiction" && stored(f)
+			if event(f, Succeeded, Failed, Unresolved) {
+				ends = true
+			}
+			if event(f, Succeeded, Failed) {
+				if _, ok := told[f.Outcome]; !ok {
+					told[f.Outcome] = i
+				}
+			}
+		})
+		s, succeeded := told[Succeeded]
+		f, failed := told[Failed]
+		if succeeded && failed && !excused && !b.forgot(min(s, f), max(s, f)) {
+			broken = append(broken, breach{max(s, f), r, "both succeeded and failed were told, and nobody was called"})
+		}
+		b.each(r, Command, func(i int, f *Fact) {
+			if b.ended && !ends && !rejected[f.Message] {
+				broken = append(broken, breach{i, r, "the command never reached an end"})
+			}
+		})
+		broken = append(broken, absorbing(b, r)...)
+	}
+	b.all(Command, func(i int, f *Fact) {
+		if b.ended && f.Number == "" && !rejected[f.Message] {
+			broken = append(broken, breach{i, refund{}, "the unreadable command was never rejected"})
+		}
+	})
+	return "", broken
+}
+
+func absorbing(b *book, r refund) []breach {
+	var broken []breach
+	last := -1
+	b.each(r, Settle, func(i int, f *Fact) {
+		if f.Result != Settled {
+			return
+		}
+		if last >= 0 && !b.forgot(last, i) {
+			was := b.facts[last].Outcome
+			if was != Failed || f.Outcome != Succeeded || !f.Contradiction {
+				broken = append(broken, breach{i, r, fmt.Sprintf("a record that was decided as %s was decided again as %s", was, f.Outcome)})
+			}
+		}
+		last = i
+	})
+	return broken
+}
+
+// I3 needs events and the ledger.
+func truth(b *book) (string, []breach) {
+	if lacks := b.lacking(Publish, Command); lacks != "" {
+		return lacks, nil
+	}
+	if lacks := b.lacking(Money); lacks != "" && b.lacking(Call) != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		moved, failed, unmoved, ends := map[string]bool{}, -1, -1, false
+		first := -1
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			switch {
+			case f.What == Money:
+				if failed >= 0 && !b.forgot(failed, i) {
+					broken = append(broken, breach{i, r, "the money moved after failed was told"})
+				}
+				if first < 0 {
+					first = i
+				}
+				moved[fmt.Sprint(f.Trade, " ", f.Amount)] = true
+			case event(f, Succeeded):
+				ends = true
+				if !moved[fmt.Sprint(f.Trade, " ", f.Amount)] {
+					unmoved = i
+				}
+			case event(f, Failed):
+				failed = i
+				if moved[fmt.Sprint(f.Trade, " ", f.Amount)] {
+					broken = append(broken, breach{i, r, "failed was told although the money had moved"})
+				}
+			case event(f, Unresolved):
+				ends = true
+			}
+		}
+		if unmoved >= 0 {
+			broken = append(broken, breach{unmoved, r, "succeeded was told although this money had not moved"})
+		}
+		if first >= 0 && b.ended && !ends {
+			broken = append(broken, breach{first, r, "the money moved, and neither succeeded nor unresolved was ever told"})
+		}
+	}
+	return "", broken
+}
+
+// I4 needs the ledger and what was paid.
+func conserved(b *book) (string, []breach) {
+	if lacks := b.lacking(Trade); lacks != "" {
+		return lacks, nil
+	}
+	type ledgerKey struct{ merchant, kind, trade string }
+	paid, back := map[ledgerKey]int64{}, map[ledgerKey]int64{}
+	var broken []breach
+	for i := range b.facts {
+		f := &b.facts[i]
+		k := ledgerKey{f.Merchant, f.Kind, f.Trade}
+		r, _ := b.refundOf(*f)
+		//exhaustive:ignore // the other kinds say nothing about this
+		switch f.What {
+		case Trade:
+			paid[k] = f.Amount
+		case Money:
+			back[k] += f.Amount
+			if back[k] > paid[k] {
+				broken = append(broken, breach{i, r, fmt.Sprintf("%d fen were given back of a trade of %d", back[k], paid[k])})
+			}
+		}
+	}
+	for _, r := range b.order {
+		var ledger, told int64
+		ids := map[string]bool{}
+		at := -1
+		b.each(r, Money, func(_ int, f *Fact) { ledger += f.Amount })
+		b.each(r, Publish, func(i int, f *Fact) {
+			if event(f, Succeeded) && !ids[f.Event] {
+				ids[f.Event] = true
+				told += f.Amount
+				at = i
+			}
+		})
+		if at >= 0 && told > ledger {
+			broken = append(broken, breach{at, r, fmt.Sprintf("events tell of %d fen, the ledger of %d", told, ledger)})
+		}
+	}
+	return "", broken
+}
+
+// I5 needs events; that a decision is told, an end.
+func toldAlike(b *book) (string, []breach) {
+	if lacks := b.lacking(Publish); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	type copyOf struct {
+		index int
+		body  string
+	}
+	first := map[string]copyOf{}
+	ids := map[string]string{}
+	told := map[string]bool{}
+	b.all(Publish, func(i int, f *Fact) {
+		if !event(f, Succeeded, Failed, Rejected) {
+			return
+		}
+		r, _ := b.refundOf(*f)
+		told[f.Event] = true
+		was, again := first[f.Event]
+		if again && was.body != f.Body && !b.forgot(-1, i) && !b.forgot(was.index, i) {
+			broken = append(broken, breach{i, r, "the same event was told with other bytes"})
+		}
+		if !again {
+			first[f.Event] = copyOf{i, f.Body}
+		}
+		if f.Outcome == Rejected {
+			return
+		}
+		fact := fmt.Sprint(r, f.Trade, f.Amount, f.Outcome)
+		if id, known := ids[fact]; known && id != f.Event {
+			broken = append(broken, breach{i, r, "one fact was told under two ids"})
+		}
+		ids[fact] = f.Event
+	})
+	b.all(Settle, func(i int, f *Fact) {
+		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
+			r, _ := b.refundOf(*f)
+			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})
+		}
+	})
+	return "", broken
+}
+
+// I6 needs commands.
+func noOrphan(b *book) (string, []breach) {
+	if lacks := b.lacking(Command); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		commanded := false
+		claimed := map[string]bool{} // process
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			//exhaustive:ignore // the other kinds say nothing about this
+			switch f.What {
+			case Command:
+				commanded = true
+			case Claim:
+				claimed[f.Process] = claimed[f.Process] || f.Result == Won
+				if !commanded {
+					broken = append(broken, breach{i, r, "a record was made for what nobody had commanded"})
+				}
+			case Publish:
+				if event(f, Succeeded, Failed, Unresolved) && !commanded {
+					broken = append(broken, breach{i, r, "an event was told of what nobody had commanded"})
+				}
+			case Call:
+				if b.has[Claim] && !claimed[f.Process] {
+					broken = append(broken, breach{i, r, "Alipay was asked before the record was claimed"})
+				}
+			}
+		}
+	}
+	return "", broken
+}
+
+// I7 needs deliveries, and publishes that say which delivery caused them.
+func ackSafe(b *book) (string, []breach) {
+	if lacks := b.lacking(Delivery, Ack, Publish); lacks != "" {
+		return lacks, nil
+	}
+	safe, parked, unread := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	var broken []breach
+	for i := range b.facts {
+		f := &b.facts[i]
+		//exhaustive:ignore // the other kinds say nothing about this
+		switch f.What {
+		case Delivery:
+			unread[f.Delivery] = f.Number == ""
+		case Publish:
+			if f.Result != Confirmed || f.Delivery == "" {
+				continue
+			}
+			switch f.Topic {
+			case TopicRetry:
+				safe[f.Delivery] = true
+			case TopicParked:
+				parked[f.Delivery] = true
+				safe[f.Delivery] = safe[f.Delivery] || unread[f.Delivery]
+			case TopicEvent:
+				safe[f.Delivery] = safe[f.Delivery] || f.Outcome != Unresolved || parked[f.Delivery]
+			}
+		case Claim:
+			if f.Result == Superseded {
+				safe[f.Delivery] = true
+			}
+		case Ack:
+			if !safe[f.Delivery] {
+				r, _ := b.refundOf(*f)
+				if r == (refund{}) {
+					r = b.messages[f.Message]
+				}
+				broken = append(broken, breach{i, r, "acknowledged, and neither an event nor a copy of it was confirmed"})
+			}
+		}
+	}
+	return "", broken
+}

@@ -1,0 +1,316 @@
+package history
+
+import "fmt"
+
+// I8 needs commands and calls.
+func oneContent(b *book) (string, []breach) {
+	if lacks := b.lacking(Command, Call); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	rejected := map[string]bool{}
+	b.all(Publish, func(_ int, f *Fact) {
+		if event(f, Rejected) {
+			rejected[f.Message] = true
+		}
+	})
+	for _, r := range b.order {
+		called := -1
+		parked, kept := false, map[string]int{} // fingerprint -> a command that was not rejected
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			//exhaustive:ignore // the other kinds say nothing about this
+			switch f.What {
+			case Call:
+				if f.Method != MethodRefund {
+					continue
+				}
+				if called >= 0 && !b.forgot(called, i) && !f.alike(&b.facts[called]) {
+					broken = append(broken, breach{i, r, "two calls under one number differ in trade or amount"})
+				}
+				called = i
+			case Publish:
+				parked = parked || event(f, Unresolved)
+			case Command:
+				if !rejected[f.Message] {
+					kept[f.Fingerprint] = i
+				}
+			}
+		}
+		if len(kept) > 1 && b.ended && !parked && !b.forgot(-1, len(b.facts)-1) {
+			last := 0
+			for _, i := range kept {
+				last = max(last, i)
+			}
+			broken = append(broken, breach{last, r, "two commands of different content under one number, and none was told to conflict"})
+		}
+	}
+	return "", broken
+}
+
+func (f *Fact) alike(g *Fact) bool { return f.Trade == g.Trade && f.Amount == g.Amount }
+
+// I9 needs the record's transitions.
+func oneHolder(b *book) (string, []breach) {
+	if lacks := b.lacking(Claim); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		holder, until, since := "", int64(0), -1
+		released := ""
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			if since >= 0 && b.forgot(since, i) {
+				holder, released, since = "", "", -1
+			}
+			switch {
+			case f.What == Claim && f.Result == Won:
+				if holder != "" && holder != f.Token && f.Clock < until {
+					broken = append(broken, breach{i, r, fmt.Sprintf("token %s won while %s held the record", f.Token, holder)})
+				}
+				holder, until, since = f.Token, f.Lease, i
+			case f.What == Release && f.Result == Released:
+				if f.Token != holder && f.Token != released {
+					broken = append(broken, breach{i, r, fmt.Sprintf("token %s released what %q holds", f.Token, holder)})
+				}
+				if f.Token == holder {
+					holder, released, since = "", f.Token, i
+				}
+			case f.What == Settle && f.Result == Settled:
+				if f.Outcome == Failed && f.Token != holder {
+					broken = append(broken, breach{i, r, fmt.Sprintf("token %s settled failed, and %q holds the record", f.Token, holder)})
+				}
+				holder, since = "", i
+			}
+		}
+	}
+	return "", broken
+}
+
+// I10 needs settles and answers.
+func failureProven(b *book) (string, []breach) {
+	if lacks := b.lacking(Settle, Answer); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		refused, absentSince, closed := false, false, false
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			//exhaustive:ignore // the other kinds say nothing about this
+			switch f.What {
+			case Call:
+				if f.Method == MethodRefund {
+					absentSince = false
+				}
+			case Answer:
+				refused = refused || f.Method == MethodRefund && f.Result == Refused
+				absentSince = absentSince || f.Method == MethodQuery && f.Result == Absent
+				closed = closed || f.Result == Closed
+			case Settle:
+				if f.Outcome != Failed || f.Result != Settled || closed {
+					continue
+				}
+				switch {
+				case !refused:
+					broken = append(broken, breach{i, r, "failed was settled, and Alipay never refused"})
+				case !absentSince && f.Kind == "refund":
+					broken = append(broken, breach{i, r, "failed was settled, and no query behind the refusal agreed"})
+				}
+			}
+		}
+	}
+	return "", broken
+}
+
+// I11 needs settles, claims and the settings.
+func keptLong(b *book) (string, []breach) {
+	if b.set.Keep == 0 {
+		return "settings.keep", nil
+	}
+	if lacks := b.lacking(Claim); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	if b.set.Keep <= b.set.MaxAge+2*60*60*1000+b.set.Retention {
+		broken = append(broken, breach{0, refund{}, "keep is not above max_age, the longest delay and the retention together"})
+	}
+	for i := range b.facts {
+		f := &b.facts[i]
+		r, _ := b.refundOf(*f)
+		//exhaustive:ignore // the other kinds say nothing about this
+		switch f.What {
+		case Settle:
+			if f.Result == Settled && f.Expires-f.Clock < b.set.Keep {
+				broken = append(broken, breach{i, r, fmt.Sprintf("a decided record expires after %d ms", f.Expires-f.Clock)})
+			}
+		case Claim:
+			if f.Result == Won && f.Expires != 0 {
+				broken = append(broken, breach{i, r, "an undecided record expires"})
+			}
+		case Release:
+			if f.Result == Released && f.Expires != 0 {
+				broken = append(broken, breach{i, r, "an undecided record expires"})
+			}
+		}
+	}
+	return "", broken
+}
+
+// I13 needs processes that were asked to stop, and the settings.
+func drained(b *book) (string, []breach) {
+	asked := map[string]int64{}
+	var broken []breach
+	for i := range b.facts {
+		f := &b.facts[i]
+		since, stopping := asked[f.Process]
+		switch {
+		case f.What == Process && f.Result == Stopping:
+			asked[f.Process] = f.At
+		case f.What == Process && f.Result == Stopped && stopping:
+			if b.set.Drain > 0 && f.At-since > b.set.Drain {
+				broken = append(broken, breach{i, refund{}, fmt.Sprintf("the stop took %d ms", f.At-since)})
+			}
+		case f.What == Process:
+			delete(asked, f.Process)
+		case f.What == Call && stopping && f.At-since > 1000:
+			r, _ := b.refundOf(*f)
+			broken = append(broken, breach{i, r, "a call began more than a second after the signal"})
+		}
+	}
+	if len(asked) == 0 && len(broken) == 0 {
+		return "a process that was asked to stop", nil
+	}
+	return "", broken
+}
+
+// R7 needs deliveries and copies that are named. Each delivery ends one copy and
+// makes at most one, so more may live only from what others added: commands, a
+// copy that was stored without the sender's knowledge, another delivery of the
+// same message, and a copy made from the record.
+func copiesBounded(b *book) (string, []breach) {
+	if lacks := b.lacking(Delivery, Ack, Publish); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		alive, sources := map[string]bool{}, 1
+		delivered := map[string]bool{}
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			//exhaustive:ignore // the other kinds say nothing about this
+			switch f.What {
+			case Command:
+				sources++
+			case Delivery:
+				if delivered[f.Copy] {
+					sources++
+				}
+				delivered[f.Copy] = true
+			case Publish:
+				if f.Topic != TopicRetry || !stored(f) {
+					continue
+				}
+				alive[f.Copy] = true
+				if f.Result == Stored || f.Delivery == "" {
+					sources++
+				}
+				if len(alive) > sources {
+					broken = append(broken, breach{i, r, fmt.Sprintf("%d copies live, which %d sources cannot explain", len(alive), sources)})
+				}
+			case Ack:
+				delete(alive, f.Copy)
+			}
+		}
+	}
+	return "", broken
+}
+
+// R8 needs claims, calls and the settings.
+func callFits(b *book) (string, []breach) {
+	if b.set.Lease == 0 || b.set.Timeout == 0 {
+		return "settings.lease and settings.timeout", nil
+	}
+	if lacks := b.lacking(Claim, Call); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		deadline := map[string]int64{} // delivery
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			switch {
+			case f.What == Claim && f.Result == Won:
+				deadline[f.Delivery] = f.Sent + b.set.Lease
+			case f.What == Call && f.Method == MethodRefund && f.At+b.set.Timeout > deadline[f.Delivery]:
+				broken = append(broken, breach{i, r, fmt.Sprintf("the call began %d ms before its lease ended", deadline[f.Delivery]-f.At)})
+			case f.What == Call && f.At > deadline[f.Delivery]:
+				broken = append(broken, breach{i, r, "the query began after its lease had ended"})
+			}
+		}
+	}
+	return "", broken
+}
+
+// R9 needs claims and events. A Redis that forgot may make a command look new.
+func neverRejected(b *book) (string, []breach) {
+	if lacks := b.lacking(Claim, Publish); lacks != "" {
+		return lacks, nil
+	}
+	claimed := map[string]int{} // message
+	var broken []breach
+	for i := range b.facts {
+		f := &b.facts[i]
+		switch {
+		case f.What == Claim && f.Result == Won && f.Message != "":
+			if _, known := claimed[f.Message]; !known {
+				claimed[f.Message] = i
+			}
+		case event(f, Rejected):
+			since, was := claimed[f.Message]
+			if was && !b.forgot(since, i) {
+				broken = append(broken, breach{i, b.messages[f.Message], "rejected as never sent, and it had been claimed"})
+			}
+		}
+	}
+	return "", broken
+}
+
+// R10 needs the record's transitions, deliveries and an end.
+func notForgotten(b *book) (string, []breach) {
+	if !b.ended {
+		return "an end", nil
+	}
+	if lacks := b.lacking(Claim, Delivery, Ack, Publish); lacks != "" {
+		return lacks, nil
+	}
+	var broken []breach
+	for _, r := range b.order {
+		undecided, cared := -1, false
+		alive := map[string]bool{}
+		for _, i := range b.of[r] {
+			f := &b.facts[i]
+			switch {
+			case f.What == Command, f.What == Publish && f.Topic == TopicRetry && stored(f):
+				if f.What == Command {
+					alive[f.Message] = true
+				} else {
+					alive[f.Copy] = true
+				}
+			case f.What == Ack, f.What == Lost:
+				delete(alive, f.Copy)
+			case f.What == Claim && f.Result == Won:
+				if undecided < 0 {
+					undecided = i
+				}
+			case f.What == Alarm, event(f, Succeeded, Failed, Unresolved), f.What == Publish && f.Topic == TopicParked && stored(f):
+				cared = true
+			}
+		}
+		if undecided >= 0 && !cared && len(alive) == 0 {
+			broken = append(broken, breach{undecided, r, "nothing carries this command any more, and nobody was told"})
+		}
+	}
+	return "", broken
+}
