@@ -412,6 +412,11 @@ func TestSpoilMerchant(t *testing.T) {
 	}
 	refundFor("").want(t, "10000", "", "good")
 	refundFor("token-2").want(t, "10000", "", "good")
+	for _, c := range b.sim.Calls() {
+		if (c.AppAuthToken == "token-1") != (c.Fault == "limited-auth") {
+			t.Errorf("the wire log has %+v", c)
+		}
+	}
 	if err := b.sim.SpoilMerchant("token-1", ""); err != nil {
 		t.Fatal(err)
 	}

@@ -174,9 +174,11 @@ func TestPages(t *testing.T) {
 		want         string
 	}{
 		{"GET", "/sim/state", 200, `"out_request_no":"R","amount":"1.00","moved":1`},
-		{"GET", "/sim/calls", 200, `"method":"alipay.trade.refund","out_request_no":"R"`},
+		{"GET", "/sim/calls", 200, `"method":"alipay.trade.refund","out_request_no":"R","app_auth_token":""`},
 		{"POST", "/sim/faults?spec=limited=1", 204, ""},
 		{"POST", "/sim/faults?spec=nothing=1", 400, "not on the menu"},
+		{"POST", "/sim/merchant?app_auth_token=another&fault=config-auth", 204, ""},
+		{"POST", "/sim/merchant?app_auth_token=another&fault=nothing", 400, "on the menu"},
 		{"POST", "/sim/balance?amount=x", 400, "amount"},
 		{"POST", "/sim/balance?amount=0.00", 204, ""},
 		{"GET", "/gateway.do", 405, ""},

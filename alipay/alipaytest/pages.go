@@ -14,6 +14,7 @@ import (
 //	GET  /sim/faults                how often each fault happened
 //	POST /sim/faults?spec=a=0.1,…   other probabilities
 //	POST /sim/heal                  no more faults
+//	POST /sim/merchant?app_auth_token=…&fault=NAME   every call of this merchant; no NAME ends it
 //	POST /sim/balance?amount=1.00&app_auth_token=…   what can be refunded from
 func (s *Server) routes() {
 	s.mux.HandleFunc("POST /gateway.do", s.serveV2)
@@ -47,6 +48,10 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("POST /sim/heal", func(w http.ResponseWriter, _ *http.Request) {
 		s.Heal()
 		done(w, nil)
+	})
+	s.mux.HandleFunc("POST /sim/merchant", func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		done(w, s.SpoilMerchant(query.Get("app_auth_token"), query.Get("fault")))
 	})
 	s.mux.HandleFunc("POST /sim/balance", func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()

@@ -87,11 +87,12 @@ func (c Config) withDefaults() Config {
 type Call struct {
 	Method       string    `json:"method"`
 	OutRequestNo string    `json:"out_request_no"`
-	Start        time.Time `json:"start"` // the request was read
-	End          time.Time `json:"end"`   // the answer was written, or given up
-	Fault        string    `json:"fault"` // name of the fault that happened, or empty
-	Moved        bool      `json:"moved"` // this call moved the money
-	Code         string    `json:"code"`  // what was answered; empty if nothing was
+	AppAuthToken string    `json:"app_auth_token"` // of the merchant; empty for the app itself
+	Start        time.Time `json:"start"`          // the request was read
+	End          time.Time `json:"end"`            // the answer was written, or given up
+	Fault        string    `json:"fault"`          // name of the fault that happened, or empty
+	Moved        bool      `json:"moved"`          // this call moved the money
+	Code         string    `json:"code"`           // what was answered; empty if nothing was
 	SubCode      string    `json:"sub_code"`
 }
 
@@ -263,7 +264,7 @@ func (s *Server) record(c *call, method string, a answer) (end func()) {
 		s.calls = append([]*Call(nil), s.calls[drop:]...)
 	}
 	entry := &Call{
-		Method: method, OutRequestNo: c.number, Start: c.start, End: s.now(),
+		Method: method, OutRequestNo: c.number, AppAuthToken: c.owner.token, Start: c.start, End: s.now(),
 		Fault: c.fault, Moved: c.moved, Code: a.code, SubCode: a.subCode,
 	}
 	s.calls = append(s.calls, entry)

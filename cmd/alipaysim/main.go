@@ -103,6 +103,7 @@ func printMenu(w io.Writer) {
 	_, _ = fmt.Fprint(w, `-faults "name=probability,…": each call of a kind draws at most one of the faults below.
 The name all gives every fault that is not named an equal share of its probability.
 A request number that begins with fault-NAME- gets that fault whatever the probabilities say.
+POST /sim/merchant?app_auth_token=TOKEN&fault=NAME gives it to every call for one merchant, until the same without NAME.
 "For a while" is the first two calls of a number.
 
 `)
