@@ -1,7 +1,9 @@
-// Package simulation runs the real flow of package consumer, the real record
-// store of package dedupe and the real encodings of package producer in one
-// process, under one seed, with virtual time. Around them is a world that
-// misbehaves in every way the design speaks of: it loses answers, kills and
-// freezes processes, forgets Redis, delivers twice and out of order. What
-// happened is written as a history and judged by its checker.
+// Package simulation runs the real flow of commands in one process, under one seed
+// and with virtual time: consumer.Handler and Decide, dedupe's Store and Sweeper,
+// producer's encodings and its judgement of what the broker says, alipay's client with
+// its verification and classification. What stands outside is simulated: the broker,
+// Redis (package dedupetest, held to the scripts by tests), Alipay's ledger, the
+// processes, and the mishaps of all of them.
+//
+// It is made of tests alone; see TestSimulation.
 package simulation

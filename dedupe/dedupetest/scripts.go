@@ -1,0 +1,299 @@
+package dedupetest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"refundd/dedupe"
+)
+
+// script is what a script does with its one key and its arguments.
+type script func(r *Redis, key string, args []string) (any, error)
+
+// scriptOf recognises a script by the sentence that it begins with, behind the part
+// that all of them share.
+func scriptOf(source string) (script, error) {
+	for sentence, s := range map[string]script{
+		"-- Takes the record for one lease.":                              claim,
+		"-- Decides the record.":                                          settle,
+		"-- Gives the record back, undecided.":                            release,
+		"-- Writes down that a copy of this generation is known to live.": confirm,
+		"-- Replaces the note of an undecided record that nobody holds,":  amend,
+		"-- Reads the record and writes nothing.":                         read,
+		"-- Extends (ARGV[2] > 0, in ms) or gives back (0)":               lock,
+		"-- Reserves one call of the application: GCRA":                   rate,
+		"-- Reserves the next call on one trade.":                         space,
+		"-- Begins a back-off of the application, unless one runs.":       throttle,
+	} {
+		if strings.Contains(source, sentence) {
+			return s, nil
+		}
+	}
+	return nil, errors.New("dedupetest: a script that is not written here")
+}
+
+func claim(r *Redis, key string, args []string) (any, error) {
+	lease, generation, err := twoNumbers(args[2], args[3])
+	if err != nil {
+		return nil, err
+	}
+	var now int64
+	c, _ := r.transition(Transition{Op: "claim", Key: key, Token: args[1], Generation: generation}, func(rec *Record, at int64) any {
+		now = at
+		return rec.Claim(args[0], args[1], generation, args[4], at, time.Duration(lease)*time.Millisecond)
+	}).(dedupe.Claim)
+	content := c.Note
+	if c.State == dedupe.Decided {
+		content = c.Event
+	}
+	return fields(c.State.String(), now, c.Fresh, c.Generation, c.Lapses, c.LapsedFor, c.HeldFor, c.Parked, c.Contradiction, content), nil
+}
+
+func settle(r *Redis, key string, args []string) (any, error) {
+	keep, _, err := twoNumbers(args[3], "0")
+	if err != nil {
+		return nil, err
+	}
+	s, _ := r.transition(Transition{Op: "settle", Key: key, Token: args[1]}, func(rec *Record, now int64) any {
+		return rec.Settle(args[0], args[1], args[2] == "1", args[4], now, time.Duration(keep)*time.Millisecond)
+	}).(dedupe.Settlement)
+	return fields(wordOf(s.State), s.Contradiction, s.Event), nil
+}
+
+func release(r *Redis, key string, args []string) (any, error) {
+	rel, _ := r.transition(Transition{Op: "release", Key: key, Token: args[0]}, func(rec *Record, _ int64) any {
+		return rec.Release(args[3], args[0], args[1], args[2] == "1")
+	}).(dedupe.Release)
+	return fields(wordOf(rel.State), rel.Generation, rel.Event), nil
+}
+
+func confirm(r *Redis, key string, args []string) (any, error) {
+	generation, _, err := twoNumbers(args[0], "0")
+	if err != nil {
+		return nil, err
+	}
+	r.transition(Transition{Op: "confirm", Key: key, Generation: generation}, func(rec *Record, _ int64) any {
+		rec.Confirm(generation)
+		return nil
+	})
+	return fields(), nil
+}
+
+func amend(r *Redis, key string, args []string) (any, error) {
+	amended, _ := r.transition(Transition{Op: "amend", Key: key}, func(rec *Record, now int64) any {
+		return rec.Amend(args[0], args[1], now)
+	}).(bool)
+	if !amended {
+		return fields(false, false, false, false), nil
+	}
+	rec := r.record(key)
+	return fields(true, rec.Generation, rec.Confirmed, rec.Parked), nil
+}
+
+func read(r *Redis, key string, _ []string) (any, error) {
+	rec := r.record(key)
+	is := rec.Read(r.millis())
+	switch {
+	case !is.Exists:
+		return fields("none", "", false, false, 0, 0, 0, false, ""), nil
+	case is.Decided:
+		return fields("decided", is.Fingerprint, is.Succeeded, is.Contradiction, 0, 0, 0, false, is.Event), nil
+	}
+	return fields("undecided", is.Fingerprint, false, false, is.Generation, is.Confirmed, is.HeldFor, is.Parked, is.Note), nil
+}
+
+func lock(r *Redis, key string, args []string) (any, error) {
+	ms, _, err := twoNumbers(args[1], "0")
+	if err != nil {
+		return nil, err
+	}
+	was, there := r.word(key)
+	if !there || was.text != args[0] {
+		return int64(0), nil
+	}
+	if ms == 0 {
+		delete(r.words, key)
+	} else {
+		r.words[key] = word{was.text, r.millis() + ms}
+	}
+	r.wrote(func() { r.words[key] = was })
+	return int64(1), nil
+}
+
+// wordOf is an outcome as scripts spell it.
+func wordOf(o dedupe.Outcome) string {
+	if o == dedupe.AlreadyDecided {
+		return "already"
+	}
+	return o.String()
+}
+
+// fields make a script's answer: everything is a string.
+func fields(values ...any) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		switch v := v.(type) {
+		case bool:
+			out[i] = "0"
+			if v {
+				out[i] = "1"
+			}
+		case time.Duration:
+			out[i] = strconv.FormatInt(v.Milliseconds(), 10)
+		case []byte:
+			out[i] = string(v)
+		default:
+			out[i] = fmt.Sprint(v)
+		}
+	}
+	return out
+}
+
+func twoNumbers(a, b string) (x, y int64, err error) {
+	x, err = strconv.ParseInt(a, 10, 64)
+	y, err2 := strconv.ParseInt(b, 10, 64)
+	if err = errors.Join(err, err2); err != nil {
+		return 0, 0, fmt.Errorf("dedupetest: argument: %w", err)
+	}
+	return x, y, nil
+}
+
+// The limits, as limit.lua and what stands behind it has them: microseconds.
+
+func (r *Redis) micros() int64 { return r.now().UnixMicro() }
+
+// keep keeps the set for at least so many µs.
+func (s *set) keep(us int64, now int64) {
+	ms := int64(math.Ceil(float64(us)/1000)) + 1
+	if left := s.expires - now; s.expires == 0 || left < ms {
+		s.expires = now + ms
+	}
+}
+
+func space(r *Redis, key string, args []string) (any, error) {
+	spacing, usable, err := twoNumbers(args[1], args[2])
+	if err != nil {
+		return nil, err
+	}
+	now, gap := r.micros(), usable+spacing
+	if last := r.members(key); len(last) > 0 {
+		age := now - int64(last[0].Score)
+		if last[0].Member == args[0] && age >= 0 && age <= usable {
+			return fields("ok", age), nil
+		}
+		if age < gap && age >= -gap {
+			return fields("spacing", gap-age), nil
+		}
+	}
+	r.change(key, func(s *set) {
+		s.scores, s.expires = map[string]float64{args[0]: float64(now)}, 0
+		s.keep(gap, r.millis())
+	})
+	return fields("ok", 0), nil
+}
+
+// reservation is a member of a rate's set: its name, and when it was made.
+type reservation struct {
+	name string
+	at   int64
+}
+
+func rate(r *Redis, key string, args []string) (any, error) {
+	perSecond, usable, err := twoNumbers(args[1], args[3])
+	if err != nil {
+		return nil, err
+	}
+	token, query, now := args[0], args[2] == "1", r.micros()
+	var cost, burst, shareCost int64 = 0, 1, 1_000_000
+	if perSecond > 0 {
+		cost = (1_000_000 + perSecond - 1) / perSecond
+		burst = max(1, perSecond/10)
+		shareCost = min(shareCost, 5*cost)
+	}
+	shareBurst := max(1, burst/5)
+
+	state := map[string]int64{}
+	var recent, older []reservation
+	for _, m := range r.members(key) {
+		name, _ := m.Member.(string)
+		at := int64(m.Score)
+		age := now - at
+		switch {
+		case name[0] == ':':
+			state[name] = at
+		case age < 0 || age > usable:
+			older = append(older, reservation{name, at})
+		case name[2:] == token:
+			return fields("ok", age), nil
+		default:
+			recent = append(recent, reservation{name, at})
+		}
+	}
+	add := func(all, share int64, reservations ...reservation) (int64, int64) {
+		for _, res := range reservations {
+			all = max(all, res.at) + cost
+			if res.name[0] == 's' {
+				share = max(share, res.at) + shareCost
+			}
+		}
+		return min(all, now+(burst+shareBurst)*cost), min(share, now+shareBurst*shareCost)
+	}
+	oldAll, oldShare := add(state[":all"], state[":share"], older...)
+	all, share := add(oldAll, oldShare, recent...)
+
+	reason, kind := "rate", "a:"
+	wait := max(0, all+cost-burst*cost-now)
+	if pause := state[":until"] - now; pause > 0 && pause <= state[":back"] {
+		reason, wait = "throttled", max(wait, pause)
+	}
+	if wait > 0 && query {
+		wait = min(wait, max(0, share+shareCost-shareBurst*shareCost-now))
+		kind = "s:"
+	}
+	if wait > 0 {
+		return fields(reason, wait), nil
+	}
+	if perSecond == 0 && kind == "a:" {
+		return fields("ok", 0), nil
+	}
+	all, share = add(all, share, reservation{kind + token, now})
+	r.change(key, func(s *set) {
+		for _, res := range older {
+			delete(s.scores, res.name)
+		}
+		s.scores[":all"], s.scores[":share"], s.scores[kind+token] = float64(oldAll), float64(oldShare), float64(now)
+		s.keep(max(usable, all-now, share-now), r.millis())
+	})
+	return fields("ok", 0), nil
+}
+
+func throttle(r *Redis, key string, args []string) (any, error) {
+	shortest, longest, err := twoNumbers(args[0], args[1])
+	ease, _, err2 := twoNumbers(args[2], "0")
+	if err = errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	now := r.micros()
+	var back, left int64 = 0, -now
+	if s := r.set(key); s != nil {
+		back, left = int64(s.scores[":back"]), int64(s.scores[":until"])-now
+	}
+	if left > 0 && left <= back {
+		return fields(), nil
+	}
+	length := shortest
+	if back > 0 && left <= 0 {
+		length = int64(float64(back) * 2 / math.Pow(2, math.Floor(float64(-left)/float64(ease))))
+		length = max(shortest, min(longest, length))
+	}
+	halvings := int64(math.Ceil(math.Log(2*float64(length)/float64(shortest)) / math.Log(2)))
+	r.change(key, func(s *set) {
+		s.scores[":back"], s.scores[":until"] = float64(length), float64(now+length)
+		s.keep(length+halvings*ease, r.millis())
+	})
+	return fields(), nil
+}
