@@ -46,7 +46,7 @@ func TestBrakes(t *testing.T) {
 
 	var inDoubt, bodies []string
 	for n := range 20 {
-		inDoubt = append(inDoubt, fmt.Sprintf("D%05d", n))
+		inDoubt = append(inDoubt, nameOf("refund", "doubtful", fmt.Sprintf("D%05d", n)))
 		bodies = append(bodies, fmt.Sprintf(`{"out_request_no":"D%05d","out_trade_no":"D%05d","refund_amount":"1.00","merchant":"doubtful"}`, n, n))
 	}
 	check(t, w.alipay.SetFaults(map[string]float64{"answer-lost-after": 1, "query-lost": 1}))

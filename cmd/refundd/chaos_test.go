@@ -50,10 +50,10 @@ func TestKilled(t *testing.T) {
 // chaos is what happens to two processes while commands come in.
 type chaos struct {
 	count, kills int
-	spoil        func(w *world)                           // half way
-	command      func(n int) (number, topic, body string) // nil: refunds of the app itself
-	environment  func(process int) map[string]string      // of each of the two; nil: nothing special
-	after        func(w *world)                           // when every refund has its end; may be nil
+	spoil        func(w *world)                         // half way
+	command      func(n int) (name, topic, body string) // nil: refunds of the app itself
+	environment  func(process int) map[string]string    // of each of the two; nil: nothing special
+	after        func(w *world)                         // when every refund has its end; may be nil
 }
 
 func (w *world) run(c chaos) {
@@ -69,11 +69,11 @@ func (w *world) run(c chaos) {
 	for _, p := range processes {
 		p.waitReady()
 	}
-	var numbers []string
+	var names []string
 	bodies := map[string][]string{} // by topic
 	for n := range c.count {
-		number, topic, body := c.command(n)
-		numbers = append(numbers, number)
+		name, topic, body := c.command(n)
+		names = append(names, name)
 		bodies[topic] = append(bodies[topic], body)
 	}
 	var sending sync.WaitGroup
@@ -104,7 +104,7 @@ func (w *world) run(c chaos) {
 	var v verdict
 	w.wait("the end of every refund", 4*time.Minute, func() bool {
 		requeued = w.requeue(requeued)
-		v = w.judge(numbers)
+		v = w.judge(names)
 		if len(v.missing) > 0 {
 			<-time.After(200 * time.Millisecond)
 		}

@@ -32,12 +32,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
-	"refundd/alipay"
 	"refundd/alipay/alipaytest"
 	"refundd/consumer"
 	"refundd/consumer/remoting"
 	"refundd/consumer/rocketmqtest"
-	"refundd/producer"
 )
 
 // world is everything around the processes under test: real RocketMQ and Redis
@@ -334,55 +332,6 @@ func (w *world) post(topic string, body []byte, properties map[string]string, le
 	return nil
 }
 
-// requeue does for every newly parked command what an operator does once the
-// cause is mended: a new age, no tries spent, the same number.
-func (w *world) requeue(from int) int {
-	w.t.Helper()
-	parked := w.reader.read(w.topic("parked"))
-	refused := w.refusedCoupons()
-	for _, m := range parked[from:] {
-		c, err := producer.CopyFromProperties(m.Properties, m.Body)
-		check(w.t, err)
-		if c.Reason == string(producer.ReasonConflictAtAlipay) && w.foreign(c) || refused[c.Keys] {
-			continue // no try can help: a person has to ask Alipay
-		}
-		c.Try, c.First = 0, time.Now()
-		w.wait("requeue", time.Minute, func() bool { return w.post(w.topic("retry"), c.Body, c.Properties(), 0) == nil })
-	}
-	return len(parked)
-}
-
-// refusedCoupons are coupon refunds that Alipay refuses for good. Where the
-// refusal was not the first call's, or may mean that it was done before, and there
-// is no query that Alipay's own number makes trustworthy, nothing proves that no
-// money moved: such a refund stays with a person.
-func (w *world) refusedCoupons() map[string]bool {
-	refused := map[string]bool{}
-	for _, c := range w.alipay.Calls() {
-		if c.Method == alipay.MethodRefundCoupon && strings.HasPrefix(c.Fault, "refused-") {
-			refused[c.OutRequestNo] = true
-		}
-	}
-	return refused
-}
-
-// foreign: somebody else used this number at Alipay, with another amount (the
-// fault discordant).
-func (w *world) foreign(c producer.Copy) bool {
-	kind := consumer.KindRefund
-	if c.Topic == w.topic("coupon") {
-		kind = consumer.KindCouponRefund
-	}
-	cmd, err := consumer.DecodeCommand(kind, c.Body)
-	check(w.t, err)
-	for _, r := range w.alipay.State().Refunds {
-		if r.OutRequestNo == cmd.OutRequestNo && r.Moved == 1 && r.Amount != cmd.Amount.String() {
-			return true
-		}
-	}
-	return false
-}
-
 func (w *world) breakPart(path string) {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.control+path, nil)
@@ -403,87 +352,6 @@ func refundOf(n int) string {
 	return string(b)
 }
 
-// verdict compares the ledger with the events. It tells what is missing, and
-// fails the test for what must never be.
-type verdict struct {
-	missing                                      []string
-	succeeded, failed, conflicts, events, parked int
-	unprovable                                   int // refused, but there is nobody to ask; with a person
-}
-
-func (w *world) judge(numbers []string) verdict {
-	w.t.Helper()
-	var v verdict
-	moved := map[string]int{}
-	amounts := map[string]string{}
-	whose := map[string]string{} // number -> kind and merchant's token
-	for _, r := range w.alipay.State().Refunds {
-		moved[r.OutRequestNo] += r.Moved
-		amounts[r.OutRequestNo] = r.Amount
-		whose[r.OutRequestNo] = r.Kind + " " + r.AppAuthToken
-	}
-	finals := map[string]map[string]producer.Event{}
-	conflicts := map[string]bool{}
-	unresolved := map[string]bool{}
-	refused := w.refusedCoupons()
-	for _, m := range w.reader.read(w.topic("event")) {
-		e, err := producer.DecodeEvent(m.Body)
-		check(w.t, err)
-		v.events++
-		if e.Outcome == producer.Succeeded || e.Outcome == producer.Failed {
-			if finals[e.OutRequestNo] == nil {
-				finals[e.OutRequestNo] = map[string]producer.Event{}
-			}
-			finals[e.OutRequestNo][e.ID] = e
-		}
-		if e.Outcome == producer.Unresolved {
-			v.parked++
-			unresolved[e.OutRequestNo] = true
-			yuan := fmt.Sprintf("%d.%02d", e.AmountFen/100, e.AmountFen%100)
-			if e.Reason == producer.ReasonConflictAtAlipay && moved[e.OutRequestNo] == 1 && amounts[e.OutRequestNo] != yuan {
-				conflicts[e.OutRequestNo] = true
-			}
-		}
-	}
-	for _, number := range numbers {
-		if moved[number] > 1 {
-			w.t.Fatalf("%s: the money moved %d times", number, moved[number])
-		}
-		switch len(finals[number]) {
-		case 0:
-			if conflicts[number] {
-				v.conflicts++
-				continue
-			}
-			if unresolved[number] && refused[number] && moved[number] == 0 {
-				v.unprovable++
-				continue
-			}
-			v.missing = append(v.missing, number)
-			continue
-		case 1:
-		default:
-			w.t.Fatalf("%s has %d final truths: %+v", number, len(finals[number]), finals[number])
-		}
-		for _, e := range finals[number] {
-			yuan := fmt.Sprintf("%d.%02d", e.AmountFen/100, e.AmountFen%100)
-			switch {
-			case e.Outcome == producer.Succeeded && (moved[number] != 1 || amounts[number] != yuan):
-				w.t.Fatalf("%s: succeeded %s, but the ledger says moved %d, %s", number, yuan, moved[number], amounts[number])
-			case e.Outcome == producer.Succeeded && whose[number] != string(e.Kind)+" "+tokenOf(e.Merchant):
-				w.t.Fatalf("%s: %s of merchant %q succeeded, the ledger has %q", number, e.Kind, e.Merchant, whose[number])
-			case e.Outcome == producer.Failed && moved[number] != 0:
-				w.t.Fatalf("%s: failed, but the money moved", number)
-			case e.Outcome == producer.Succeeded:
-				v.succeeded++
-			default:
-				v.failed++
-			}
-		}
-	}
-	return v
-}
-
 // tokenOf is what a merchant of the tests has authorised the app with.
 func tokenOf(merchant string) string {
 	if merchant == "" {
@@ -491,6 +359,9 @@ func tokenOf(merchant string) string {
 	}
 	return "201510BB-" + merchant
 }
+
+// merchantOf is whose authorisation that is.
+func merchantOf(token string) string { return strings.TrimPrefix(token, "201510BB-") }
 
 // merchantsFile lists merchants as REFUNDD_MERCHANTS_FILE does.
 func (w *world) merchantsFile(names ...string) string {
