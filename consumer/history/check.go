@@ -262,7 +262,7 @@ func (b *book) story(r refund) []string {
 		if !mine && f.Call != "" && calls[f.Call] || !mine && f.Delivery != "" && deliveries[f.Delivery] {
 			mine = true
 		}
-		//exhaustive:ignore // the other kinds say nothing about this
+		//exhaustive:ignore
 		switch f.What {
 		case Redis, Process, Quiet, End, Lost, Fault:
 			mine = true

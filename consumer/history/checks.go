@@ -176,7 +176,7 @@ func conserved(b *book) (string, []breach) {
 		f := &b.facts[i]
 		k := ledgerKey{f.Merchant, f.Kind, f.Trade}
 		r, _ := b.refundOf(*f)
-		//exhaustive:ignore // the other kinds say nothing about this
+		//exhaustive:ignore
 		switch f.What {
 		case Trade:
 			paid[k] = f.Amount
@@ -261,7 +261,7 @@ func noOrphan(b *book) (string, []breach) {
 		claimed := map[string]bool{} // process
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			//exhaustive:ignore // the other kinds say nothing about this
+			//exhaustive:ignore
 			switch f.What {
 			case Command:
 				commanded = true
@@ -293,7 +293,7 @@ func ackSafe(b *book) (string, []breach) {
 	var broken []breach
 	for i := range b.facts {
 		f := &b.facts[i]
-		//exhaustive:ignore // the other kinds say nothing about this
+		//exhaustive:ignore
 		switch f.What {
 		case Delivery:
 			unread[f.Delivery] = f.Number == ""

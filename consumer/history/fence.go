@@ -19,7 +19,7 @@ func oneContent(b *book) (string, []breach) {
 		parked, kept := false, map[string]int{} // fingerprint -> a command that was not rejected
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			//exhaustive:ignore // the other kinds say nothing about this
+			//exhaustive:ignore
 			switch f.What {
 			case Call:
 				if f.Method != MethodRefund {
@@ -98,7 +98,7 @@ func failureProven(b *book) (string, []breach) {
 		refused, absentSince, closed := false, false, false
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			//exhaustive:ignore // the other kinds say nothing about this
+			//exhaustive:ignore
 			switch f.What {
 			case Call:
 				if f.Method == MethodRefund {
@@ -139,7 +139,7 @@ func keptLong(b *book) (string, []breach) {
 	for i := range b.facts {
 		f := &b.facts[i]
 		r, _ := b.refundOf(*f)
-		//exhaustive:ignore // the other kinds say nothing about this
+		//exhaustive:ignore
 		switch f.What {
 		case Settle:
 			if f.Result == Settled && f.Expires-f.Clock < b.set.Keep {
@@ -199,7 +199,7 @@ func copiesBounded(b *book) (string, []breach) {
 		delivered := map[string]bool{}
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			//exhaustive:ignore // the other kinds say nothing about this
+			//exhaustive:ignore
 			switch f.What {
 			case Command:
 				sources++

@@ -13,7 +13,7 @@ func notified(b *book) (string, []breach) {
 	for i := range b.facts {
 		f := &b.facts[i]
 		r, _ := b.refundOf(*f)
-		//exhaustive:ignore // the other kinds say nothing about this
+		//exhaustive:ignore
 		switch f.What {
 		case Notification:
 			forged[f.Notify] = forged[f.Notify] || f.Result == Forged
@@ -48,7 +48,7 @@ func live(b *book) (string, []breach) {
 	var broken []breach
 	for i := range b.facts {
 		f := &b.facts[i]
-		//exhaustive:ignore // the other kinds say nothing about this
+		//exhaustive:ignore
 		switch f.What {
 		case Quiet:
 			quiet = f.At
