@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,13 @@ type share struct {
 	total int
 	busy  map[string]int       // merchant -> workers
 	seen  map[string]time.Time // merchant -> its newest command
-	freed chan struct{}        // closed when a worker is free again
+	queue []*waiter            // oldest first
+}
+
+// waiter is a delivery that waits for a worker.
+type waiter struct {
+	merchant string
+	granted  chan struct{} // closed when it has one
 }
 
 // perFree is how many workers a merchant may have for each that is free.
@@ -34,44 +41,53 @@ const perFree = 8
 const aloneAfter = time.Minute
 
 func newShare(workers int) *share {
-	return &share{workers: workers, busy: map[string]int{}, seen: map[string]time.Time{}, freed: make(chan struct{})}
+	return &share{workers: workers, busy: map[string]int{}, seen: map[string]time.Time{}}
 }
 
-// enter waits for a worker, at most for the given time. Every enter that was true
-// needs one leave.
+// enter waits for a worker, at most for the given time, behind the merchant's
+// earlier deliveries. Every enter that was true needs one leave.
 func (s *share) enter(ctx context.Context, merchant string, patience time.Duration) bool {
 	if s == nil {
 		return true
 	}
+	w := &waiter{merchant: merchant, granted: make(chan struct{})}
+	s.mu.Lock()
+	s.seen[merchant] = time.Now()
+	s.queue = append(s.queue, w)
+	s.grant()
+	s.mu.Unlock()
+
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	for {
-		freed, ok := s.try(merchant)
-		if ok {
-			return true
-		}
-		select {
-		case <-freed:
-		case <-deadline.C:
-			return false
-		case <-ctx.Done():
-			return false
-		}
+	select {
+	case <-w.granted:
+		return true
+	case <-deadline.C:
+	case <-ctx.Done():
 	}
-}
-
-func (s *share) try(merchant string) (freed <-chan struct{}, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	s.seen[merchant] = now
-	free := s.workers - s.total
-	if free <= 0 || s.busy[merchant] > perFree*(free-1) && !s.alone(merchant, now) {
-		return s.freed, false
+	i := slices.Index(s.queue, w)
+	if i < 0 {
+		return true // granted in this very moment
 	}
-	s.total++
-	s.busy[merchant]++
-	return nil, true
+	s.queue = slices.Delete(s.queue, i, i+1)
+	return false
+}
+
+// grant gives workers to those that wait longest and may have one.
+func (s *share) grant() {
+	now := time.Now()
+	s.queue = slices.DeleteFunc(s.queue, func(w *waiter) bool {
+		free := s.workers - s.total
+		if free <= 0 || s.busy[w.merchant] > perFree*(free-1) && !s.alone(w.merchant, now) {
+			return false
+		}
+		s.total++
+		s.busy[w.merchant]++
+		close(w.granted)
+		return true
+	})
 }
 
 // alone tells whether no other merchant had a command lately.
@@ -98,8 +114,7 @@ func (s *share) leave(merchant string) {
 	if s.busy[merchant]--; s.busy[merchant] == 0 {
 		delete(s.busy, merchant)
 	}
-	close(s.freed)
-	s.freed = make(chan struct{})
+	s.grant()
 }
 
 // backoff makes one merchant's calls wait whose authorisation Alipay limits or

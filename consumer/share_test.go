@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -93,6 +94,29 @@ func TestShareWaitsInPlace(t *testing.T) {
 		}
 		if took := time.Since(begin); took != 4*time.Second {
 			t.Errorf("gave up after %v", took-time.Second)
+		}
+	})
+}
+
+func TestShareIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShare(1)
+		s.enter(t.Context(), "a", 0)
+		var order []int
+		var wg sync.WaitGroup
+		for n := range 20 {
+			wg.Go(func() {
+				if s.enter(t.Context(), "a", time.Minute) {
+					order = append(order, n) // one at a time: there is one worker
+					s.leave("a")
+				}
+			})
+			synctest.Wait()
+		}
+		s.leave("a")
+		wg.Wait()
+		if !slices.IsSorted(order) || len(order) != 20 {
+			t.Errorf("order %v", order)
 		}
 	})
 }
