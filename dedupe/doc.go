@@ -25,6 +25,10 @@
 //	Amend                -             note replaced     -               -                 -                    -
 //	Read                 -             -                 -               -                 -                    -
 //
+// Every state that two workers, a crash, a script sent twice and a Redis that
+// forgets can reach from this table is visited by a test of package dedupetest, which
+// holds the table's plain Go to the scripts.
+//
 // What the table has no room for:
 //   - Claim of an undecided record with another fp: Conflict. With gen below the
 //     confirmed one, by anyone but the holder: Superseded.

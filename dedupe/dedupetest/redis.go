@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
 )
 
 // Redis is a Redis in memory that knows the commands and scripts of package dedupe
@@ -386,4 +385,3 @@ func (r *Redis) transition(t Transition, act func(rec *Record, now int64) any) a
 	}
 	return t.Answer
 }
-

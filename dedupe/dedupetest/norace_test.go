@@ -1,0 +1,5 @@
+//go:build !race
+
+package dedupetest_test
+
+const raced = false
