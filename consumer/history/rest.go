@@ -92,7 +92,7 @@ func withinRate(b *book) (string, []breach) {
 	return "", broken
 }
 
-// I17 needs counters. A process that was killed took at most one count of each
+// I17 needs counters. A process that ended took at most one count of each
 // delivery in hand with it.
 func counted(b *book) (string, []breach) {
 	if lacks := b.lacking(Counter); lacks != "" {
@@ -121,8 +121,8 @@ func counted(b *book) (string, []breach) {
 			open[f.Process][f.Delivery] = true
 		case f.What == Ack:
 			delete(open[f.Process], f.Delivery)
-		case f.What == Process && f.Result == Killed:
-			uncertain += int64(len(open[f.Process]))
+		case f.What == Process && (f.Result == Killed || f.Result == Stopped):
+			uncertain += int64(len(open[f.Process])) + 1 // the sweeper counts as well
 			delete(open, f.Process)
 		case f.What == Counter:
 			if lost := happened[f.Name] - f.Value; lost < 0 || lost > uncertain {
