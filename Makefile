@@ -13,9 +13,16 @@ LINT     := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
 # without the race detector. These are their packages.
-NORACE = $$(grep -rl --include='*_test.go' '^//go:build.*!race' . | xargs -r -n1 dirname | sort -u)
+NORACE = $(shell grep -rl --include='*_test.go' '^//go:build.*!race' . | xargs -r -n1 dirname | sort -u)
 
-.PHONY: help build fmt tidy lint test test-embedded test-real fuzz demo clean
+# Tests that stop parts of the stack, which all others need, are in these packages.
+ALONE  = $(shell grep -rl --include='*_test.go' REFUNDD_TEST_STACK . | xargs -r -n1 dirname | sort -u)
+OTHERS = $(filter-out $(ALONE:./%=refundd/%),$(shell $(GO) list ./...))
+
+# Tests wait more than they work, so more of them run at once than there are cores.
+TEST := $(GO) test -shuffle=on -count=1 -parallel 8
+
+.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -42,13 +49,16 @@ test: ## everything: tidy, lint, tests on embedded parts, fuzz, tests on a real 
 	@echo "make test: all passed"
 
 test-embedded: ## all tests, with Go alone: embedded broker, miniredis, local Alipay
-	$(GO) test -race -shuffle=on -count=1 ./...
-	packages="$(NORACE)"; if [ -n "$$packages" ]; then $(GO) test -shuffle=on -count=1 $$packages; fi
+	$(TEST) -race ./...
+	$(TEST) -p 4 $(NORACE)
 
 test-real: ## all tests again on a real RocketMQ and Redis, brought up and taken down
 	$(GO) run ./deploy/stack -- \
-		env -u REFUNDD_ROCKETMQ_NAMESERVERS -u REFUNDD_REDIS_URL \
-		$(GO) test -shuffle=on -count=1 -p 1 -timeout 13m ./...
+		env -u REFUNDD_ROCKETMQ_NAMESERVERS -u REFUNDD_REDIS_URL $(MAKE) test-on-stack
+
+test-on-stack:
+	$(TEST) -p 4 $(OTHERS)
+	$(TEST) -p 1 -timeout 13m $(ALONE)
 
 fuzz: ## every fuzz target for a moment, FUZZTIME=5000x (or 10m)
 	grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file target; do \

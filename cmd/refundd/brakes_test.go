@@ -32,6 +32,7 @@ const (
 // go on and decide what was in doubt; waiting spends no try, and what waited is
 // carried out after the resume.
 func TestBrakes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, alipaytest.Config{KeepCalls: 1_000_000})
 	ctl := w.refundctl()
 	change := map[string]string{

@@ -34,6 +34,7 @@ func TestKilled(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
+			aloneOnStack(t)
 			w := newWorld(t, alipaytest.Config{Latency: 5 * time.Millisecond})
 			faults, err := alipaytest.ParseFaults("all=0.6")
 			check(t, err)
@@ -186,6 +187,7 @@ func TestSigterm(t *testing.T) {
 // away in the middle. The process waits, says for what, suspends intake,
 // resumes by itself, and nothing is called without a claim.
 func TestPartsDown(t *testing.T) {
+	aloneOnStack(t)
 	w := newWorld(t, alipaytest.Config{})
 	nobody := freeAddr(t)
 	waiting := w.start(map[string]string{"REFUNDD_REDIS_URL": "redis://" + nobody})
@@ -240,6 +242,7 @@ func (w *world) redisOn() {
 
 // TestMissingTopic: exit 2, and the topic and its variable are named.
 func TestMissingTopic(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, alipaytest.Config{})
 	p := w.start(map[string]string{"REFUNDD_TOPIC_PARKED": "no-such-topic"})
 	select {
@@ -258,6 +261,7 @@ func TestMissingTopic(t *testing.T) {
 // TestSpacing: two partial refunds of one trade, sent at once to two
 // instances, are the spacing apart at Alipay, and both succeed.
 func TestSpacing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, alipaytest.Config{})
 	spaced := map[string]string{"REFUNDD_TRADE_SPACING": "3s", "REFUNDD_LEASE": "10s"}
 	processes := []*process{w.start(spaced), w.start(spaced)}

@@ -20,6 +20,7 @@ import (
 // notifications to whichever of them answers. In the end ledger, notifications
 // and events agree.
 func TestMixed(t *testing.T) {
+	t.Parallel()
 	receivers := []string{freeAddr(t), freeAddr(t)}
 	front := httptest.NewServer(balancer(receivers))
 	t.Cleanup(front.Close)

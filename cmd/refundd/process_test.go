@@ -62,6 +62,15 @@ func (w *world) real() bool { return w.embedded == nil }
 
 func (w *world) topic(which string) string { return w.name + "-" + which }
 
+// aloneOnStack begins a test that breaks parts of a real stack, which every other
+// test needs. Embedded parts are each test's own.
+func aloneOnStack(t *testing.T) {
+	t.Helper()
+	if os.Getenv("REFUNDD_TEST_STACK") == "" {
+		t.Parallel()
+	}
+}
+
 func newWorld(t *testing.T, cfg alipaytest.Config) *world {
 	t.Helper()
 	w := &world{

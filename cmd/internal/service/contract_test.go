@@ -47,6 +47,7 @@ func (w *world) readiness(cfg config.Config) (status int, parts map[string]strin
 // TestReadinessNamesEachPart: what each says, and that Alipay's last calls make
 // nothing unready.
 func TestReadinessNamesEachPart(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t, nil)
 	waitFor(t, "readiness", func() bool { status, _ := w.readiness(w.cfg); return status == http.StatusOK })
 	_, parts := w.readiness(w.cfg)
@@ -100,6 +101,7 @@ func (w *world) another(topics []string, groups []string, change func(*config.Co
 // TestWhatIsOffNeedsNothing: a kind whose topic is empty needs no topic, and
 // neither HTTP address is listened on when it is empty.
 func TestWhatIsOffNeedsNothing(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t, nil)
 	used := w.cfg
 	if err := w.stop(); err != nil { // so that its addresses are free
@@ -133,6 +135,7 @@ func TestWhatIsOffNeedsNothing(t *testing.T) {
 // TestMissingGroup: the broker takes the heartbeats of a group that it does not
 // know and delivers nothing, so the service asks, and says so.
 func TestMissingGroup(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t, nil)
 	topics := []string{"refund-command", "coupon-refund-command", "refund-event", "refund-retry", "refund-parked"}
 	_, cfg, hook := w.another(topics, nil, func(c *config.Config) { c.HTTPAddr, c.AdminAddr = "", freeAddr(t) })
@@ -156,6 +159,7 @@ func TestMissingGroup(t *testing.T) {
 // TestBrokerAccessControl: what is sent to the broker and taken from it is
 // signed with the configured key, and the secret stays here.
 func TestBrokerAccessControl(t *testing.T) {
+	t.Parallel()
 	const secret = "secret-of-a-test"
 	var mu sync.Mutex
 	signed, unsigned, told := map[int]int{}, map[int]int{}, false
@@ -196,6 +200,7 @@ func TestBrokerAccessControl(t *testing.T) {
 // TestGaugesOfTheGroup: what is undecided, and how far the group is behind,
 // without a command in hand.
 func TestGaugesOfTheGroup(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t, nil)
 	w.command("refund-command", `{"out_request_no": "fault-frozen-1", "out_trade_no": "T1", "refund_amount": "12.34"}`)
 	waitFor(t, "the undecided sum", func() bool { return w.metric("refundd_undecided_amount_yuan") == "refundd_undecided_amount_yuan 12.34" })

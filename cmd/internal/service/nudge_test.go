@@ -16,6 +16,7 @@ import (
 // notification makes it be asked for at once. Until the refund waits for its next
 // try the notification is kept from getting in.
 func TestANotificationHastensTheQuery(t *testing.T) {
+	t.Parallel()
 	rows := map[string]struct{ topic, body string }{
 		"trade":                {"refund-command", `{"out_request_no": "N1", "out_trade_no": "T1", "refund_amount": "1.00"}`},
 		"a merchant's trade":   {"refund-command", `{"out_request_no": "N1", "out_trade_no": "T1", "refund_amount": "1.00", "merchant": "shop"}`},

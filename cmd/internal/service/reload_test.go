@@ -111,6 +111,7 @@ func errorsIn(hook *test.Hook) (n int) {
 }
 
 func TestMerchantsFollowTheirFile(t *testing.T) {
+	t.Parallel()
 	p := newPlaces(t)
 	s, reload, hook := following(t, p.config())
 	token := func(name string) string { m, _ := s.changing.merchant(name); return m.AppAuthToken }
@@ -144,6 +145,7 @@ func TestMerchantsFollowTheirFile(t *testing.T) {
 }
 
 func TestCallsAreMadeForTheMerchant(t *testing.T) {
+	t.Parallel()
 	p := newPlaces(t)
 	sim, url := p.simulator()
 	s, _, _ := following(t, p.config("REFUNDD_ALIPAY_GATEWAY="+url+"/gateway.do"))
@@ -161,6 +163,7 @@ func TestCallsAreMadeForTheMerchant(t *testing.T) {
 
 // Both sides get new keys, and the service learns of it without a restart.
 func TestKeysFollowTheirFiles(t *testing.T) {
+	t.Parallel()
 	p, renewed := newPlaces(t), newPlaces(t)
 	_, url := renewed.simulator()
 	s, _, hook := following(t, p.config("REFUNDD_ALIPAY_GATEWAY="+url+"/gateway.do"))

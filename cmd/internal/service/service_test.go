@@ -185,6 +185,7 @@ func lineOf(text, prefix string) string {
 }
 
 func TestRefundsAndNotificationsOfBothKinds(t *testing.T) {
+	t.Parallel()
 	for name, more := range map[string]func(p places) []string{
 		"keys": nil,
 		"certificates, AES, V3": func(p places) []string {
@@ -228,6 +229,7 @@ func TestRefundsAndNotificationsOfBothKinds(t *testing.T) {
 // A notification that arrives while the keys are replaced is judged by the old
 // or the new ones, and never dropped.
 func TestKeysChangeUnderNotifications(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t, nil)
 	other := newPlaces(t)
 	own := w.places.read("alipay_public_key.pem")
@@ -260,6 +262,7 @@ func TestKeysChangeUnderNotifications(t *testing.T) {
 }
 
 func TestATakenAddressEndsTheStart(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t, nil)
 	log, _ := test.NewNullLogger()
 	second := w.cfg
