@@ -49,6 +49,7 @@ test: ## everything: tidy, lint, tests on embedded parts, fuzz, tests on a real 
 	@echo "make test: all passed"
 
 test-embedded: ## all tests, with Go alone: embedded broker, miniredis, local Alipay
+	$(GO) vet -tags static ./alipay/openssl
 	$(TEST) -race ./...
 	$(TEST) -p 4 $(NORACE)
 

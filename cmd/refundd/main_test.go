@@ -87,8 +87,8 @@ func TestRun(t *testing.T) {
 		"check of nothing": {
 			args: "-check", serve: unasked, want: 2, stderr: "refundd: REFUNDD_REDIS_URL: is required\n",
 		},
-		"check of an unsupported feature": {
-			args: "-check", environ: append(valid[:5:5], "REFUNDD_ALIPAY_SIGNER=openssl"), serve: unasked, want: 2, stderr: "refundd: REFUNDD_ALIPAY_SIGNER: is not supported yet",
+		"check of a signer that does not exist": {
+			args: "-check", environ: append(valid[:5:5], "REFUNDD_ALIPAY_SIGNER=hsm"), serve: unasked, want: 2, stderr: "refundd: REFUNDD_ALIPAY_SIGNER: \"hsm\" is not one of go, openssl",
 		},
 		"serve without configuration": {
 			serve: unasked, want: 2, stderr: "refundd: REFUNDD_ALIPAY_PRIVATE_KEY_FILE: is required\n",

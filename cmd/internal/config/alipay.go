@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto"
 	"fmt"
 
 	"refundd/alipay"
@@ -11,7 +12,7 @@ func (c Config) OpenAlipay() (*alipay.Client, error) {
 	a := alipay.Config{
 		Gateway:      c.AlipayGateway,
 		AppID:        c.AlipayAppID,
-		Signer:       c.Secrets.PrivateKey,
+		Signer:       c.signer(),
 		AlipayKeys:   c.Secrets.PublicKeys,
 		Certificates: c.Secrets.Certificates,
 		EncryptKey:   c.Secrets.EncryptKey,
@@ -26,6 +27,14 @@ func (c Config) OpenAlipay() (*alipay.Client, error) {
 		return nil, fmt.Errorf("open alipay: %w", err)
 	}
 	return client, nil
+}
+
+// signer is the private key, or what signs with it in its place.
+func (c Config) signer() crypto.Signer {
+	if c.Secrets.Signer != nil {
+		return c.Secrets.Signer
+	}
+	return c.Secrets.PrivateKey
 }
 
 // NewVerifier returns what tells genuine notifications from forged ones, by the keys that verify answers, too. It leaves

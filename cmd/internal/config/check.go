@@ -22,8 +22,7 @@ type Variable struct {
 	Meaning string // one clause
 }
 
-// Variables lists every variable in the order of [Config]. Of a variable whose feature is not supported yet it tells
-// the value that counts today.
+// Variables lists every variable in the order of [Config].
 func Variables() []Variable {
 	fields := variableFields()
 	list := make([]Variable, 0, len(fields))
@@ -35,20 +34,9 @@ func Variables() []Variable {
 		case f.standard == "":
 			v.Default = "none"
 		}
-		if f.unsupported {
-			v.Meaning += " (" + f.restriction() + ")"
-		}
 		list = append(list, v)
 	}
 	return list
-}
-
-// restriction says in short that a variable of an unsupported feature cannot be changed.
-func (f variableField) restriction() string {
-	if f.standard == "" {
-		return "not supported yet"
-	}
-	return "no other value yet"
 }
 
 // Markdown returns the table of Variables for the README.
@@ -70,9 +58,6 @@ func (c Config) WriteCheck(w io.Writer) error {
 		origin := "default"
 		if c.given[f.name] {
 			origin = "set"
-		}
-		if f.unsupported {
-			origin = f.restriction()
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.name, c.show(f.name, v.FieldByIndex(f.index)), origin)
 	}

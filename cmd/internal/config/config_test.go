@@ -188,7 +188,6 @@ func TestLoadRefuses(t *testing.T) {
 		"typo in a long name":        {"REFUNDD_ROCKETMQ_NAME_SERVER=a:1", []string{"did you mean REFUNDD_ROCKETMQ_NAMESERVERS?"}},
 		"a secret in the variable":   {"REFUNDD_REDIS_PASSWORD=canary", []string{"REFUNDD_REDIS_PASSWORD: is unknown", "a file that REFUNDD_REDIS_PASSWORD_FILE names"}},
 		"seller id":                  {"REFUNDD_ALIPAY_SELLER_ID=" + strings.Repeat("2", 33), []string{"REFUNDD_ALIPAY_SELLER_ID: "}},
-		"not supported: openssl":     {"REFUNDD_ALIPAY_SIGNER=openssl", []string{"REFUNDD_ALIPAY_SIGNER: is not supported yet; leave it unset or go"}},
 		"notify URL is no URL":       {"REFUNDD_ALIPAY_NOTIFY_URL=a.example/n", []string{"REFUNDD_ALIPAY_NOTIFY_URL: is not an absolute URL"}},
 		"notify URL by ftp":          {"REFUNDD_ALIPAY_NOTIFY_URL=ftp://a.example/n", []string{"REFUNDD_ALIPAY_NOTIFY_URL: is neither"}},
 		"notify URL with a user":     {"REFUNDD_ALIPAY_NOTIFY_URL=https://u:canary@a.example/", []string{"REFUNDD_ALIPAY_NOTIFY_URL: has a user"}},

@@ -25,9 +25,6 @@ func Load(environ []string) (Config, error) {
 		text, given := env[f.name]
 		cfg.given[f.name] = given
 		switch {
-		case f.unsupported && given && !f.same(text, f.standard):
-			p.add(f.name, "is not supported yet; %s", leaveAt(f.standard))
-			continue
 		case text == "" && f.required:
 			p.add(f.name, "is required")
 			continue
@@ -61,22 +58,17 @@ func parseEnviron(environ []string) map[string]string {
 
 // variableField is a field of Config that is one variable.
 type variableField struct {
-	name        string // the variable's
-	meaning     string
-	standard    string // what counts when the variable is not set: its default, or the only supported value
-	required    bool
-	mayBeOff    bool // set to nothing is off, not a mistake
-	unsupported bool // standard is the only value that is accepted
-	index       []int
-	kind        reflect.Type
+	name     string // the variable's
+	meaning  string
+	standard string // what counts when the variable is not set
+	required bool
+	mayBeOff bool // set to nothing is off, not a mistake
+	index    []int
+	kind     reflect.Type
 }
 
 // variableFields lists the fields of Config in their order.
 func variableFields() []variableField {
-	only := map[string]string{}
-	for _, u := range unsupportedVariables() {
-		only[u.name] = u.only
-	}
 	var fields []variableField
 	for _, sf := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		name := sf.Tag.Get("envconfig")
@@ -91,9 +83,6 @@ func variableFields() []variableField {
 			mayBeOff: sf.Tag.Get("default") == "" || sf.Tag.Get("empty") == "off",
 			index:    sf.Index,
 			kind:     sf.Type,
-		}
-		if value, ok := only[name]; ok {
-			f.standard, f.unsupported = value, true
 		}
 		fields = append(fields, f)
 	}
@@ -139,24 +128,4 @@ func (f variableField) wanted() string {
 	default:
 		return "a text"
 	}
-}
-
-// same reports whether two texts mean the same value, as 0 and 0s do.
-func (f variableField) same(a, b string) bool {
-	if a == b {
-		return true
-	}
-	va, vb := reflect.New(f.kind).Elem(), reflect.New(f.kind).Elem()
-	if a == "" || b == "" || f.decode(va, a) != nil || f.decode(vb, b) != nil {
-		return false
-	}
-	return reflect.DeepEqual(va.Interface(), vb.Interface())
-}
-
-// leaveAt says what an unsupported variable may hold.
-func leaveAt(only string) string {
-	if only == "" {
-		return "leave it unset or empty"
-	}
-	return "leave it unset or " + only
 }

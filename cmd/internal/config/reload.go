@@ -23,7 +23,7 @@ func (c Config) ReloadKeys() (Config, error) {
 	}
 	var p problems
 	c.contents = map[string]string{}
-	c.Secrets.PrivateKey, c.Secrets.PublicKeys, c.Secrets.Certificates, c.Secrets.EncryptKey = nil, nil, nil, nil
+	c.Secrets.PrivateKey, c.Secrets.Signer, c.Secrets.PublicKeys, c.Secrets.Certificates, c.Secrets.EncryptKey = nil, nil, nil, nil, nil
 	c.readKeys(&p)
 	return c, p.err()
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 
 	"refundd/alipay"
+	"refundd/alipay/openssl"
 )
 
 // Secrets is what the secret files contain. It prints and encodes as a placeholder, so that a Config can be logged
@@ -17,6 +19,8 @@ import (
 type Secrets struct {
 	// PrivateKey is the app's; never nil after Load.
 	PrivateKey *rsa.PrivateKey
+	// Signer signs with PrivateKey outside of Go; nil where Go signs.
+	Signer crypto.Signer
 	// PublicKeys are Alipay's, at least one in key mode. None of them is the app's own.
 	PublicKeys []*rsa.PublicKey
 	// Certificates is nil in key mode. The app's belongs to PrivateKey and none was out of date when it was read.
@@ -56,6 +60,7 @@ func (c *Config) readKeys(p *problems) {
 			return err
 		})
 	}
+	c.loadSigner(p)
 	if name := "REFUNDD_ALIPAY_PUBLIC_KEY_FILE"; p.fine(name) {
 		p.file(name, c.AlipayPublicKeyFile, func(text []byte) (err error) {
 			c.Secrets.PublicKeys, err = publicKeys(text, c.Secrets.PrivateKey)
@@ -69,6 +74,20 @@ func (c *Config) readKeys(p *problems) {
 			return err
 		})
 	}
+}
+
+// loadSigner hands the key that was read to the system's libcrypto, if that is to sign.
+func (c *Config) loadSigner(p *problems) {
+	name := "REFUNDD_ALIPAY_SIGNER"
+	if c.AlipaySigner != SignerOpenSSL || c.Secrets.PrivateKey == nil || !p.fine(name) {
+		return
+	}
+	signer, err := openssl.New(c.Secrets.PrivateKey)
+	if err != nil {
+		p.add(name, "is %s, but: %v", SignerOpenSSL, err)
+		return
+	}
+	c.Secrets.Signer, c.contents[name] = signer, signer.String()
 }
 
 func (c *Config) readPasswords(p *problems) {
