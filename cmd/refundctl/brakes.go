@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -29,7 +28,8 @@ REFUNDD_REDIS_PASSWORD_FILE, REFUNDD_REDIS_PREFIX; the app by REFUNDD_ALIPAY_APP
 
 // brake holds the flags of pause, resume and brakes.
 type brake struct {
-	appID, kind, merchant, reason, by, output string
+	out                               output
+	appID, kind, merchant, reason, by string
 }
 
 // brakes carries out pause, resume and brakes.
@@ -38,7 +38,7 @@ func brakes(ctx context.Context, name string, args []string, env environment) er
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.StringVar(&b.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
 	if name == "brakes" {
-		flags.StringVar(&b.output, "o", "text", "`text|json`")
+		b.out.register(flags)
 	} else {
 		flags.StringVar(&b.kind, "kind", "", "`refund|coupon_refund`; default both")
 		flags.StringVar(&b.merchant, "merchant", "", "`name` of one merchant; default all")
@@ -79,8 +79,8 @@ func (b *brake) check(name string, env environment) error {
 		return wrongUsage("-kind %q is not refund or coupon_refund", b.kind)
 	case name == "pause" && strings.TrimSpace(b.reason) == "":
 		return wrongUsage("-reason is required")
-	case name == "brakes" && b.output != "text" && b.output != "json":
-		return wrongUsage("-o %q is not text or json", b.output)
+	case name == "brakes":
+		return b.out.check(name)
 	}
 	return nil
 }
@@ -114,22 +114,20 @@ func (b *brake) list(ctx context.Context, store *dedupe.Store, env environment) 
 	if err != nil {
 		return err
 	}
-	if b.output == "text" && len(on) == 0 {
+	if len(on) == 0 && !b.out.json() {
 		_, _ = fmt.Fprintln(env.stdout, "nothing is paused")
 	}
 	for _, one := range on {
-		if b.output == "text" {
+		if !b.out.json() {
 			at := brake{kind: one.Kind, merchant: one.Merchant}
 			_, _ = fmt.Fprintf(env.stdout, "%s: %s (by %s, since %s)\n", at.what(), one.Reason, one.By, one.Since.Format(time.RFC3339))
 			continue
 		}
-		line, err := json.Marshal(map[string]string{
+		if err := printJSON(env.stdout, map[string]string{
 			"kind": one.Kind, "merchant": one.Merchant, "reason": one.Reason, "by": one.By, "since": one.Since.UTC().Format(time.RFC3339),
-		})
-		if err != nil {
-			return fmt.Errorf("print a brake: %w", err)
+		}); err != nil {
+			return err
 		}
-		_, _ = fmt.Fprintln(env.stdout, string(line))
 	}
 	return nil
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -31,14 +29,12 @@ refund concerned), 2 wrong usage, or a file that is no history. The invariants:
 
 `
 
-// errBroken is a verdict and not a mishap: the report has told everything.
-var errBroken = errors.New("the history breaks a promise")
-
 // check carries out refundctl check.
 func check(_ context.Context, args []string, env environment) error {
-	var output, only, repeat string
+	var out output
+	var only, repeat string
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.StringVar(&output, "o", "text", "`text|json`")
+	out.register(flags)
 	flags.StringVar(&only, "only", "", "`names` of the invariants to check, with commas between them; default all")
 	flags.StringVar(&repeat, "repeat", "", "`file` of an earlier run of the same seed, which must be the same (I19)")
 	var help strings.Builder
@@ -54,8 +50,8 @@ func check(_ context.Context, args []string, env environment) error {
 		return wrongUsage("check: no file is given")
 	}
 	opts := history.Options{}
-	if output != "text" && output != "json" {
-		return wrongUsage("check: -o %q is not text or json", output)
+	if err := out.check("check"); err != nil {
+		return err
 	}
 	if only != "" {
 		opts.Only = strings.Split(only, ",")
@@ -79,15 +75,15 @@ func check(_ context.Context, args []string, env environment) error {
 		facts = append(facts, part...)
 	}
 	report := history.Check(facts, opts)
-	if output == "json" {
-		if err := json.NewEncoder(env.stdout).Encode(report); err != nil {
-			return fmt.Errorf("print the report: %w", err)
+	if out.json() {
+		if err := printJSON(env.stdout, report); err != nil {
+			return err
 		}
 	} else if _, err := io.WriteString(env.stdout, report.String()); err != nil {
 		return fmt.Errorf("print the report: %w", err)
 	}
 	if !report.Clean() {
-		return errBroken
+		return errFound
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 		{"no such file", []string{filepath.Join(dir, "none")}, exitUsage, "none"},
 		{"no history", []string{bad}, exitUsage, "line 2: not a JSON object"},
 		{"no such invariant", []string{"-only", "I99", good}, exitUsage, `no invariant "I99"`},
-		{"no such output", []string{"-o", "xml", good}, exitUsage, `-o "xml"`},
+		{"no such output", []string{"-o", "xml", good}, exitUsage, `-o: "xml"`},
 		{"help", []string{"-h"}, exitDone, "I14  when faults stop"},
 	}
 	for _, row := range rows {

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -30,30 +31,85 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `refundctl works with refundd over its topics.
+const (
+	usageHead = `refundctl works with refundd over its topics and its Redis.
 
 usage: refundctl COMMAND [flags]
 
-  send      send refund commands: one by flags, or many as JSON lines
-  events    follow the events: what became of the commands
-  pause     stop new refund calls on all instances; queries go on
-  resume    let them go again
-  brakes    list what is paused
-  check     hold a recorded history to what the service promises
-
-"refundctl COMMAND -h" shows flags and examples. send and events take
+`
+	usageTail = `
+"refundctl COMMAND -h" shows flags and examples. Commands that read or write topics take
 
   -nameserver HOST:PORT,...   RocketMQ's name servers (or REFUNDD_ROCKETMQ_NAMESERVERS)
   -v                          log of the RocketMQ client to standard error
 
 Brokers with access control want REFUNDD_ROCKETMQ_ACCESS_KEY and REFUNDD_ROCKETMQ_SECRET_KEY_FILE.
-Exit codes: 0 done or stopped, 1 failed, 2 wrong usage.
+Results are text, or JSON with -o json. What moves messages or money prints a plan and asks, unless -yes.
+Exit codes: 0 done or stopped, 1 failed or found something wrong, 2 wrong usage.
 `
+)
+
+// verb is one of the tool's commands. A name of two words is a command's own command.
+type verb struct {
+	name, says string
+	run        func(ctx context.Context, args []string, env environment) error
+}
+
+// commands is the table of all, in the order of the help.
+func commands() []verb {
+	brake := func(name string) func(context.Context, []string, environment) error {
+		return func(ctx context.Context, args []string, env environment) error { return brakes(ctx, name, args, env) }
+	}
+	return []verb{
+		{"send", "send refund commands: one by flags, or many as JSON lines", send},
+		{"events", "follow the events: what became of the commands", events},
+		{"pause", "stop new refund calls on all instances; queries go on", brake("pause")},
+		{"resume", "let them go again", brake("resume")},
+		{"brakes", "list what is paused", brake("brakes")},
+		{"check", "hold a recorded history to what the service promises", check},
+	}
+}
+
+func usage() string {
+	var b strings.Builder
+	b.WriteString(usageHead)
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  %-16s %s\n", c.name, c.says)
+	}
+	b.WriteString(usageTail)
+	return b.String()
+}
+
+// find takes the command's name off the arguments.
+func find(args []string) (verb, []string, error) {
+	first, under := strings.ToValidUTF8(args[0], "?"), []string{}
+	var names []string
+	for _, c := range commands() {
+		word, rest, _ := strings.Cut(c.name, " ")
+		switch {
+		case word != args[0]:
+		case rest == "":
+			return c, args[1:], nil
+		case len(args) > 1 && rest == args[1]:
+			return c, args[2:], nil
+		default:
+			under = append(under, rest)
+		}
+		if !slices.Contains(names, word) {
+			names = append(names, word)
+		}
+	}
+	if len(under) > 0 {
+		return verb{}, nil, wrongUsage("%s takes one of: %s", first, strings.Join(under, ", "))
+	}
+	return verb{}, nil, wrongUsage("unknown command %q; there are %s", first, strings.Join(names, ", "))
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], environment{
-		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, redirect: consumer.RedirectSDK,
+		getenv: os.Getenv, environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		redirect: consumer.RedirectSDK, openTerminal: openTerminal,
 	})
 	stop()
 	os.Exit(code)
@@ -62,38 +118,33 @@ func main() {
 // environment is what a program gets from outside.
 type environment struct {
 	getenv         func(string) string
+	environ        []string // all of it, for those who check it whole
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	// redirect takes the RocketMQ client's log, once in a process: it is a
 	// global of the client's.
 	redirect func(logrus.FieldLogger)
+	// openTerminal opens the terminal for a question, if there is one.
+	openTerminal func() (io.ReadWriteCloser, error)
 }
 
 // run is the program; it returns the exit code.
 func run(ctx context.Context, args []string, env environment) int {
 	if len(args) == 0 {
-		_, _ = io.WriteString(env.stderr, usage)
+		_, _ = io.WriteString(env.stderr, usage())
 		return exitUsage
 	}
-	var err error
-	switch name, rest := args[0], args[1:]; name {
-	case "send":
-		err = send(ctx, rest, env)
-	case "events":
-		err = events(ctx, rest, env)
-	case "pause", "resume", "brakes":
-		err = brakes(ctx, name, rest, env)
-	case "check":
-		err = check(ctx, rest, env)
-	case "help", "-h", "-help", "--help":
-		_, _ = io.WriteString(env.stdout, usage)
+	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		_, _ = io.WriteString(env.stdout, usage())
 		return exitDone
-	default:
-		err = &usageError{fmt.Sprintf("unknown command %q; there are send, events, pause, resume, brakes and check", name)}
+	}
+	c, rest, err := find(args)
+	if err == nil {
+		err = c.run(ctx, rest, env)
 	}
 	_, wrong := errors.AsType[*usageError](err)
 	switch {
-	case errors.Is(err, errBroken):
+	case errors.Is(err, errFound):
 		return exitFailed
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone

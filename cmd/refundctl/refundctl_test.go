@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,9 +44,14 @@ type session struct {
 // ctl runs a command line to its end.
 func ctl(ctx context.Context, vars map[string]string, stdin string, args ...string) session {
 	var out, errs terminal
+	environ := make([]string, 0, len(vars))
+	for name, value := range vars {
+		environ = append(environ, name+"="+value)
+	}
 	code := run(ctx, args, environment{
-		getenv: func(name string) string { return vars[name] }, stdin: strings.NewReader(stdin),
+		getenv: func(name string) string { return vars[name] }, environ: environ, stdin: strings.NewReader(stdin),
 		stdout: &out, stderr: &errs, redirect: func(logrus.FieldLogger) {},
+		openTerminal: func() (io.ReadWriteCloser, error) { return nil, os.ErrNotExist },
 	})
 	return session{code, out.String(), errs.String()}
 }
