@@ -27,7 +27,8 @@
 //     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide
 //     (Free), Handler.aside for a merchant with its share of the workers or in a pause (share.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
-//   - R14 loud ends: Handler.parkCopy, Handler.contradiction
+//   - R14 loud ends: Handler.parkCopy, Handler.contradiction; what a person then
+//     did with it: act.go
 //
 // What a production consumer must do with rocketmq-client-go v2.1.2, and where
 // it is done (the numbers are those of the facts this was built on):

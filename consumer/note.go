@@ -60,6 +60,9 @@ type note struct {
 	Proof string `json:"proof,omitempty"`
 	// Last are the facts of the newest answer that told any.
 	Last facts `json:"last"`
+
+	// Acts are what persons did with it while it was parked. Nothing is judged by them.
+	Acts []Act `json:"acts,omitempty"`
 }
 
 // origin is the first message of a command, as it is told in events and copies.
@@ -258,6 +261,14 @@ func (n note) afterQuery(a queryAnswer, at time.Time) note {
 		n.Last = n.Last.with(a.Facts)
 	}
 	return n
+}
+
+// askAnew forgets the answer with which it was parked for a person, who now
+// sends it again.
+func (n *note) askAnew() {
+	if n.Found == foundOther || n.QueryOnly {
+		n.LastQuery, n.Found = 0, foundNothing
+	}
 }
 
 // learn keeps what only one answer may have told and a later query needs.

@@ -95,10 +95,7 @@ func (c *claimedCommand) recall(h *Handler) {
 		if cmd, err := DecodeCommand(c.kind, c.note.Origin.Body); err == nil {
 			c.first = cmd
 		}
-		if c.note.Found == foundOther || c.note.QueryOnly {
-			// It was parked for a person, who now sends it again: ask anew.
-			c.note.LastQuery, c.note.Found = 0, foundNothing
-		}
+		c.note.askAnew()
 		return
 	}
 	if c.copy.Claimed {
