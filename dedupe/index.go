@@ -102,6 +102,19 @@ func undecidedOf(member redis.Z) Undecided {
 	return u
 }
 
+// Entered returns what the index says of one entry, and whether it is there.
+func (s *Store) Entered(ctx context.Context, appID, entry string) (Undecided, bool, error) {
+	defer s.observe("index", time.Now())
+	score, err := s.client.ZScore(ctx, s.indexKey(appID), entry).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return Undecided{}, false, nil
+	case err != nil:
+		return Undecided{}, false, fmt.Errorf("dedupe: read index %s: %w", s.indexKey(appID), err)
+	}
+	return undecidedOf(redis.Z{Score: score, Member: entry}), true, nil
+}
+
 // Reschedule moves an entry to another due time, zero for never (parked). An
 // entry that has left the index in the meantime does not come back.
 func (s *Store) Reschedule(ctx context.Context, appID, entry string, due time.Time) error {

@@ -159,6 +159,23 @@ func TestOverdueAndTotals(t *testing.T) {
 	})
 }
 
+func TestEntered(t *testing.T) {
+	b := onMiniredis(t)
+	id, due := refund("R1"), time.UnixMilli(1_790_000_000_000)
+	entry := b.store.Entry(due, 100, id)
+	if u, there, err := b.store.Entered(t.Context(), appID, entry); there || err != nil {
+		t.Errorf("before: %+v, %t, %v", u, there, err)
+	}
+	b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
+	if u, there, err := b.store.Entered(t.Context(), appID, entry); !there || err != nil || !u.Due.Equal(due) || u.Parked {
+		t.Errorf("released: %+v, %t, %v", u, there, err)
+	}
+	b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+	if u, there, err := b.store.Entered(t.Context(), appID, entry); !there || err != nil || !u.Parked || u.Fen != 100 {
+		t.Errorf("parked: %+v, %t, %v", u, there, err)
+	}
+}
+
 func TestAForgottenEntryDoesNotComeBack(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, b *bench) {
 		entry := b.store.Entry(time.UnixMilli(1), 1, refund("R1"))
