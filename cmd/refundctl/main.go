@@ -66,6 +66,10 @@ func commands() []verb {
 		{"pause", "stop new refund calls on all instances; queries go on", brake("pause")},
 		{"resume", "let them go again", brake("resume")},
 		{"brakes", "list what is paused", brake("brakes")},
+		{"parked list", "the refunds that wait for a person, by reason, and what became of them", parkedList},
+		{"parked show", "one of them in full", parkedShow},
+		{"parked requeue", "send them again once their cause is mended", parkedRequeue},
+		{"parked drop", "mark those that nobody will try again", parkedDrop},
 		{"check", "hold a recorded history to what the service promises", check},
 	}
 }

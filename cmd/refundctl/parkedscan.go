@@ -1,0 +1,212 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"refundd/cmd/internal/tap"
+	"refundd/consumer"
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// standing is what has become of a parked refund since.
+type standing string
+
+const (
+	standsOpen          standing = "open"          // undecided, and nobody did anything
+	standsForgotten     standing = "forgotten"     // Redis has no record of it
+	standsForeign       standing = "foreign"       // the record is of a command with other content
+	standsContradiction standing = "contradiction" // succeeded after failed was published
+	standsUnreadable    standing = "unreadable"    // claimed once, and can no longer be read
+	standsRejected      standing = "rejected"      // never sent to Alipay; its event said so
+	standsRequeued      standing = "requeued"      // sent again by a person, not taken up yet
+	standsWorking       standing = "working"       // a worker holds it now
+	standsRetrying      standing = "retrying"      // taken up: its next try will come
+	standsDecided       standing = "decided"
+	standsDropped       standing = "dropped" // by a person; still undecided
+	standsNewer         standing = "newer"   // another parked copy of the same refund is newer
+)
+
+// lostAfter is when a requeued copy that nobody took up needs a person again:
+// the broker may have lost it, or refundd does not run.
+const lostAfter = 15 * time.Minute
+
+// parkedRefund is one parked message, and what is known about its refund.
+type parkedRefund struct {
+	message tap.Message
+	copy    producer.Copy
+	kind    consumer.Kind
+	cmd     consumer.Command // zero if it cannot be read
+	number  string           // the command's, else the message's key
+	id      dedupe.Identity
+
+	stands standing
+	detail string // of how it stands
+	record dedupe.Record
+	memory consumer.Remembered // of an undecided record
+}
+
+// waits: a person has to do something.
+func (p *parkedRefund) waits() bool {
+	switch p.stands {
+	case standsOpen, standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsRejected:
+		return true
+	case standsRequeued:
+		act, ok := p.lastAct()
+		return ok && time.Since(act.At) > lostAfter
+	case standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
+	}
+	return false
+}
+
+// lastAct is the newest deed that was done with this copy.
+func (p *parkedRefund) lastAct() (consumer.Act, bool) {
+	for _, act := range slices.Backward(p.memory.Acts) {
+		if act.Park >= p.copy.Park {
+			return act, true
+		}
+	}
+	return consumer.Act{}, false
+}
+
+// scan reads the parked topic and, for what the filter takes, the records.
+func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund, messages int, err error) {
+	var since time.Time
+	if f.newer > 0 {
+		since = time.Now().Add(-time.Duration(f.newer))
+	}
+	var all []*parkedRefund
+	if err := d.read(ctx, d.parked, since, func(m tap.Message) { all = append(all, d.open(m)) }); err != nil {
+		return nil, 0, err
+	}
+	slices.SortStableFunc(all, func(a, b *parkedRefund) int {
+		return cmp.Or(cmp.Compare(a.copy.Park, b.copy.Park), a.message.Born.Compare(b.message.Born))
+	})
+	newest := map[string]*parkedRefund{}
+	for _, p := range all {
+		key := "message " + p.copy.MsgID
+		if p.id.OutRequestNo != "" {
+			key = d.store.Key(p.id)
+		}
+		if older := newest[key]; older != nil {
+			older.stands = standsNewer
+		}
+		newest[key] = p
+	}
+	now := time.Now()
+	for _, p := range all {
+		if f.takes(p, now) {
+			found = append(found, p)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b *parkedRefund) int { return a.message.Born.Compare(b.message.Born) })
+	return found, len(all), d.judgeAll(ctx, found)
+}
+
+// open reads one parked message.
+func (d *desk) open(m tap.Message) *parkedRefund {
+	p := &parkedRefund{message: m, number: m.Properties["KEYS"]}
+	c, err := producer.CopyFromProperties(m.Properties, m.Body)
+	if err != nil {
+		p.copy = producer.Copy{Body: m.Body, Topic: m.Properties[producer.PropertyTopic], MsgID: m.ID, Reason: m.Properties[producer.PropertyReason]}
+		p.stands, p.detail = standsUnreadable, err.Error()
+		return p
+	}
+	p.copy = c
+	kind, ok := d.kinds[c.Topic]
+	if !ok {
+		p.stands, p.detail = standsUnreadable, "it comes from "+cmp.Or(c.Topic, "no topic")+", which is no topic of commands here"
+		return p
+	}
+	p.kind = kind
+	cmd, err := consumer.DecodeCommand(kind, m.Body)
+	switch {
+	case err != nil && (c.Reason == string(producer.ReasonUnreadable) || c.Reason == string(producer.ReasonTooLarge)):
+		p.stands, p.detail = standsRejected, "never sent to Alipay, and a rejected event was published; correct it and send it again"
+	case err != nil:
+		p.stands, p.detail = standsUnreadable, err.Error()
+	default:
+		p.cmd, p.number, p.id = cmd, cmd.OutRequestNo, d.identity(cmd)
+	}
+	return p
+}
+
+// readers is how many records are asked for at once.
+const readers = 8
+
+func (d *desk) judgeAll(ctx context.Context, refunds []*parkedRefund) error {
+	todo := make(chan *parkedRefund)
+	errs := make([]error, readers)
+	var wg sync.WaitGroup
+	for i := range readers {
+		wg.Go(func() {
+			for p := range todo {
+				if errs[i] == nil {
+					errs[i] = d.judge(ctx, p)
+				}
+			}
+		})
+	}
+	for _, p := range refunds {
+		todo <- p
+	}
+	close(todo)
+	wg.Wait()
+	return cmp.Or(errs...)
+}
+
+// judge finds out how a parked refund stands by its record.
+func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
+	if p.stands == standsNewer || p.id.OutRequestNo == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	var err error
+	if p.record, err = d.store.Read(ctx, p.id); err != nil {
+		return err
+	}
+	r := p.record
+	p.memory, p.detail = consumer.Remembered{}, ""
+	if r.Exists && !r.Decided {
+		if p.memory, err = consumer.Remember(p.kind, r.Note, time.Now(), d.queryAfter); err != nil {
+			p.stands, p.detail = standsUnreadable, err.Error()
+			return nil
+		}
+	}
+	act, acted := p.lastAct()
+	switch {
+	case !r.Exists:
+		p.stands = standsForgotten
+	case r.Fingerprint != p.cmd.Fingerprint():
+		p.stands = standsForeign
+	case r.Decided && (r.Contradiction || p.copy.Reason == string(producer.ReasonContradiction)):
+		p.stands, p.detail = standsContradiction, "succeeded after failed was published: accounting has to be told; requeueing changes nothing"
+	case r.Decided:
+		p.stands, p.detail = standsDecided, "failed"
+		if r.Succeeded {
+			p.detail = "succeeded"
+		}
+	case r.HeldFor > 0:
+		p.stands = standsWorking
+	case r.Generation > p.copy.Generation && !r.Parked:
+		p.stands = standsRetrying
+	case acted && act.Deed == consumer.Requeued:
+		p.stands, p.detail = standsRequeued, told(act)
+	case acted && act.Deed == consumer.Dropped:
+		p.stands, p.detail = standsDropped, told(act)
+	default:
+		p.stands = standsOpen
+	}
+	return nil
+}
+
+const redisTime = 10 * time.Second
+
+func told(a consumer.Act) string {
+	return string(a.Deed) + " by " + a.By + " at " + clock(a.At) + ": " + a.Why
+}
