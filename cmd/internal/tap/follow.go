@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type Message struct {
 	Properties map[string]string
 	Body       []byte // the caller's
 	Born       time.Time
+	Stored     time.Time // by the broker's clock
 }
 
 // Following says what to read. The zero start is now.
@@ -30,11 +32,23 @@ type Following struct {
 	// be one that consumes: that one would lose a share of its queues.
 	Group string
 	// Beginning starts with the oldest message there is, Since with the first
-	// one that was stored at or after a time.
+	// one that was stored at or after a time, From with an offset in every queue.
 	Beginning bool
 	Since     time.Time
-	// UntilNow ends Follow after what is there when it begins.
+	From      *int64
+	// UntilNow ends Follow after what is there when it begins. Until and To end it
+	// earlier: before the first message that was stored at or after a time, or
+	// before an offset in every queue.
 	UntilNow bool
+	Until    time.Time
+	To       *int64
+	// Queue, if set, is the only one to read, by the name that Message.Queue has.
+	Queue string
+	// Merged hands messages of different queues in the order of their Stored time,
+	// as far as every queue keeps it. It needs an end: UntilNow, Until or To.
+	Merged bool
+	// Spans, if set, is told before Ready which offsets will be read.
+	Spans func([]Span)
 	// Ready, if set, is called when the starting point of every queue is fixed:
 	// what is stored from then on will be told.
 	Ready func()
@@ -62,6 +76,11 @@ func Follow(ctx context.Context, c Cluster, f Following, tell func(Message)) err
 		f.Group = ToolsGroup
 	}
 	queues, err := c.queues(ctx, f.Topic)
+	if err == nil && f.Queue != "" {
+		if queues = only(queues, f.Queue); len(queues) == 0 {
+			err = fmt.Errorf("there is no queue %s", f.Queue)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", f.Topic, err)
 	}
@@ -89,21 +108,70 @@ func Follow(ctx context.Context, c Cluster, f Following, tell func(Message)) err
 	r := &reader{f: f, sdk: sdk, tell: tell}
 	defer r.close()
 
-	spans := make([]span, len(queues))
+	spans := make([]Span, len(queues))
 	for i, queue := range queues {
 		if spans[i], err = r.begin(ctx, queue); err != nil {
 			return fmt.Errorf("follow %s as group %s: queue %d of %s: %w", f.Topic, f.Group, queue.QueueId, queue.BrokerName, err)
 		}
 	}
+	if f.Spans != nil {
+		f.Spans(spans)
+	}
 	if f.Ready != nil {
 		f.Ready()
 	}
+	if f.Merged {
+		r.merge(ctx, queues, spans)
+		return nil
+	}
 	var wg sync.WaitGroup
 	for i, queue := range queues {
-		wg.Go(func() { r.read(ctx, queue, spans[i]) })
+		wg.Go(func() { r.read(ctx, queue, spans[i], r.hand) })
 	}
 	wg.Wait()
 	return nil
+}
+
+// merge reads all queues at once and hands on the oldest of their next messages.
+func (r *reader) merge(ctx context.Context, queues []*primitive.MessageQueue, spans []Span) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	next := make([]chan Message, len(queues))
+	for i, queue := range queues {
+		next[i] = make(chan Message, 2*pullCount)
+		wg.Go(func() {
+			defer close(next[i])
+			r.read(ctx, queue, spans[i], func(ctx context.Context, m Message) {
+				select {
+				case next[i] <- m:
+				case <-ctx.Done():
+				}
+			})
+		})
+	}
+	heads := make([]*Message, len(queues))
+	for {
+		oldest := -1
+		for i := range heads {
+			if heads[i] == nil {
+				m, more := <-next[i]
+				if !more {
+					continue
+				}
+				heads[i] = &m
+			}
+			if oldest < 0 || heads[i].Stored.Before(heads[oldest].Stored) {
+				oldest = i
+			}
+		}
+		if oldest < 0 || ctx.Err() != nil {
+			return
+		}
+		r.hand(ctx, *heads[oldest])
+		heads[oldest] = nil
+	}
 }
 
 // queues asks the name server. The SDK's pull consumer knows them too, but does
@@ -128,6 +196,14 @@ func (c Cluster) queues(ctx context.Context, topic string) ([]*primitive.Message
 	return queues, nil
 }
 
+func queueName(q *primitive.MessageQueue) string {
+	return fmt.Sprintf("%s/%d", q.BrokerName, q.QueueId)
+}
+
+func only(queues []*primitive.MessageQueue, name string) []*primitive.MessageQueue {
+	return slices.DeleteFunc(queues, func(q *primitive.MessageQueue) bool { return queueName(q) != name })
+}
+
 type reader struct {
 	f   Following
 	sdk rocketmq.PullConsumer
@@ -143,29 +219,47 @@ func (r *reader) close() {
 	_ = r.sdk.Shutdown() // it holds nothing that could be lost
 }
 
-// span is a part of a queue: from the next offset to read up to, but not
+// Span is a part of a queue: from the next offset to read up to, but not
 // including, the end at the time of asking.
-type span struct{ next, end int64 }
-
-// begin finds where reading starts.
-func (r *reader) begin(ctx context.Context, queue *primitive.MessageQueue) (span, error) {
-	limits, err := r.pull(ctx, queue, beyond, 1)
-	if err != nil {
-		return span{}, err
-	}
-	s := span{next: limits.MaxOffset, end: limits.MaxOffset}
-	switch {
-	case r.f.Beginning:
-		s.next = limits.MinOffset
-	case !r.f.Since.IsZero():
-		s.next, err = r.search(ctx, queue, limits.MinOffset, limits.MaxOffset)
-	}
-	return s, err
+type Span struct {
+	Queue     string
+	Next, End int64
 }
 
-// search finds the first message at or after Since between two offsets.
-func (r *reader) search(ctx context.Context, queue *primitive.MessageQueue, low, high int64) (int64, error) {
-	since := r.f.Since.UnixMilli()
+// begin finds where reading starts and ends.
+func (r *reader) begin(ctx context.Context, queue *primitive.MessageQueue) (Span, error) {
+	limits, err := r.pull(ctx, queue, beyond, 1)
+	if err != nil {
+		return Span{}, err
+	}
+	s := Span{Queue: queueName(queue), Next: limits.MaxOffset, End: limits.MaxOffset}
+	switch {
+	case r.f.Beginning:
+		s.Next = limits.MinOffset
+	case r.f.From != nil:
+		s.Next = min(max(*r.f.From, limits.MinOffset), limits.MaxOffset)
+	case !r.f.Since.IsZero():
+		if s.Next, err = r.search(ctx, queue, r.f.Since, limits.MinOffset, limits.MaxOffset); err != nil {
+			return Span{}, err
+		}
+	}
+	switch {
+	case r.f.To != nil:
+		s.End = max(min(*r.f.To, limits.MaxOffset), s.Next)
+	case !r.f.Until.IsZero():
+		if s.End, err = r.search(ctx, queue, r.f.Until, s.Next, limits.MaxOffset); err != nil {
+			return Span{}, err
+		}
+	}
+	return s, nil
+}
+
+// ends reports whether reading ends by itself.
+func (f Following) ends() bool { return f.UntilNow || f.To != nil || !f.Until.IsZero() }
+
+// search finds the first message at or after a time between two offsets.
+func (r *reader) search(ctx context.Context, queue *primitive.MessageQueue, at time.Time, low, high int64) (int64, error) {
+	since := at.UnixMilli()
 	for low < high {
 		middle := low + (high-low)/2
 		result, err := r.pull(ctx, queue, middle, 1)
@@ -182,10 +276,10 @@ func (r *reader) search(ctx context.Context, queue *primitive.MessageQueue, low,
 	return low, nil
 }
 
-func (r *reader) read(ctx context.Context, queue *primitive.MessageQueue, s span) {
+func (r *reader) read(ctx context.Context, queue *primitive.MessageQueue, s Span, hand func(context.Context, Message)) {
 	failing := false
-	for ctx.Err() == nil && (!r.f.UntilNow || s.next < s.end) {
-		result, err := r.pull(ctx, queue, s.next, pullCount)
+	for ctx.Err() == nil && (!r.f.ends() || s.Next < s.End) {
+		result, err := r.pull(ctx, queue, s.Next, pullCount)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -202,25 +296,32 @@ func (r *reader) read(ctx context.Context, queue *primitive.MessageQueue, s span
 		}
 		failing = false
 		for _, m := range result.GetMessageExts() {
-			r.hand(ctx, queue, m)
+			if r.f.ends() && m.QueueOffset >= s.End {
+				break
+			}
+			hand(ctx, message(s.Queue, m))
 		}
-		s.next = max(result.NextBeginOffset, result.MinOffset)
+		s.Next = max(result.NextBeginOffset, result.MinOffset)
 	}
 }
 
-func (r *reader) hand(ctx context.Context, queue *primitive.MessageQueue, m *primitive.MessageExt) {
+func message(queue string, m *primitive.MessageExt) Message {
 	out := Message{
-		ID: m.MsgId, Queue: fmt.Sprintf("%s/%d", queue.BrokerName, queue.QueueId), Offset: m.QueueOffset,
-		Properties: m.GetProperties(), Born: time.UnixMilli(m.BornTimestamp),
+		ID: m.MsgId, Queue: queue, Offset: m.QueueOffset,
+		Properties: m.GetProperties(), Born: time.UnixMilli(m.BornTimestamp), Stored: time.UnixMilli(m.StoreTimestamp),
 		Body: append([]byte(nil), m.Body...), // the SDK's is a piece of the whole answer
 	}
 	if out.ID == "" {
 		out.ID = m.OffsetMsgId
 	}
+	return out
+}
+
+func (r *reader) hand(ctx context.Context, m Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.tell != nil && ctx.Err() == nil {
-		r.tell(out)
+		r.tell(m)
 	}
 }
 

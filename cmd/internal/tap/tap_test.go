@@ -239,3 +239,61 @@ func TestSendTellsWhatTheBrokerConfirmed(t *testing.T) {
 		t.Errorf("not flushed: %v", err)
 	}
 }
+
+func TestFollowAPart(t *testing.T) {
+	b, c := closed(t)
+	put(t, b, "0", "1", "2", "3", "4", "5", "6", "7", "8") // three in each of three queues
+	two, three := int64(2), int64(3)
+	for name, f := range map[string]tap.Following{
+		"from an offset": {From: &two, UntilNow: true},
+		"to an offset":   {Beginning: true, To: &three},
+		"between":        {From: &two, To: &three},
+		"beyond the end": {From: &two, To: new(int64(99))},
+		"nothing":        {From: &three, To: &two},
+		"until a time":   {Beginning: true, Until: time.Now().Add(-time.Hour)},
+		"merged":         {Beginning: true, UntilNow: true, Merged: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.Topic = "events"
+			var spans []tap.Span
+			f.Spans = func(s []tap.Span) { spans = s }
+			got := 0
+			last := time.Time{}
+			if err := tap.Follow(t.Context(), c, f, func(m tap.Message) {
+				got++
+				if f.Merged && m.Stored.Before(last) {
+					t.Errorf("%s stored at %s after %s", m.Body, m.Stored, last)
+				}
+				last = m.Stored
+			}); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]int{"from an offset": 3, "to an offset": 9, "between": 3, "beyond the end": 3, "nothing": 0, "until a time": 0, "merged": 9}[name]
+			announced := int64(0)
+			for _, s := range spans {
+				announced += s.End - s.Next
+			}
+			if got != want || announced != int64(want) || len(spans) != 3 {
+				t.Errorf("%d messages, want %d; announced %v", got, want, spans)
+			}
+		})
+	}
+	t.Run("one queue", func(t *testing.T) {
+		seen := map[string]int{}
+		f := tap.Following{Topic: "events", Beginning: true, UntilNow: true}
+		if err := tap.Follow(t.Context(), c, f, func(m tap.Message) { seen[m.Queue]++ }); err != nil {
+			t.Fatal(err)
+		}
+		for queue := range seen {
+			f.Queue = queue
+			got := 0
+			if err := tap.Follow(t.Context(), c, f, func(tap.Message) { got++ }); err != nil || got != seen[queue] {
+				t.Errorf("%s: %d messages, want %d, %v", queue, got, seen[queue], err)
+			}
+		}
+		f.Queue = "nobody/1"
+		if err := tap.Follow(t.Context(), c, f, func(tap.Message) {}); err == nil || !strings.Contains(err.Error(), "there is no queue nobody/1") {
+			t.Errorf("a queue that is not there: %v", err)
+		}
+	})
+}
