@@ -70,6 +70,8 @@ func commands() []verb {
 		{"parked show", "one of them in full", parkedShow},
 		{"parked requeue", "send them again once their cause is mended", parkedRequeue},
 		{"parked drop", "mark those that nobody will try again", parkedDrop},
+		{"record", "write a part of a topic to a file", record},
+		{"replay", "send recorded commands again, and hold each against its event", replay},
 		{"check", "hold a recorded history to what the service promises", check},
 	}
 }

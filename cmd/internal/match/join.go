@@ -62,8 +62,9 @@ type Result struct {
 // Clean reports whether every command matches.
 func (r Result) Clean() bool { return r.Missing+r.Unresolved+r.Conflicting+r.Unsure == 0 }
 
-// Settled reports whether more events could not make it better.
-func (r Result) Settled() bool { return r.Missing+r.Unresolved+r.Unsure == 0 }
+// Settled reports whether there is no event to wait for: what is unresolved
+// waits for a person.
+func (r Result) Settled() bool { return r.Missing+r.Unsure == 0 }
 
 type joiner struct {
 	dir    string

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"refundd/alipay"
+	"refundd/cmd/internal/match"
+)
+
+// verdict is the result of a replay.
+type verdict struct {
+	Source  string       `json:"source"`
+	Topic   string       `json:"topic"`
+	Sent    int64        `json:"sent"`
+	NotSent int64        `json:"not_confirmed"`
+	Bad     int64        `json:"bad_commands"`
+	Seconds float64      `json:"seconds"`
+	Rate    float64      `json:"per_second"`
+	Stopped bool         `json:"stopped"`
+	Result  match.Result `json:"result"`
+	Verdict string       `json:"verdict"`
+	Rows    []rowOut     `json:"rows,omitempty"` // the first of those that do not match
+}
+
+// rowOut is a row that does not match, for people and files.
+type rowOut struct {
+	State    match.State `json:"state"`
+	Number   string      `json:"out_request_no"`
+	Amount   string      `json:"amount,omitempty"`
+	Commands int64       `json:"commands"`
+	Sent     time.Time   `json:"sent"`
+	Detail   string      `json:"detail"`
+	EventIDs []string    `json:"event_ids,omitempty"`
+}
+
+func out(r match.Row) rowOut {
+	row := rowOut{State: r.State, Number: r.Number, Commands: r.Commands, Sent: r.Sent.UTC(), Detail: r.Detail, EventIDs: r.EventIDs}
+	if r.Amount > 0 {
+		row.Amount = alipay.Amount(r.Amount).String()
+	}
+	return row
+}
+
+// shownRows is how many rows are printed; a file takes all.
+const shownRows = 20
+
+// tell joins for the last time, writes the report and prints the result. It
+// returns errFound unless everything matches.
+func (o *replayOptions) tell(env environment, table *match.Table, v verdict) error {
+	switch {
+	case table == nil && v.NotSent == 0:
+		v.Verdict = "sent, not reconciled"
+	case table == nil:
+		v.Verdict = "not everything was sent"
+	default:
+		var err error
+		if v.Result, v.Rows, err = report(table, o.report); err != nil {
+			return err
+		}
+		v.Verdict = verdictOf(v.Result)
+	}
+	if o.json() {
+		if err := printJSON(env.stdout, v); err != nil {
+			return err
+		}
+	} else {
+		v.print(env.stdout, table != nil, o.report)
+	}
+	if v.NotSent > 0 && table == nil || table != nil && !v.Result.Clean() {
+		return errFound
+	}
+	return nil
+}
+
+func verdictOf(r match.Result) string {
+	if r.Clean() {
+		return "all matched"
+	}
+	return "NOT ALL MATCHED"
+}
+
+// report joins and writes the rows that do not match to a file, if one is named.
+// It returns the first of them.
+func report(table *match.Table, name string) (match.Result, []rowOut, error) {
+	write, done, err := rowWriter(name)
+	if err != nil {
+		return match.Result{}, nil, err
+	}
+	var first []rowOut
+	result, err := table.Join(func(r match.Row) error {
+		row := out(r)
+		if len(first) < shownRows {
+			first = append(first, row)
+		}
+		return write(row)
+	})
+	return result, first, errors.Join(err, done())
+}
+
+// rowWriter writes CSV or JSON lines, by the file's name.
+func rowWriter(name string) (write func(rowOut) error, done func() error, err error) {
+	if name == "" {
+		return func(rowOut) error { return nil }, func() error { return nil }, nil
+	}
+	file, err := os.Create(name) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, nil, wrongUsage("-report: %v", err)
+	}
+	buffer := bufio.NewWriter(file)
+	done = func() error { return errors.Join(buffer.Flush(), file.Close()) }
+	if !strings.HasSuffix(name, ".csv") {
+		lines := json.NewEncoder(buffer)
+		return func(r rowOut) error { return lines.Encode(r) }, done, nil
+	}
+	table := csv.NewWriter(buffer)
+	err = table.Write([]string{"state", "out_request_no", "amount", "commands", "sent", "detail", "event_ids"})
+	write = func(r rowOut) error {
+		return table.Write([]string{
+			string(r.State), r.Number, r.Amount, strconv.FormatInt(r.Commands, 10), r.Sent.Format(time.RFC3339Nano), r.Detail, strings.Join(r.EventIDs, " "),
+		})
+	}
+	flushed := done
+	done = func() error {
+		table.Flush()
+		return errors.Join(table.Error(), flushed())
+	}
+	return write, done, err
+}
+
+func (v verdict) print(w io.Writer, reconciled bool, file string) {
+	stopped := ""
+	if v.Stopped {
+		stopped = " (stopped before the end)"
+	}
+	_, _ = fmt.Fprintf(w, "sent %d messages of %s to %s in %.1f s, %.0f a second%s\n", v.Sent, v.Source, v.Topic, v.Seconds, v.Rate, stopped)
+	if v.NotSent > 0 {
+		_, _ = fmt.Fprintf(w, "not confirmed by the broker: %d\n", v.NotSent)
+	}
+	if v.Bad > 0 {
+		_, _ = fmt.Fprintf(w, "bad commands among them, sent as they were: %d\n", v.Bad)
+	}
+	if reconciled {
+		printResult(w, v.Result)
+		printRows(w, v.Rows, v.Result, file)
+	}
+	_, _ = fmt.Fprintf(w, "verdict: %s\n", v.Verdict)
+}
+
+func printResult(w io.Writer, r match.Result) {
+	_, _ = fmt.Fprintf(w, `commands    %9d
+  matched   %9d   succeeded %d, failed %d, rejected %d
+  missing   %9d
+  unresolved%9d
+  conflicting%8d
+`, r.Commands, r.Matched, r.Succeeded, r.Failed, r.Rejected, r.Missing, r.Unresolved, r.Conflicting)
+	if r.Unsure > 0 {
+		_, _ = fmt.Fprintf(w, "  unconfirmed%8d   and without an event\n", r.Unsure)
+	}
+	_, _ = fmt.Fprintf(w, "events      %9d   of these commands, %d repeats of an id among them (fine)", r.Events, r.Repeats)
+	if r.Foreign > 0 {
+		_, _ = fmt.Fprintf(w, "; %d of others", r.Foreign)
+	}
+	_, _ = fmt.Fprintln(w)
+	if r.Again > 0 {
+		_, _ = fmt.Fprintf(w, "%d of the commands repeat an earlier one, number and content\n", r.Again)
+	}
+	if l := r.Latency; l.Count() > 0 {
+		_, _ = fmt.Fprintf(w, "latency, sent to event stored: p50 %s  p90 %s  p99 %s  max %s\n",
+			l.Quantile(0.5), l.Quantile(0.9), l.Quantile(0.99), l.Quantile(1))
+	}
+}
+
+func printRows(w io.Writer, rows []rowOut, r match.Result, file string) {
+	for _, row := range rows {
+		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, cmp.Or(row.Amount, "?"), row.Sent.Format(time.RFC3339), row.Detail)
+	}
+	switch bad := r.Missing + r.Unresolved + r.Conflicting + r.Unsure; {
+	case file != "" && bad > 0:
+		_, _ = fmt.Fprintf(w, "the rows that do not match are in %s\n", file)
+	case len(rows) == shownRows:
+		_, _ = fmt.Fprintln(w, "  … -report FILE has them all")
+	}
+}
