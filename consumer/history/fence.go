@@ -185,10 +185,10 @@ func drained(b *book) (string, []breach) {
 	return "", broken
 }
 
-// R7 needs deliveries and copies that are named. Each delivery ends one copy and
-// makes at most one, so more may live only from what others added: commands, a
-// copy that was stored without the sender's knowledge, another delivery of the
-// same message, and a copy made from the record.
+// R7 needs deliveries and copies that are named. A delivery that made a copy has
+// replaced its own, acknowledged or not, so more may live only from what others
+// added: commands, a copy that was stored without the sender's knowledge, another
+// delivery of the same message, and a copy made from the record.
 func copiesBounded(b *book) (string, []breach) {
 	if lacks := b.lacking(Delivery, Ack, Publish); lacks != "" {
 		return lacks, nil
@@ -197,6 +197,7 @@ func copiesBounded(b *book) (string, []breach) {
 	for _, r := range b.order {
 		alive, sources := map[string]bool{}, 1
 		delivered := map[string]bool{}
+		inHand := map[string]string{} // delivery -> copy
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
 			//exhaustive:ignore
@@ -206,8 +207,12 @@ func copiesBounded(b *book) (string, []breach) {
 			case Delivery:
 				if delivered[f.Copy] {
 					sources++
+					if f.Topic == TopicRetry {
+						alive[f.Copy] = true
+					}
 				}
 				delivered[f.Copy] = true
+				inHand[f.Delivery] = f.Copy
 			case Publish:
 				if f.Topic != TopicRetry || !stored(f) {
 					continue
@@ -215,6 +220,8 @@ func copiesBounded(b *book) (string, []breach) {
 				alive[f.Copy] = true
 				if f.Result == Stored || f.Delivery == "" {
 					sources++
+				} else {
+					delete(alive, inHand[f.Delivery])
 				}
 				if len(alive) > sources {
 					broken = append(broken, breach{i, r, fmt.Sprintf("%d copies live, which %d sources cannot explain", len(alive), sources)})
