@@ -20,8 +20,8 @@ import (
 type Redis struct {
 	now func() time.Time
 
-	mu      sync.Mutex // guards all below
-	scripts map[string]script
+	mu      sync.Mutex             // guards all below
+	scripts map[string]knownScript // by hash
 	records map[string]Record
 	sets    map[string]*set
 	words   map[string]word
@@ -58,7 +58,7 @@ const remembered = 256
 // NewRedis returns an empty Redis whose clock is now.
 func NewRedis(now func() time.Time) *Redis {
 	return &Redis{
-		now: now, scripts: map[string]script{}, records: map[string]Record{}, sets: map[string]*set{}, words: map[string]word{},
+		now: now, scripts: map[string]knownScript{}, records: map[string]Record{}, sets: map[string]*set{}, words: map[string]word{},
 	}
 }
 
@@ -98,6 +98,22 @@ func (r *Redis) Records() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.records))
+}
+
+// Name tells what a command is for: the name of its script, such as claim, or its
+// own. A script that was not sent in full before is "script".
+func (r *Redis) Name(command []any) string {
+	name := strings.ToLower(text(command[0]))
+	if name != "evalsha" && name != "eval" {
+		return name
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, there := r.scripts[text(command[1])]
+	if !there {
+		k, _ = scriptOf(text(command[1]))
+	}
+	return cmp.Or(k.name, "script")
 }
 
 // Do carries out one command, spelt as a client sends it: a name and its arguments.
@@ -140,14 +156,14 @@ func (r *Redis) do(args []string) (any, error) {
 		if !known {
 			return nil, redis.ErrNoScript
 		}
-		return s(r, args[3], args[4:])
+		return s.script(r, args[3], args[4:])
 	case name == "eval":
 		s, err := scriptOf(args[1])
 		if err != nil {
 			return nil, err
 		}
 		r.scripts[redis.NewScript(args[1]).Hash()] = s
-		return s(r, args[3], args[4:])
+		return s.script(r, args[3], args[4:])
 	case name == "zadd":
 		return r.zadd(args[1], args[2:])
 	case name == "zrem":

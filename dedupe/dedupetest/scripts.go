@@ -14,26 +14,35 @@ import (
 // script is what a script does with its one key and its arguments.
 type script func(r *Redis, key string, args []string) (any, error)
 
-// scriptOf recognises a script by the sentence that it begins with, behind the part
-// that all of them share.
-func scriptOf(source string) (script, error) {
-	for sentence, s := range map[string]script{
-		"-- Takes the record for one lease.":                              claim,
-		"-- Decides the record.":                                          settle,
-		"-- Gives the record back, undecided.":                            release,
-		"-- Writes down that a copy of this generation is known to live.": confirm,
-		"-- Replaces the note of an undecided record that nobody holds,":  amend,
-		"-- Reads the record and writes nothing.":                         read,
-		"-- Extends (ARGV[2] > 0, in ms) or gives back (0)":               lock,
-		"-- Reserves one call of the application: GCRA":                   rate,
-		"-- Reserves the next call on one trade.":                         space,
-		"-- Begins a back-off of the application, unless one runs.":       throttle,
-	} {
-		if strings.Contains(source, sentence) {
-			return s, nil
+// known are the scripts by the sentence that each begins with, behind the part that
+// all of them share.
+func known() []knownScript {
+	return []knownScript{
+		{"claim", "-- Takes the record for one lease.", claim},
+		{"settle", "-- Decides the record.", settle},
+		{"release", "-- Gives the record back, undecided.", release},
+		{"confirm", "-- Writes down that a copy of this generation is known to live.", confirm},
+		{"amend", "-- Replaces the note of an undecided record that nobody holds,", amend},
+		{"read", "-- Reads the record and writes nothing.", read},
+		{"lock", "-- Extends (ARGV[2] > 0, in ms) or gives back (0)", lock},
+		{"rate", "-- Reserves one call of the application: GCRA", rate},
+		{"space", "-- Reserves the next call on one trade.", space},
+		{"throttle", "-- Begins a back-off of the application, unless one runs.", throttle},
+	}
+}
+
+type knownScript struct {
+	name, sentence string
+	script         script
+}
+
+func scriptOf(source string) (knownScript, error) {
+	for _, k := range known() {
+		if strings.Contains(source, k.sentence) {
+			return k, nil
 		}
 	}
-	return nil, errors.New("dedupetest: a script that is not written here")
+	return knownScript{}, errors.New("dedupetest: a script that is not written here")
 }
 
 func claim(r *Redis, key string, args []string) (any, error) {
