@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -239,42 +238,12 @@ func decode(in commandInHand) (Command, error) {
 	return cmd, err
 }
 
-func (h *Handler) merchant(name string) (Merchant, bool) {
-	if name == "" {
-		return Merchant{}, true
-	}
-	if h.cfg.Merchant == nil {
-		return Merchant{}, false
-	}
-	return h.cfg.Merchant(name)
-}
-
 func (h *Handler) identity(cmd Command) dedupe.Identity {
 	id := dedupe.Identity{AppID: h.cfg.AppID, Merchant: cmd.Merchant, Kind: string(cmd.Kind), OutRequestNo: cmd.OutRequestNo}
 	if h.cfg.ScopeTrade {
 		id.Trade = cmd.Trade()
 	}
 	return id
-}
-
-// merchantGrace is how long an unknown merchant is waited for: merchant files
-// roll out unevenly (R9).
-const merchantGrace = 70 * time.Second
-
-func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
-	in.log = in.log.WithFields(logrus.Fields{"out_request_no": in.cmd.OutRequestNo, "merchant": in.cmd.Merchant})
-	age := time.Since(in.copy.First)
-	switch {
-	case in.copy.Claimed && age < h.cfg.MaxAge:
-		in.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
-		return h.again(ctx, in, producer.ReasonBlockedConfiguration, time.Minute)
-	case in.copy.Claimed:
-		return h.parkUnclaimed(ctx, in, producer.ReasonBlockedConfiguration, "the merchant is no longer configured here")
-	case age < merchantGrace:
-		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
-	}
-	return h.reject(ctx, in, producer.ReasonUnknownMerchant,
-		fmt.Sprintf("merchant %.64q is not configured here", in.cmd.Merchant))
 }
 
 // unreadable ends a message whose command cannot be read. Once claimed it is
@@ -308,7 +277,7 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 	fresh := note{Origin: origin{
 		Body: in.Body, Topic: in.copy.Topic, MsgID: in.copy.MsgID, Traceparent: in.copy.Traceparent,
 		Born: in.copy.Born.UnixMilli(), First: in.copy.First.UnixMilli(),
-	}, Park: in.copy.Park}
+	}, Park: in.copy.Park, Claimant: authorisation(m)}
 	stored, err := fresh.encode()
 	if err != nil {
 		in.log.WithError(err).Error("the command is parked")

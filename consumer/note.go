@@ -24,6 +24,9 @@ type note struct {
 	Queries int `json:"queries,omitempty"`
 	// Authorised names, as a digest, who the calls were made for (R2).
 	Authorised string `json:"auth,omitempty"`
+	// Claimant names, alike, who the record was claimed for when the note was
+	// written: a claim that was never released may have called for it.
+	Claimant string `json:"claimant,omitempty"`
 	// QueryOnly: Redis may have forgotten this refund (R10), so it is never called.
 	QueryOnly bool `json:"query_only,omitempty"`
 

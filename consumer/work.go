@@ -2,8 +2,6 @@ package consumer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -90,6 +88,9 @@ func (c *claimedCommand) recall(h *Handler) {
 		// A claim that was never released counts as a call in flight until
 		// its lease ended (R3).
 		c.note.unknownCall(c.claim.Now.Add(-c.claim.LapsedFor))
+		if c.note.Authorised == "" { // it may have called for whom it was claimed (R2)
+			c.note.Authorised = c.note.Claimant
+		}
 	}
 	if !c.claim.Fresh {
 		if cmd, err := DecodeCommand(c.kind, c.note.Origin.Body); err == nil {
@@ -112,15 +113,6 @@ func (c *claimedCommand) recall(h *Handler) {
 // keepMargin is how much earlier than KEEP a message without a record counts
 // as too old: clocks differ, and a record's time begins at its settlement.
 func keepMargin(keep time.Duration) time.Duration { return min(keep/10, time.Hour) }
-
-// authorisation is a digest, so that the token itself is never in a record.
-func authorisation(m Merchant) string {
-	if m.AppAuthToken == "" {
-		return "app"
-	}
-	sum := sha256.Sum256([]byte("refundd authorisation\x00" + m.AppAuthToken))
-	return hex.EncodeToString(sum[:8])
-}
 
 // fits tells whether what is left of the lease, on the monotonic clock from
 // before the claim was sent, covers one whole call and a margin (R8). What
@@ -217,6 +209,7 @@ func (h *Handler) letGo(c *claimedCommand) bool {
 // release writes the note back. The entry in the index is due when the copy
 // should have come back.
 func (h *Handler) release(ctx context.Context, c *claimedCommand, delay time.Duration, parked bool) (dedupe.Release, error) {
+	c.note.Claimant = c.who
 	b, err := c.note.encode()
 	if err != nil {
 		return dedupe.Release{}, err

@@ -1,0 +1,73 @@
+package consumer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+func (h *Handler) merchant(name string) (Merchant, bool) {
+	if name == "" {
+		return Merchant{}, true
+	}
+	if h.cfg.Merchant == nil {
+		return Merchant{}, false
+	}
+	return h.cfg.Merchant(name)
+}
+
+// merchantGrace is how long an unknown merchant is waited for: merchant files
+// roll out unevenly (R9).
+const merchantGrace = 70 * time.Second
+
+// unknownMerchant ends a delivery whose merchant this process does not know. Another
+// one may, and may have claimed the command from another delivery: the record tells.
+func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
+	in.log = in.log.WithFields(logrus.Fields{"out_request_no": in.cmd.OutRequestNo, "merchant": in.cmd.Merchant})
+	age := time.Since(in.copy.First)
+	switch {
+	case in.copy.Claimed && age < h.cfg.MaxAge:
+		in.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
+		return h.again(ctx, in, producer.ReasonBlockedConfiguration, time.Minute)
+	case in.copy.Claimed:
+		return h.parkUnclaimed(ctx, in, producer.ReasonBlockedConfiguration, "the merchant is no longer configured here")
+	case age < merchantGrace:
+		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
+	}
+	var rec dedupe.Record
+	switch h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
+		rec, err = h.records.Read(ctx, h.identity(in.cmd))
+		return err
+	}) {
+	case waitedStop:
+		return false
+	case waitedLong:
+		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
+	case waitedDone:
+	}
+	switch ours := rec.Exists && rec.Fingerprint == in.cmd.Fingerprint(); {
+	case ours && rec.Decided:
+		return h.stored(ctx, in, rec.Event)
+	case ours:
+		in.copy.Claimed = true
+		return h.unknownMerchant(ctx, in)
+	}
+	return h.reject(ctx, in, producer.ReasonUnknownMerchant,
+		fmt.Sprintf("merchant %.64q is not configured here", in.cmd.Merchant))
+}
+
+// authorisation is a digest, so that the token itself is never in a record.
+func authorisation(m Merchant) string {
+	if m.AppAuthToken == "" {
+		return "app"
+	}
+	sum := sha256.Sum256([]byte("refundd authorisation\x00" + m.AppAuthToken))
+	return hex.EncodeToString(sum[:8])
+}
