@@ -140,7 +140,7 @@ func (s *Server) perform(c *call, e *entry, amount int64, work func() answer) an
 	if c.spec.op&anyQuery != 0 {
 		nth = e.queries
 	}
-	c.draw = s.drawOf(c, e, nth)
+	c.draw, c.trade, c.amount = s.drawOf(c, e, nth), e.order.no, amount
 	f, err := s.pick(c, e)
 	if err != nil {
 		return business(c.spec.badContent, err.Error())

@@ -29,6 +29,15 @@ type Refund struct {
 	Queries      int    `json:"queries"` // queries that reached the ledger
 }
 
+// Movement is one movement of money.
+type Movement struct {
+	Kind, AppAuthToken, OutRequestNo string
+	Trade                            string // trade_no or auth_no
+	Amount                           int64  // fen
+	Paid                             int64  // fen that were paid for the trade or red packet
+	At                               time.Time
+}
+
 // TradeNo is the trade_no of a trade that is first named by this out_trade_no
 // alone, and the auth_no of the red packet with this out_order_no: 28 digits.
 func TradeNo(outTradeNo string) string {
@@ -104,6 +113,7 @@ type ledger struct {
 	entries    []*entry
 	balances   map[owner]int64 // absent: unlimited
 	news       []movement      // not yet notified
+	moves      []Movement
 }
 
 // movement is one movement of money, and the order's sum after it.
@@ -209,6 +219,10 @@ func (l *ledger) move(e *entry, amount int64, now time.Time) {
 	e.moved++
 	e.order.refunded += amount
 	l.news = append(l.news, movement{e, e.order.refunded})
+	l.moves = append(l.moves, Movement{
+		Kind: e.order.kind, AppAuthToken: e.order.owner.token, OutRequestNo: e.number, Trade: e.order.no,
+		Amount: amount, Paid: e.order.total, At: now,
+	})
 	if balance, limited := l.balances[e.order.owner]; limited && e.order.kind == tradeRefundKind {
 		l.balances[e.order.owner] = balance - amount
 	}

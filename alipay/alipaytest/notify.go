@@ -41,6 +41,7 @@ type Notice struct {
 	At           time.Time `json:"at"`
 	Status       int       `json:"status"` // HTTP status, 0 if there was no answer
 	Accepted     bool      `json:"accepted"`
+	Forged       bool      `json:"forged"` // its signature is of something else
 }
 
 // notice is a notification that is to be delivered until it is accepted.
@@ -133,7 +134,7 @@ func (s *Server) deliverNotice(ctx context.Context, all *errands, n *notice, del
 		s.notices = append([]Notice(nil), s.notices[(s.cfg.KeepCalls+1)/2:]...)
 	}
 	s.notices = append(s.notices, Notice{
-		NotifyID: n.params["notify_id"], OutRequestNo: n.number, URL: n.url, At: s.now(), Status: status, Accepted: accepted,
+		NotifyID: n.params["notify_id"], OutRequestNo: n.number, URL: n.url, At: s.now(), Status: status, Accepted: accepted, Forged: n.forged,
 	})
 	s.mu.Unlock()
 	if !accepted && len(delays) > 0 {

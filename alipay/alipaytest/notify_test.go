@@ -139,7 +139,7 @@ func TestNotificationIsRepeatedUntilSuccess(t *testing.T) {
 	}
 	waitFor(t, "the record", func() bool { return len(b.sim.Notices()) == 5 })
 	for i, n := range b.sim.Notices() {
-		if n.Accepted != (i == 4) || n.OutRequestNo != "R" {
+		if n.Accepted != (i == 4) || n.OutRequestNo != "R" || n.Forged {
 			t.Errorf("delivery %d = %+v", i, n)
 		}
 	}

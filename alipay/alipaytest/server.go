@@ -88,6 +88,9 @@ type Call struct {
 	Method       string    `json:"method"`
 	OutRequestNo string    `json:"out_request_no"`
 	AppAuthToken string    `json:"app_auth_token"` // of the merchant; empty for the app itself
+	Trade        string    `json:"trade"`          // trade_no or auth_no; empty if the ledger was not reached
+	Amount       int64     `json:"amount"`         // fen that a refund call asked for
+	Host         string    `json:"host"`           // host and port that were asked: callers may each have their own
 	Start        time.Time `json:"start"`          // the request was read
 	End          time.Time `json:"end"`            // the answer was written, or given up
 	Fault        string    `json:"fault"`          // name of the fault that happened, or empty
@@ -181,6 +184,13 @@ func (s *Server) Calls() []Call {
 	return calls
 }
 
+// Movements are all movements of money, in the order in which the ledger has them.
+func (s *Server) Movements() []Movement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Movement(nil), s.ledger.moves...)
+}
+
 // FaultCounts tells how often each fault really happened.
 func (s *Server) FaultCounts() map[string]int {
 	s.mu.Lock()
@@ -265,6 +275,7 @@ func (s *Server) record(c *call, method string, a answer) (end func()) {
 	}
 	entry := &Call{
 		Method: method, OutRequestNo: c.number, AppAuthToken: c.owner.token, Start: c.start, End: s.now(),
+		Trade: c.trade, Amount: c.amount, Host: c.host,
 		Fault: c.fault, Moved: c.moved, Code: a.code, SubCode: a.subCode,
 	}
 	s.calls = append(s.calls, entry)

@@ -127,6 +127,39 @@ func TestCallsAreBounded(t *testing.T) {
 	}
 }
 
+// What a run is judged by from outside: what each call asked for, and of whom; and
+// every movement with its time, late ones included.
+func TestWireLogAndMovements(t *testing.T) {
+	b := start(t, alipaytest.Config{TradeTotal: 500, LateBy: 20 * time.Millisecond})
+	b.refund(t, "T", "R1", "1.00")
+	b.refund(t, "T", "fault-late-R2", "2.00")
+	b.refund(t, "T", "R3", "9.00")
+	b.query(t, "T", "R1")
+	waitFor(t, "the late money", func() bool { return len(b.sim.Movements()) == 2 })
+	type asked struct {
+		number string
+		amount int64
+	}
+	want := []asked{{"R1", 100}, {"fault-late-R2", 200}, {"R3", 900}, {"R1", 0}}
+	var sent time.Time
+	for i, c := range b.sim.Calls() {
+		if (asked{c.OutRequestNo, c.Amount}) != want[i] || c.Trade != alipaytest.TradeNo("T") || c.Host == "" {
+			t.Errorf("call %d = %+v", i, c)
+		}
+		if i == 1 {
+			sent = c.Start
+		}
+	}
+	for i, m := range b.sim.Movements() {
+		if (asked{m.OutRequestNo, m.Amount}) != want[i] || m.Trade != alipaytest.TradeNo("T") || m.Kind != "refund" || m.Paid != 500 {
+			t.Errorf("movement %d = %+v", i, m)
+		}
+		if i == 1 && m.At.Sub(sent) < 20*time.Millisecond {
+			t.Errorf("the late money moved %v after its call", m.At.Sub(sent))
+		}
+	}
+}
+
 func TestNewRefusesNonsense(t *testing.T) {
 	keys := testKeys(t)
 	for _, tt := range []struct {

@@ -50,9 +50,12 @@ type call struct {
 	encrypted bool
 	certified bool // certificate mode
 	start     time.Time
+	host      string
 
 	// Filled in by the ledger.
 	number string
+	trade  string
+	amount int64
 	fault  string
 	moved  bool
 	draw   uint64
@@ -60,7 +63,7 @@ type call struct {
 
 // serveV2 is the v2 gateway.
 func (s *Server) serveV2(w http.ResponseWriter, r *http.Request) {
-	c := &call{start: s.now(), draw: s.nextDraw()}
+	c := &call{start: s.now(), draw: s.nextDraw(), host: r.Host}
 	params, refusal := readParams(w, r)
 	if refusal == nil {
 		refusal = s.admit(c, params)

@@ -24,7 +24,7 @@ const v3Scheme = "ALIPAY-SHA256withRSA "
 // serveV3 is the REST gateway. What it does not share with v2 is the envelope:
 // where the signature stands, and HTTP status codes instead of code.
 func (s *Server) serveV3(w http.ResponseWriter, r *http.Request) {
-	c := &call{start: s.now(), draw: s.nextDraw(), spec: s.methods[v3Paths()[r.URL.Path]]}
+	c := &call{start: s.now(), draw: s.nextDraw(), host: r.Host, spec: s.methods[v3Paths()[r.URL.Path]]}
 	if refusal := s.admitV3(c, w, r); refusal != nil {
 		s.record(c, c.spec.method, *refusal)
 		s.writeV3(w, r, c, *refusal)
