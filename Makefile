@@ -9,6 +9,8 @@ GO       ?= go
 # A number of runs rather than a time: when a time is up, go test -fuzz now and
 # then fails with "context deadline exceeded" and no finding.
 FUZZTIME ?= 5000x
+CHAOS    ?= 20m
+REDIS    ?= standalone
 LINT     := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
@@ -22,7 +24,7 @@ OTHERS = $(filter-out $(ALONE:./%=refundd/%),$(shell $(GO) list ./...))
 # Tests wait more than they work, so more of them run at once than there are cores.
 TEST := $(GO) test -shuffle=on -count=1 -parallel 8
 
-.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz demo clean
+.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim mutation chaos bench demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -65,6 +67,15 @@ fuzz: ## every fuzz target for a moment, FUZZTIME=5000x (or 10m)
 	grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file target; do \
 		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")"; \
 	done
+
+chaos: ## real processes under every trouble of network, Redis and broker, CHAOS=20m REDIS=standalone (sentinel, cluster)
+	$(GO) build -modfile=.ci/chaos/go.mod -o bin/toxiproxy-server github.com/Shopify/toxiproxy/v2/cmd/server
+	$(GO) run ./deploy/stack -- \
+		env -u REFUNDD_ROCKETMQ_NAMESERVERS -u REFUNDD_REDIS_URL \
+		REFUNDD_TEST_CHAOS=$(CHAOS) REFUNDD_TEST_CHAOS_REDIS=$(REDIS) \
+		REFUNDD_TEST_TOXIPROXY=$(CURDIR)/bin/toxiproxy-server REFUNDD_TEST_HISTORY=$(CURDIR)/bin/chaos-$(REDIS).jsonl \
+		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
+	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS).jsonl
 
 demo: ## one process with everything in it: commands, refunds, events
 	$(GO) run ./cmd/demo

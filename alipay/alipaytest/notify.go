@@ -38,7 +38,8 @@ type Notice struct {
 	NotifyID     string    `json:"notify_id"`
 	OutRequestNo string    `json:"out_request_no"`
 	URL          string    `json:"url"`
-	At           time.Time `json:"at"`
+	Sent         time.Time `json:"sent"`   // before it left
+	At           time.Time `json:"at"`     // when it was answered, or given up
 	Status       int       `json:"status"` // HTTP status, 0 if there was no answer
 	Accepted     bool      `json:"accepted"`
 	Forged       bool      `json:"forged"` // its signature is of something else
@@ -125,6 +126,7 @@ func (s *Server) launch(e *entry, n *notice) {
 
 // deliverNotice delivers n now, and again after each delay until it is accepted.
 func (s *Server) deliverNotice(ctx context.Context, all *errands, n *notice, delays []time.Duration) {
+	sent := s.now()
 	status, accepted := s.postNotice(ctx, n)
 	if ctx.Err() != nil {
 		return
@@ -134,7 +136,7 @@ func (s *Server) deliverNotice(ctx context.Context, all *errands, n *notice, del
 		s.notices = append([]Notice(nil), s.notices[(s.cfg.KeepCalls+1)/2:]...)
 	}
 	s.notices = append(s.notices, Notice{
-		NotifyID: n.params["notify_id"], OutRequestNo: n.number, URL: n.url, At: s.now(), Status: status, Accepted: accepted, Forged: n.forged,
+		NotifyID: n.params["notify_id"], OutRequestNo: n.number, URL: n.url, Sent: sent, At: s.now(), Status: status, Accepted: accepted, Forged: n.forged,
 	})
 	s.mu.Unlock()
 	if !accepted && len(delays) > 0 {

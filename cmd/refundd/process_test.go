@@ -56,6 +56,9 @@ type world struct {
 	sender     rocketmq.Producer
 	reader     *topicReader
 	seed       uint64
+	// forgot: Redis has lost what it knew, so a refund that had failed may have
+	// been carried out by a late copy (the contract's identity).
+	forgot bool
 }
 
 func (w *world) real() bool { return w.embedded == nil }
@@ -255,9 +258,14 @@ func (p *process) waitReady() {
 
 func (w *world) wait(what string, within time.Duration, cond func() bool) {
 	w.t.Helper()
+	waitFor(w.t, what, within, cond)
+}
+
+func waitFor(t *testing.T, what string, within time.Duration, cond func() bool) {
+	t.Helper()
 	for deadline := time.Now().Add(within); !cond(); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("%s did not happen within %v", what, within)
+			t.Fatalf("%s did not happen within %v", what, within)
 		}
 	}
 }

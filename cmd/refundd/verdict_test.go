@@ -81,7 +81,7 @@ func (w *world) judge(names []string) verdict {
 			continue
 		case e.Outcome == producer.Succeeded && (m.times != 1 || m.amount != yuan(e.AmountFen)):
 			w.t.Fatalf("%s: succeeded %s, but the ledger says moved %d, %s", name, yuan(e.AmountFen), m.times, m.amount)
-		case e.Outcome == producer.Failed && m.times != 0:
+		case e.Outcome == producer.Failed && m.times != 0 && !w.forgot:
 			w.t.Fatalf("%s: failed, but the money moved", name)
 		case e.Outcome != producer.Succeeded && e.Outcome != producer.Failed:
 			continue
@@ -97,6 +97,8 @@ func (w *world) judge(names []string) verdict {
 			w.t.Fatalf("%s: the money moved %d times", name, times)
 		}
 		switch {
+		case len(finals[name]) == 2 && w.forgot && ledger[name].times == 1:
+			v.succeeded++ // failed, forgotten, carried out
 		case len(finals[name]) > 1:
 			w.t.Fatalf("%s has %d final truths: %+v", name, len(finals[name]), finals[name])
 		case len(finals[name]) == 1:

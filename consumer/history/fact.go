@@ -37,7 +37,8 @@ const (
 	Amend   What = "amend"
 
 	// Call: a request to Alipay began. Process, Delivery, Call, Method (refund or
-	// query), the refund, Trade, Amount.
+	// query), the refund, Trade, Amount. From a wire log also Result (the codes that
+	// were answered; none if nothing was) and Name (the fault that happened to it).
 	Call What = "call"
 	// Answer: what came back to whoever asked. Process, Call, Method, Result (alipay's
 	// class of a refund call; what a query found: ours, absent, other, closed, pending or
