@@ -13,15 +13,16 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
+	"refundd/cmd/internal/build"
 	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/service"
+	"refundd/cmd/internal/tracing"
 	"refundd/consumer"
 )
 
@@ -88,6 +89,7 @@ func (p program) run(ctx context.Context, args []string) int {
 	log := config.NewLogger(cfg, p.stderr)
 	redis.SetLogger(config.RedisLogger{Log: log})
 	consumer.RedirectSDK(log)
+	tracing.RedirectSDK(log)
 	if err := p.serve(ctx, cfg, log); err != nil {
 		if e, ok := errors.AsType[*config.Error](err); ok {
 			for _, problem := range e.Problems {
@@ -129,16 +131,7 @@ func (p program) failed(err error) int {
 }
 
 func printVersion(w io.Writer) error {
-	version, revision := "unknown", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = " " + s.Value
-			}
-		}
-	}
-	_, err := fmt.Fprintf(w, "refundd %s%s %s\n", version, revision, runtime.Version())
+	_, err := fmt.Fprintf(w, "refundd %s %s\n", build.Version(), runtime.Version())
 	return err
 }
 

@@ -61,6 +61,9 @@ func (c Config) WriteCheck(w io.Writer) error {
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.name, c.show(f.name, v.FieldByIndex(f.index)), origin)
 	}
+	if c.Traces {
+		_, _ = fmt.Fprintln(table, "OTEL_TRACES_EXPORTER\totlp\tset")
+	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}

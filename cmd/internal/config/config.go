@@ -105,6 +105,9 @@ type Config struct {
 	// LogFormat is FormatJSON or FormatText.
 	LogFormat string `envconfig:"REFUNDD_LOG_FORMAT" default:"json" desc:"json or text, to standard error"`
 
+	// Traces: OpenTelemetry's own variables ask for spans to be exported. What else they say its SDK reads itself.
+	Traces bool `ignored:"true"`
+
 	// Secrets is what the files of the variables above contain.
 	Secrets Secrets `ignored:"true"`
 

@@ -130,6 +130,12 @@ func TestLoadRefuses(t *testing.T) {
 		"prefix, set to nothing":     {"REFUNDD_REDIS_PREFIX=", []string{"REFUNDD_REDIS_PREFIX: is set to nothing"}},
 		"event topic, nothing":       {"REFUNDD_TOPIC_EVENT=", []string{"REFUNDD_TOPIC_EVENT: is set to nothing"}},
 		"no duration":                {"REFUNDD_LEASE=canary", []string{"REFUNDD_LEASE: is not a duration such as"}},
+		"traces, other exporter":     {"OTEL_TRACES_EXPORTER=zipkin", []string{"OTEL_TRACES_EXPORTER: is \"zipkin\", must be none or otlp"}},
+		"traces, other protocol":     {"OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_PROTOCOL=grpc", []string{"OTEL_EXPORTER_OTLP_PROTOCOL: is \"grpc\", must be http/protobuf"}},
+		"traces, no URL":             {"OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_ENDPOINT=canary:4318", []string{"OTEL_EXPORTER_OTLP_ENDPOINT: is not a URL such as"}},
+		"traces, user in the URL":    {"OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://u:canary@h", []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: has a user"}},
+		"traces, no sampler":         {"OTEL_TRACES_EXPORTER=otlp OTEL_TRACES_SAMPLER=half", []string{"OTEL_TRACES_SAMPLER: is \"half\", must be one of"}},
+		"traces, no share":           {"OTEL_TRACES_EXPORTER=otlp OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=2", []string{"OTEL_TRACES_SAMPLER_ARG: is not a number from 0 to 1"}},
 		"no duration unit":           {"REFUNDD_LEASE=60", []string{"REFUNDD_LEASE: is not a duration such as"}},
 		"no number":                  {"REFUNDD_CONCURRENCY=many", []string{"REFUNDD_CONCURRENCY: is not a whole number"}},
 		"no list of durations":       {"REFUNDD_RETRY_DELAYS=10s,,1m", []string{"REFUNDD_RETRY_DELAYS: is not a comma-separated list of durations"}},
@@ -227,6 +233,24 @@ func TestLoadRefuses(t *testing.T) {
 				seen[p.Variable] = true
 			}
 		})
+	}
+}
+
+// TestTracesAreOffByThemselves: OpenTelemetry's variables count only where traces
+// are asked for, and then only what cannot be used is refused.
+func TestTracesAreOffByThemselves(t *testing.T) {
+	for set, want := range map[string]bool{
+		"":                          false,
+		"OTEL_TRACES_EXPORTER=none": false,
+		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_METRICS_EXPORTER=otlp": false,
+		"OTEL_TRACES_EXPORTER=otlp OTEL_SDK_DISABLED=true":            false,
+		"OTEL_TRACES_EXPORTER=otlp":                                   true,
+		"OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.1": true,
+	} {
+		cfg, err := config.Load(environment(strings.Fields(set)...))
+		if err != nil || cfg.Traces != want {
+			t.Errorf("%q: traces %t, %v", set, cfg.Traces, err)
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // Load returns the configuration that environ describes: a list of NAME=value, as os.Environ returns it, where of two
 // with the same name the last counts. Space around a value does not belong to it. Variables whose names do not begin
-// with REFUNDD_ are not looked at.
+// with REFUNDD_ or OTEL_ are not looked at.
 //
 // Load reads the files that are named and connects to nothing. Its error, if any, is an [*Error] with everything that
 // is wrong at once; the Config is then of no use.
@@ -40,16 +40,17 @@ func Load(environ []string) (Config, error) {
 	}
 	p.addUnknown(env)
 	cfg.validate(&p)
+	cfg.Traces = wantsTraces(env, &p)
 	cfg.readSecrets(&p)
 	return cfg, p.err()
 }
 
-// parseEnviron keeps the variables with our prefix.
+// parseEnviron keeps the variables with our prefix and OpenTelemetry's.
 func parseEnviron(environ []string) map[string]string {
 	env := map[string]string{}
 	for _, line := range environ {
 		name, value, ok := strings.Cut(line, "=")
-		if ok && strings.HasPrefix(name, "REFUNDD_") {
+		if ok && (strings.HasPrefix(name, "REFUNDD_") || strings.HasPrefix(name, "OTEL_")) {
 			env[name] = strings.TrimSpace(value)
 		}
 	}

@@ -45,7 +45,7 @@ func (p *problems) addUnknown(env map[string]string) {
 	fields := variableFields()
 	var names []string
 	for name := range env {
-		foreign := name == "REFUNDD_VECTORS" || strings.HasPrefix(name, "REFUNDD_TEST_")
+		foreign := name == "REFUNDD_VECTORS" || strings.HasPrefix(name, "REFUNDD_TEST_") || strings.HasPrefix(name, "OTEL_")
 		known := slices.ContainsFunc(fields, func(f variableField) bool { return f.name == name })
 		if !foreign && !known {
 			names = append(names, name)

@@ -33,7 +33,7 @@ func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *p
 			AppID: s.cfg.AlipayAppID, SellerID: s.cfg.AlipaySellerID, Sellers: s.changing.seller,
 			Verified: func(ctx context.Context, n notifyhttp.Notice) { s.nudge(ctx, handler, n) },
 		},
-		s.changing.verifier.Load, counted{tell, s}, s.metrics.Notification, s.log,
+		s.changing.verifier.Load, counted{s.trace.Publisher(tell), s}, s.metrics.Notification, s.log,
 	))
 	server.ErrorLog = log.New(lines{s.log.WithField("part", "receiver")}, "", 0)
 	wg.Go(func() {
@@ -89,8 +89,12 @@ func (s *service) stopReceiver(ctx context.Context, server *http.Server) {
 // nothing: the consumer suspends itself by what it publishes itself, and resumes
 // by it.
 type counted struct {
-	events *producer.Producer
+	events events
 	s      *service
+}
+
+type events interface {
+	Publish(ctx context.Context, e producer.Encoded) error
 }
 
 func (c counted) Publish(ctx context.Context, e producer.Encoded) error {

@@ -22,15 +22,21 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"refundd/cmd/internal/admin"
+	"refundd/cmd/internal/build"
 	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/metrics"
+	"refundd/cmd/internal/tracing"
 	"refundd/consumer"
 	"refundd/dedupe"
 	"refundd/producer"
 )
 
-// startedStop is the budget of a stop before anything was consumed.
-const startedStop = 2 * time.Second
+const (
+	// startedStop is the budget of a stop before anything was consumed.
+	startedStop = 2 * time.Second
+	// lastSpans is what a stop gives the last spans at most, of what the drain has left.
+	lastSpans = 2 * time.Second
+)
 
 // Run starts refundd and serves until ctx ends, which is the signal to stop;
 // then it drains within cfg.Drain. While Redis or the broker are not there yet
@@ -59,6 +65,9 @@ type service struct {
 	health   *consumer.Health
 	gate     *consumer.Gate
 	brakes   *dedupe.BrakeWatch
+	instance string
+	trace    *tracing.Tracer // nil: off
+	deadline time.Time       // of a stop that has begun
 }
 
 func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
@@ -82,12 +91,40 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	}
 	s := &service{
 		brakes: brakes, cfg: cfg, log: log, metrics: m, redis: client, store: store, changing: &changing{},
-		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(deliveries(cfg)),
+		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(deliveries(cfg)), instance: instanceOf(cfg),
 	}
 	if err := s.loadAll(); err != nil {
 		return nil, err
 	}
+	if cfg.Traces {
+		if s.trace, err = startTracing(s.instance, cfg, log); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+func startTracing(instance string, cfg config.Config, log logrus.FieldLogger) (*tracing.Tracer, error) {
+	c := tracing.Config{
+		Version: build.Version(), Instance: instance, Group: cfg.RocketMQGroup,
+		EventTopic: cfg.TopicEvent, RetryTopic: cfg.TopicRetry, ParkedTopic: cfg.TopicParked,
+		TradeURL: cfg.AlipayGateway, CouponURL: cfg.AlipayGateway,
+	}
+	if cfg.AlipayProtocol == config.ProtocolV3 {
+		c.TradeURL = cfg.AlipayV3URL
+	}
+	return tracing.Start(context.Background(), c, log)
+}
+
+// stopTracing sends the last spans in what is left of the drain: they never make a stop longer than it may be.
+func (s *service) stopTracing() {
+	within := time.Now().Add(lastSpans)
+	if !s.deadline.IsZero() && s.deadline.Before(within) {
+		within = s.deadline
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), within)
+	defer cancel()
+	s.trace.Stop(ctx)
 }
 
 func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) {
@@ -100,6 +137,7 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 		if closeErr := s.redis.Close(); closeErr != nil && err == nil {
 			err = fmt.Errorf("close redis: %w", closeErr)
 		}
+		s.stopTracing()
 	}()
 	if err := s.serveAdmin(background, &wg); err != nil {
 		return err
@@ -132,7 +170,7 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 		return stopped(ctx, err)
 	}
 	s.state.set(&s.state.consuming, true)
-	s.log.WithFields(logrus.Fields{"topics": s.topics(), "group": s.cfg.RocketMQGroup, "instance": instanceOf(s.cfg)}).Info("refundd consumes")
+	s.log.WithFields(logrus.Fields{"topics": s.topics(), "group": s.cfg.RocketMQGroup, "instance": s.instance}).Info("refundd consumes")
 	wg.Go(func() { intake.Watch(background) })
 	wg.Go(func() { s.sweep(background, handler) })
 	wg.Go(func() { s.measure(background, intake) })
@@ -154,6 +192,7 @@ func stopped(ctx context.Context, err error) error {
 // goes on answering until then, then producer and Redis.
 func (s *service) stop(intake *consumer.Consumer, receiver *http.Server, tell *producer.Producer, sender rocketmq.Producer) error {
 	begin := time.Now()
+	s.deadline = begin.Add(s.cfg.Drain)
 	s.state.set(&s.state.draining, true)
 	s.log.WithField("budget", s.cfg.Drain.String()).Info("stopping: readiness is off, deliveries in flight finish")
 	reserve := min(2*time.Second, s.cfg.Drain/5)
@@ -161,7 +200,7 @@ func (s *service) stop(intake *consumer.Consumer, receiver *http.Server, tell *p
 	defer cancel()
 	// After the soft deadline what is cut still has to be released.
 	err := intake.Stop(ctx, (s.cfg.Drain-reserve)*7/10)
-	s.stopPublishing(receiver, tell, sender, begin.Add(s.cfg.Drain))
+	s.stopPublishing(receiver, tell, sender, s.deadline)
 	if err != nil {
 		s.log.WithError(err).Error("stopped with deliveries in flight: their leases run out and they are delivered again")
 		return err
@@ -230,7 +269,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 			},
 		}, NotifyURL: s.cfg.AlipayNotifyURL,
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
-	}, s.changing, s.store, tell, s.gate, s.health, observed{s.metrics, s.state}, s.log)
+	}, s.trace.Gateway(s.changing), s.store, s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state}, s.log)
 }
 
 func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
@@ -241,10 +280,10 @@ func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
 		}
 	}
 	return consumer.NewConsumer(consumer.RocketMQ{
-		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: "consumer-" + instanceOf(s.cfg),
+		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: "consumer-" + s.instance,
 		AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
 		Topics: topics, Concurrency: deliveries(s.cfg), Probe: s.store.Ping,
-	}, h, s.gate, s.health, s.log)
+	}, s.trace.Handler(h), s.gate, s.health, s.log)
 }
 
 // shared is how many workers are divided between merchants; 0: there are none.
@@ -283,7 +322,7 @@ func instanceOf(cfg config.Config) string {
 func (s *service) startProducer(ctx context.Context) (rocketmq.Producer, error) {
 	opts := []rmqproducer.Option{
 		rmqproducer.WithGroupName(s.cfg.RocketMQGroup + "-producer"),
-		rmqproducer.WithInstanceName("producer-" + instanceOf(s.cfg)),
+		rmqproducer.WithInstanceName("producer-" + s.instance),
 		rmqproducer.WithNsResolver(primitive.NewPassthroughResolver(consumer.NameServerURLs(s.cfg.RocketMQNameservers))),
 		rmqproducer.WithRetry(0),
 	}
