@@ -30,6 +30,36 @@
 //   - R14 loud ends: Handler.parkCopy, Handler.contradiction; what a person then
 //     did with it: act.go
 //
+// # The log
+//
+// Each end of a delivery writes one line, which has the field outcome: succeeded,
+// failed, rejected or unresolved as in the event, retried, or duplicate (its event
+// is told again, or a newer copy lives). A contradiction is a success and an
+// unresolved. A command that is retried writes one for each try. Lines without
+// outcome tell of what happens meanwhile, at warning and error of what a person
+// may have to mend. These are all the fields; none holds a body, a
+// name of a person or a secret:
+//
+//	message_id                of the command's first message
+//	kind                      refund or coupon_refund; empty where it is not known
+//	out_request_no, merchant  once the command could be read, and if it has one
+//	traceparent               if its message has a valid one
+//	outcome                   see above
+//	reason                    contract §5; retried: why it waits
+//	detail                    what is wrong with which member
+//	event_id                  of the event that was published
+//	calls                     refund calls and queries that are known to have been made
+//	code, sub_code            Alipay's, of the newest answer
+//	class, found              what a call and what a query proved
+//	try, delay                tries spent, and how long until the next one
+//	generation, park          of the copy, and how often it was parked
+//	state                     an answer of the record that this program does not know
+//	part                      what is in trouble: redis or rocketmq
+//	topic                     where a message is to go, or came from
+//	panic, stack              the type of what panicked, and where
+//	component                 rocketmq-client, whose own fields begin with sdk_
+//	error                     what failed, without bodies and secrets
+//
 // What a production consumer must do with rocketmq-client-go v2.1.2, and where
 // it is done (the numbers are those of the facts this was built on):
 //

@@ -221,8 +221,9 @@ func (h *Handler) again(ctx context.Context, in commandInHand, reason producer.R
 	}
 	h.metrics.Retried(string(reason))
 	h.metrics.Command(string(in.kind), outcomeRetried, time.Time{})
-	in.log.WithFields(logrus.Fields{"reason": string(reason), "try": c.Try, "delay": delay.Round(time.Second).String(), "generation": c.Generation}).
-		Info("command comes back later")
+	in.log.WithFields(logrus.Fields{
+		"outcome": outcomeRetried, "reason": string(reason), "try": c.Try, "delay": delay.Round(time.Second).String(), "generation": c.Generation,
+	}).Info("command comes back later")
 	return true
 }
 

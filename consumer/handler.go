@@ -182,7 +182,7 @@ func (h *Handler) aside(ctx context.Context, in commandInHand, why producer.Reas
 	if ctx.Err() != nil || h.gate.Stopping() {
 		return false
 	}
-	in.log = in.log.WithFields(logrus.Fields{"out_request_no": in.cmd.OutRequestNo, "merchant": in.cmd.Merchant})
+	in.log = in.named()
 	if time.Since(in.copy.First) >= h.cfg.MaxAge {
 		return h.parkUnclaimed(ctx, in, why, unresolvedDetail(why))
 	}
@@ -226,7 +226,19 @@ func (h *Handler) open(d Delivery) commandInHand {
 	}
 	in.kind, _ = h.kindOf(in.copy.Topic)
 	in.log = in.log.WithField("kind", string(in.kind))
+	if producer.ValidTraceparent(in.copy.Traceparent) {
+		in.log = in.log.WithField("traceparent", in.copy.Traceparent)
+	}
 	return in
+}
+
+// named is the log with the command's names, once they can be read.
+func (in commandInHand) named() logrus.FieldLogger {
+	log := in.log.WithField("out_request_no", in.cmd.OutRequestNo)
+	if in.cmd.Merchant != "" {
+		log = log.WithField("merchant", in.cmd.Merchant)
+	}
+	return log
 }
 
 func decode(in commandInHand) (Command, error) {
@@ -270,10 +282,7 @@ func (h *Handler) unreadable(ctx context.Context, in commandInHand, err error) b
 
 // claimed takes the claim and goes where its answer leads (R5, R7).
 func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) bool {
-	in.log = in.log.WithField("out_request_no", in.cmd.OutRequestNo)
-	if in.cmd.Merchant != "" {
-		in.log = in.log.WithField("merchant", in.cmd.Merchant)
-	}
+	in.log = in.named()
 	fresh := note{Origin: origin{
 		Body: in.Body, Topic: in.copy.Topic, MsgID: in.copy.MsgID, Traceparent: in.copy.Traceparent,
 		Born: in.copy.Born.UnixMilli(), First: in.copy.First.UnixMilli(),
@@ -309,7 +318,7 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 		return !claim.Contradiction || h.contradiction(ctx, in, note{}, in.cmd.Metadata)
 	case dedupe.Superseded:
 		h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
-		in.log.WithField("generation", in.copy.Generation).Debug("superseded by a newer copy")
+		in.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "generation": in.copy.Generation}).Info("a newer copy lives, this one is dropped")
 		return true
 	case dedupe.Conflict:
 		if in.copy.Claimed {
@@ -353,6 +362,7 @@ func (h *Handler) stored(ctx context.Context, in commandInHand, event []byte) bo
 		return false
 	}
 	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
+	in.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "event_id": e.ID}).Info("decided before: its event is published again")
 	return true
 }
 

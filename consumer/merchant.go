@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sirupsen/logrus"
 
 	"refundd/dedupe"
 	"refundd/producer"
@@ -30,7 +29,7 @@ const merchantGrace = 70 * time.Second
 // unknownMerchant ends a delivery whose merchant this process does not know. Another
 // one may, and may have claimed the command from another delivery: the record tells.
 func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
-	in.log = in.log.WithFields(logrus.Fields{"out_request_no": in.cmd.OutRequestNo, "merchant": in.cmd.Merchant})
+	in.log = in.named()
 	age := time.Since(in.copy.First)
 	switch {
 	case in.copy.Claimed && age < h.cfg.MaxAge:

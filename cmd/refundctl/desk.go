@@ -125,30 +125,30 @@ func (d *desk) read(ctx context.Context, topic string, since time.Time, tell fun
 	return nil
 }
 
-// span is a flag for how long ago, with days.
-type span time.Duration
+// timeAgo is a flag for how long ago, with days.
+type timeAgo time.Duration
 
-func (s *span) String() string {
+func (s *timeAgo) String() string {
 	if *s == 0 {
 		return ""
 	}
 	return time.Duration(*s).String()
 }
 
-func (s *span) Set(text string) error {
+func (s *timeAgo) Set(text string) error {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err != nil {
 			return errors.New("not a duration such as 90m, 12h or 7d")
 		}
-		*s = span(time.Duration(n) * 24 * time.Hour)
+		*s = timeAgo(time.Duration(n) * 24 * time.Hour)
 		return nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
 		return errors.New("not a duration such as 90m, 12h or 7d")
 	}
-	*s = span(d)
+	*s = timeAgo(d)
 	return nil
 }
 

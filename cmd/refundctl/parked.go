@@ -54,7 +54,7 @@ usage: refundctl parked show NUMBER [flags]
 // parkedFilter says which parked refunds are meant.
 type parkedFilter struct {
 	reason, merchant, kind, number string
-	older, newer                   span
+	older, newer                   timeAgo
 	ofMerchant                     bool // -merchant was given; "" is the app's own
 }
 

@@ -282,7 +282,7 @@ func TestMetrics(t *testing.T) {
 	m.Notification(notifyhttp.Published)
 	m.Retried("held")
 	m.Parked("too_old")
-	m.SetLag("refund-command", 1)
+	m.SetLag(map[string]int64{"refund-command": 1})
 	m.RedisCall("claim", time.Millisecond)
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))

@@ -8,7 +8,9 @@ package metrics
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +37,8 @@ type Metrics struct {
 	parked         *prometheus.CounterVec
 	contradictions prometheus.Counter
 	lag            *prometheus.GaugeVec
+	lagged         sync.Mutex // guards lags
+	lags           map[string]int64
 	redis          *prometheus.HistogramVec
 	undecided      prometheus.Gauge
 	oldest         atomic.Int64 // when the oldest undecided refund was first seen, in Unix nanoseconds; 0 = none
@@ -89,7 +93,7 @@ func NewMetrics() (*Metrics, error) {
 		}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "refundd_consumer_lag",
-			Help: "Messages of a topic that the group has not acknowledged.",
+			Help: "Messages that wait in those queues of a topic that this process consumes; the sum over all processes is the group's.",
 		}, []string{"topic"}),
 		redis: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "refundd_redis_call_seconds",
@@ -148,8 +152,21 @@ func (m *Metrics) createFixed() {
 		m.retries.WithLabelValues(reason)
 		m.parked.WithLabelValues(reason)
 	}
+	m.retries.WithLabelValues("unknown_merchant")
 	m.parked.WithLabelValues("unreadable")
 	m.parked.WithLabelValues("too_large")
+	for _, op := range []string{
+		"claim", "settle", "release", "confirm", "amend", "read", "ping", "index", "lock", "limit", "brake",
+	} {
+		m.redis.WithLabelValues(op)
+	}
+}
+
+// KnowTopics makes the series of the topics that are published to.
+func (m *Metrics) KnowTopics(topics ...string) {
+	for _, topic := range topics {
+		m.publishFailed.WithLabelValues(topic)
+	}
 }
 
 // Command counts one delivery's end. outcome is that of the event, or "retried" or "duplicate". If an event was stored
@@ -209,8 +226,21 @@ func (m *Metrics) SetUndecided(fen int64, oldest time.Time) {
 	m.oldest.Store(oldest.UnixNano())
 }
 
-// SetLag tells how many messages of topic the group has not acknowledged.
-func (m *Metrics) SetLag(topic string, n int64) { m.lag.WithLabelValues(topic).Set(float64(n)) }
+// SetLag tells how many messages wait in this process's queues, by topic. A topic that is not named any more has no
+// queue here: another process tells of it, and two would count its messages twice.
+func (m *Metrics) SetLag(lag map[string]int64) {
+	m.lagged.Lock()
+	defer m.lagged.Unlock()
+	for topic := range m.lags {
+		if _, still := lag[topic]; !still {
+			m.lag.DeleteLabelValues(topic)
+		}
+	}
+	for topic, n := range lag {
+		m.lag.WithLabelValues(topic).Set(float64(n))
+	}
+	m.lags = maps.Clone(lag)
+}
 
 // Handler serves the metrics in the formats that Prometheus reads.
 func (m *Metrics) Handler() http.Handler {

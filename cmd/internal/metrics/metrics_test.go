@@ -121,7 +121,7 @@ func TestMethodsMoveTheContractsSeries(t *testing.T) {
 			map[string]float64{`refundd_redis_call_seconds_count{op="claim"}`: 1},
 		},
 		"lag": {
-			func(m *metrics.Metrics) { m.SetLag("refund-command", 17) },
+			func(m *metrics.Metrics) { m.SetLag(map[string]int64{"refund-command": 17}) },
 			map[string]float64{`refundd_consumer_lag{topic="refund-command"}`: 17},
 		},
 		"undecided": {
@@ -150,6 +150,21 @@ func TestARetriedCommandHasNoTime(t *testing.T) {
 		if strings.HasPrefix(series, "refundd_command_seconds") {
 			t.Errorf("there is %s", series)
 		}
+	}
+}
+
+// TestAQueueThatWentElsewhereIsNotCountedHere: after a rebalance another process
+// tells the lag of its queues.
+func TestAQueueThatWentElsewhereIsNotCountedHere(t *testing.T) {
+	m := newMetrics(t)
+	m.SetLag(map[string]int64{"refund-command": 17, "refund-retry": 1})
+	m.SetLag(map[string]int64{"refund-retry": 0})
+	got := scrape(t, m)
+	if n, there := got[`refundd_consumer_lag{topic="refund-command"}`]; there {
+		t.Errorf("the topic without a queue here has lag %v", n)
+	}
+	if n, there := got[`refundd_consumer_lag{topic="refund-retry"}`]; !there || n != 0 {
+		t.Errorf("refund-retry has lag %v (there: %t)", n, there)
 	}
 }
 
@@ -182,6 +197,8 @@ func TestKnownCountersStartAtZero(t *testing.T) {
 		`refundd_parked_total{reason="contradiction"}`,
 		`refundd_parked_total{reason="unreadable"}`,
 		`refundd_retries_total{reason="unknown_outcome"}`,
+		`refundd_retries_total{reason="unknown_merchant"}`,
+		`refundd_redis_call_seconds_count{op="settle"}`,
 		`refundd_contradictions_total`,
 		`refundd_inflight`,
 	} {

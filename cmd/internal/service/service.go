@@ -75,6 +75,7 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start metrics: %w", err)
 	}
+	m.KnowTopics(cfg.TopicEvent, cfg.TopicRetry, cfg.TopicParked)
 	client, err := cfg.OpenRedis()
 	if err != nil {
 		return nil, fmt.Errorf("open redis: %w", err)

@@ -39,9 +39,7 @@ func (s *service) measure(ctx context.Context, intake *consumer.Consumer) {
 	tick := time.NewTicker(measureEvery)
 	defer tick.Stop()
 	for {
-		for topic, n := range intake.Lag() {
-			s.metrics.SetLag(topic, n)
-		}
+		s.metrics.SetLag(intake.Lag())
 		within, cancel := context.WithTimeout(ctx, measureEvery)
 		totals, err := s.store.Totals(within, s.cfg.AlipayAppID)
 		cancel()
