@@ -210,7 +210,7 @@ func TestGaugesOfTheGroup(t *testing.T) {
 	for _, series := range []string{
 		`refundd_consumer_lag{topic="refund-command"}`, `refundd_commands_total{kind="refund",outcome="retried"}`,
 		`refundd_retries_total{reason="blocked_merchant"}`, `refundd_alipay_call_seconds_count{class="blocked",method="alipay.trade.refund"}`,
-		`refundd_redis_call_seconds_count{op=`,
+		`refundd_redis_call_seconds_count{op="claim"}`,
 	} {
 		if line := w.metric(series); line == "" || strings.HasSuffix(line, " 0") && !strings.Contains(series, "lag") {
 			t.Errorf("%s: %q", series, line)
