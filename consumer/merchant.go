@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-
 	"refundd/dedupe"
 	"refundd/producer"
 )
