@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -22,7 +23,7 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		return h.park(ctx, c, producer.ReasonUnknownOutcome)
 	}
 	req := dedupe.SettleRequest{
-		ID: c.id, Fingerprint: c.print, Token: c.token, Succeeded: outcome == producer.Succeeded, Event: e.Body,
+		ID: c.id, Fingerprint: c.print, Token: c.token, Succeeded: outcome == producer.Succeeded, Event: e.Stored(),
 	}
 	if !c.claim.Fresh {
 		req.Entry = h.entry(c)
@@ -48,6 +49,9 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		// number: what Alipay proved is told all the same.
 		c.log.Error("the record of this number belongs to another refund; the proven outcome is published without it")
 	case dedupe.Settled, dedupe.AlreadyDecided:
+		if bytes.Equal(s.Event, req.Event) {
+			break // it is e
+		}
 		if e, err = producer.DecodeEncoded(s.Event); err != nil {
 			c.log.WithError(err).Error("the stored event cannot be read; the command comes back")
 			return h.held(ctx, c.commandInHand, h.cfg.Lease)

@@ -8,14 +8,18 @@ import (
 	"time"
 )
 
-// DecodeEncoded takes an event from the bytes that were stored. It reads only what publishing needs, keeps the bytes as they are,
-// and does not copy them.
+// DecodeEncoded takes an event from what Stored returned, or from its bytes as they are. It reads only what publishing needs, and
+// the bytes are those that were encoded, whichever version did it.
 func DecodeEncoded(stored []byte) (Encoded, error) {
+	body, err := published(stored)
+	if err != nil {
+		return Encoded{}, fmt.Errorf("decode stored event: %w", err)
+	}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(stored, &members); err != nil {
+	if err := json.Unmarshal(body, &members); err != nil {
 		return Encoded{}, errors.New("decode stored event: not a JSON object")
 	}
-	e := Encoded{Body: stored}
+	e := Encoded{Body: body}
 	for _, m := range []struct {
 		name string
 		into any

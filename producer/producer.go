@@ -6,7 +6,7 @@
 //   - Published means that the broker answered SendOK (R4). Everything else is an error, and a publish ends within Config.Timeout
 //     whatever the RocketMQ client does (producer.go).
 //   - An event's id is a function of its fact alone, and an event has one encoding, so that any instance after any crash
-//     repeats the same bytes (R6; id.go, encode.go).
+//     repeats the same bytes (R6; id.go, encode.go; stored.go for what is kept of it).
 //   - Copies carry a closed set of properties, each made safe, so that a command can always be moved (R4; copy.go).
 //   - Amounts are int64 fen and never a float, and no error holds a body or a value of one (R13).
 //
