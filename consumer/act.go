@@ -74,6 +74,7 @@ type Remembered struct {
 
 	Tries, Parks   int
 	Calls, Queries int
+	CallStart      time.Time // of the newest call
 	LastCall       time.Time // end of the newest call that may have arrived; zero if there is none
 	Ended          string    // how the newest call ended: unknown, refused, blocked, config, limited, not_sent
 	LastQuery      time.Time // of the newest query since the newest call
@@ -102,7 +103,7 @@ func Remember(kind Kind, stored []byte, now time.Time, queryAfter time.Duration)
 		Command: cmd, MsgID: n.Origin.MsgID, Topic: n.Origin.Topic, Traceparent: n.Origin.Traceparent,
 		Born: fromMilli(n.Origin.Born), First: fromMilli(n.Origin.First),
 		Tries: n.Try, Parks: n.Park, Calls: n.Calls, Queries: n.Queries,
-		LastCall: fromMilli(n.LastCall), Ended: string(n.Ended), LastQuery: fromMilli(n.LastQuery), Found: string(n.Found),
+		CallStart: fromMilli(n.CallStart), LastCall: fromMilli(n.LastCall), Ended: string(n.Ended), LastQuery: fromMilli(n.LastQuery), Found: string(n.Found),
 		QueryOnly: n.QueryOnly, OperationID: n.OperationID,
 		Code: n.Last.Code, SubCode: n.Last.SubCode, SubMsg: n.Last.SubMsg, TraceID: n.Last.TraceID, Acts: n.Acts,
 	}

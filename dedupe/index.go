@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,6 +101,53 @@ func undecidedOf(member redis.Z) Undecided {
 		u.Due = time.UnixMilli(int64(member.Score))
 	}
 	return u
+}
+
+// UndecidedOf returns the identities with this number that the index of an
+// application names, whatever their merchant, kind and trade. It reads the whole
+// index, page by page.
+func (s *Store) UndecidedOf(ctx context.Context, appID, outRequestNo string) ([]Identity, error) {
+	var found []Identity
+	for start := int64(0); ; start += indexPage {
+		began := time.Now()
+		members, err := s.client.ZRange(ctx, s.indexKey(appID), start, start+indexPage-1).Result()
+		s.observe("index", began)
+		if err != nil {
+			return nil, fmt.Errorf("dedupe: look for %s in index %s: %w", outRequestNo, s.indexKey(appID), err)
+		}
+		for _, member := range members {
+			u, err := ParseEntry(member)
+			if err != nil {
+				continue
+			}
+			if id, ok := s.identityOf(appID, outRequestNo, u.Key); ok && !slices.Contains(found, id) {
+				found = append(found, id)
+			}
+		}
+		if len(members) < indexPage {
+			return found, nil
+		}
+	}
+}
+
+// identityOf reads a record's key, if it is of this number.
+func (s *Store) identityOf(appID, outRequestNo, key string) (Identity, bool) {
+	rest, ok := strings.CutPrefix(key, s.cfg.Prefix+"r:"+escape(appID)+":")
+	merchant, rest, ok2 := strings.Cut(rest, ":")
+	kind, rest, ok3 := strings.Cut(rest, ":")
+	if !ok || !ok2 || !ok3 {
+		return Identity{}, false
+	}
+	if merchant == "-" {
+		merchant = ""
+	}
+	plain := strings.NewReplacer("%25", "%", "%3A", ":", "%2D", "-")
+	id := Identity{AppID: appID, Merchant: plain.Replace(merchant), Kind: plain.Replace(kind), OutRequestNo: outRequestNo}
+	if rest == outRequestNo {
+		return id, true
+	}
+	id.Trade, ok = strings.CutPrefix(rest, escape(outRequestNo)+":")
+	return id, ok
 }
 
 // Entered returns what the index says of one entry, and whether it is there.

@@ -2,6 +2,7 @@ package dedupe_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -157,6 +158,28 @@ func TestOverdueAndTotals(t *testing.T) {
 			t.Errorf("overdue of another application: %+v, %v", got, err)
 		}
 	})
+}
+
+func TestUndecidedOf(t *testing.T) {
+	b := onMiniredis(t)
+	ours := []dedupe.Identity{
+		refund("R1"),
+		{AppID: appID, Merchant: "-", Kind: "refund", OutRequestNo: "R1"},
+		{AppID: appID, Merchant: "a:b%", Kind: "coupon_refund", OutRequestNo: "R1", Trade: "c:d"},
+	}
+	for _, id := range append(slices.Clone(ours), refund("R12"), refund("XR1")) {
+		entry := b.store.Entry(time.UnixMilli(1), 100, id)
+		b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: time.UnixMilli(2)})
+	}
+	found, err := b.store.UndecidedOf(t.Context(), appID, "R1")
+	if err != nil || len(found) != len(ours) {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	for _, id := range ours {
+		if !slices.Contains(found, id) {
+			t.Errorf("%+v is not among %+v", id, found)
+		}
+	}
 }
 
 func TestEntered(t *testing.T) {

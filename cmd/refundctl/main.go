@@ -66,6 +66,7 @@ func commands() []verb {
 		{"pause", "stop new refund calls on all instances; queries go on", brake("pause")},
 		{"resume", "let them go again", brake("resume")},
 		{"brakes", "list what is paused", brake("brakes")},
+		{"explain", "everything about one refund: what is true, what happens next, what to do", explain},
 		{"parked list", "the refunds that wait for a person, by reason, and what became of them", parkedList},
 		{"parked show", "one of them in full", parkedShow},
 		{"parked requeue", "send them again once their cause is mended", parkedRequeue},

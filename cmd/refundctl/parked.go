@@ -207,7 +207,7 @@ func (p *parkedRefund) says() string {
 		parts = append(parts, p.detail)
 	}
 	if m := p.memory; m.Calls+m.Queries > 0 {
-		parts = append(parts, fmt.Sprintf("%d calls, %d queries", m.Calls, m.Queries))
+		parts = append(parts, fmt.Sprintf("calls: %d, queries: %d", m.Calls, m.Queries))
 	}
 	if m := p.memory; m.SubCode != "" {
 		parts = append(parts, m.SubCode)
@@ -336,7 +336,7 @@ func (p *parkedRefund) print(w io.Writer) error {
 		row("property", name+"="+f.Properties[name])
 	}
 	if m := p.memory; m.Next != "" {
-		row("asked so far", fmt.Sprintf("%d calls, %d queries; newest call ended %q, newest query showed %q", m.Calls, m.Queries, m.Ended, m.Found))
+		row("asked so far", fmt.Sprintf("calls: %d, queries: %d; newest call ended %q, newest query showed %q", m.Calls, m.Queries, m.Ended, m.Found))
 		row("Alipay said", strings.TrimSpace(strings.Join([]string{m.Code, m.SubCode, m.SubMsg}, " ")))
 		row("a requeue", outlook(m.Next))
 	}

@@ -82,6 +82,8 @@ func TestParked(t *testing.T) {
 	}
 	w.ctl(exitFailed, "parked", "show", "R-1")
 
+	w.says(exitDone, "fault-frozen-1", []string{"parked parked for a person: blocked_merchant, number 1", "do: mend the merchant's funds or account at Alipay (ACQ.REASON_TRADE_BEEN_FREEZEN), then: refundctl parked requeue"})
+
 	// Without a plan that is agreed to, nothing moves.
 	plan := w.ctl(exitDone, "parked", "requeue", "-every", "-plan")
 	if !strings.Contains(plan, "found 4: 3 would be requeued, 1 skipped (1 rejected), 0 failed") {
@@ -102,6 +104,7 @@ func TestParked(t *testing.T) {
 	if l := w.list("-all"); l.stands("fault-frozen-3") != standsDropped || !strings.Contains(w.ctl(exitDone, "parked", "list", "-all"), "dropped by ann at ") {
 		t.Errorf("with -all: %+v", l)
 	}
+	w.says(exitDone, "fault-frozen-3", []string{"person dropped by ann: paid by hand", "next: nothing: dropped by ann", "do: nothing, or take the drop back"})
 	w.alipay.Heal()
 	requeue := w.ctl(exitDone, "parked", "requeue", "-reason", "blocked_merchant", "-reason-text", "thawed", "-actor", "bob", "-yes", "-rate", "0")
 	if !strings.Contains(requeue, "found 3: 2 requeued, 1 skipped (1 dropped), 0 failed") {
@@ -114,6 +117,7 @@ func TestParked(t *testing.T) {
 	if l := w.list("-all"); l.stands("fault-frozen-1") != standsRequeued {
 		t.Errorf("after requeueing: %+v", l)
 	}
+	w.says(exitDone, "fault-frozen-1", []string{"person requeued by bob: thawed", "next: its copy waits in the retry topic"})
 	retries := w.broker.Messages("refund-retry")
 	last := retries[len(retries)-1].Properties
 	if len(retries) != 5 || last["REFUNDD_TRY"] != "0" || last["REFUNDD_PARK"] != "1" || last["REFUNDD_CLAIMED"] != "1" || last["REFUNDD_GEN"] == "0" {

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"refundd/cmd/internal/tap"
+	"refundd/consumer"
+	"refundd/dedupe"
+	"refundd/producer"
+)
+
+// What messages and records tell of a story.
+
+// skips tells cheaply that a message is about another number.
+func (e *explainer) skips(m tap.Message) bool {
+	keys, ok := m.Properties["KEYS"]
+	return ok && keys != e.number
+}
+
+func (e *explainer) event(m tap.Message) {
+	if e.skips(m) {
+		return
+	}
+	ev, err := producer.DecodeEvent(m.Body)
+	if err != nil || ev.OutRequestNo != e.number && ev.Subject != e.number || ev.AppID != e.desk.appID || !e.wants(ev.Kind, ev.Merchant) {
+		return
+	}
+	s := e.strays
+	if ev.OutRequestNo == e.number {
+		id := dedupe.Identity{AppID: ev.AppID, Merchant: ev.Merchant, Kind: string(ev.Kind), OutRequestNo: ev.OutRequestNo}
+		if e.desk.scopeTrade {
+			id.Trade = e.tradeOf(id, ev)
+		}
+		s = e.story(id)
+	} else if s == nil {
+		s = &story{OutRequestNo: e.number, Kind: ev.Kind, Merchant: ev.Merchant}
+		e.strays = s
+	}
+	if slices.ContainsFunc(s.events, func(other producer.Event) bool { return other.ID == ev.ID }) {
+		return
+	}
+	s.events = append(s.events, ev)
+	what := strings.TrimSuffix(string(ev.Type()), ".v1")
+	if ev.Reason != "" {
+		what += ", " + string(ev.Reason) + ": " + ev.Detail
+	}
+	if ev.ConfirmedBy != "" {
+		what += ", proven by " + string(ev.ConfirmedBy)
+	}
+	if ev.AlipaySubCode != "" {
+		what += " (Alipay: " + ev.AlipaySubCode + ")"
+	}
+	s.add(m.Born, "event", what)
+}
+
+// tradeOf picks the trade under which a story is known already: an event may
+// name two, and only one is the identity's.
+func (e *explainer) tradeOf(id dedupe.Identity, ev producer.Event) string {
+	candidates := []string{e.trade, ev.TradeNo, ev.OutTradeNo}
+	if ev.Kind == consumer.KindCouponRefund {
+		candidates = []string{e.trade, ev.AuthNo}
+	}
+	first := ""
+	for _, trade := range candidates {
+		if trade == "" {
+			continue
+		}
+		first = cmp.Or(first, trade)
+		id.Trade = trade
+		if _, ok := e.stories[e.desk.store.Key(id)]; ok {
+			return trade
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), redisTime)
+		r, err := e.desk.store.Read(ctx, id)
+		cancel()
+		if err == nil && r.Exists {
+			return trade
+		}
+	}
+	return first
+}
+
+func (e *explainer) try(m tap.Message) {
+	if e.skips(m) {
+		return
+	}
+	p := e.desk.open(m)
+	if p.cmd.OutRequestNo != e.number || !e.wants(p.kind, p.cmd.Merchant) {
+		return
+	}
+	s := e.story(p.id)
+	s.learn(p.cmd)
+	s.tries = append(s.tries, p.copy)
+	s.add(m.Born, "retry", fmt.Sprintf("sent to come back: %s, %d tries spent, generation %d", p.copy.Reason, p.copy.Try, p.copy.Generation))
+}
+
+func (e *explainer) park(m tap.Message) {
+	if e.skips(m) {
+		return
+	}
+	p := e.desk.open(m)
+	if p.cmd.OutRequestNo != e.number || !e.wants(p.kind, p.cmd.Merchant) {
+		return
+	}
+	s := e.story(p.id)
+	s.learn(p.cmd)
+	s.copies = append(s.copies, p)
+	s.add(m.Born, "parked", fmt.Sprintf("parked for a person: %s, number %d, generation %d", p.copy.Reason, p.copy.Park, p.copy.Generation))
+}
+
+func (s *story) learn(cmd consumer.Command) {
+	if !s.known {
+		s.cmd, s.known = cmd, true
+		s.Amount = cmd.Amount.String()
+	}
+}
+
+func (s *story) add(at time.Time, where, what string) {
+	if !at.IsZero() {
+		s.Timeline = append(s.Timeline, moment{at.UTC(), where, what})
+	}
+}
+
+// remember reads the record, the index and the brakes.
+func (e *explainer) remember(ctx context.Context, s *story) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	var err error
+	if s.record, err = e.desk.store.Read(ctx, s.id); err != nil {
+		return err
+	}
+	brakes, err := e.desk.store.Brakes(ctx, e.desk.appID)
+	if err != nil {
+		return err
+	}
+	for _, b := range brakes {
+		if (b.Kind == "" || b.Kind == string(s.Kind)) && (b.Merchant == "" || b.Merchant == s.Merchant) {
+			s.brakes = append(s.brakes, b)
+		}
+	}
+	if !s.record.Exists {
+		return nil
+	}
+	if s.record.Decided {
+		return s.decidedRecord()
+	}
+	if s.memory, err = consumer.Remember(s.Kind, s.record.Note, time.Now(), e.desk.queryAfter); err != nil {
+		return err
+	}
+	m := s.memory
+	if m.Command.OutRequestNo != "" {
+		s.learn(m.Command)
+	}
+	s.add(m.Born, "record", "the command was born: message "+m.MsgID+" of "+m.Topic)
+	s.add(m.CallStart, "record", fmt.Sprintf("newest refund call (of %d) began; it ended: %s%s", m.Calls, cmp.Or(m.Ended, "unknown"), subCode(m)))
+	s.add(m.LastQuery, "record", fmt.Sprintf("newest query (of %d): %s", m.Queries, cmp.Or(found(m.Found), "it proves nothing")))
+	for _, act := range m.Acts {
+		s.add(act.At, "person", fmt.Sprintf("%s by %s: %s", act.Deed, act.By, act.Why))
+	}
+	if s.known {
+		s.due, _, err = e.desk.store.Entered(ctx, e.desk.appID, e.desk.store.Entry(m.Born, int64(s.cmd.Amount), s.id))
+	}
+	return err
+}
+
+func subCode(m consumer.Remembered) string {
+	if m.SubCode == "" {
+		return ""
+	}
+	return ": " + m.SubCode
+}
+
+// decidedRecord adds what is stored if no event of the topic says it.
+func (s *story) decidedRecord() error {
+	ev, err := producer.DecodeEvent(s.record.Event)
+	if err != nil {
+		return fmt.Errorf("the event in the record: %w", err)
+	}
+	if slices.ContainsFunc(s.events, func(other producer.Event) bool { return other.ID == ev.ID }) {
+		return nil
+	}
+	s.events = append(s.events, ev)
+	s.add(ev.Time, "record", "decided: "+string(ev.Outcome)+", which is not among the events of this time")
+	return nil
+}
