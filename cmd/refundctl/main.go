@@ -74,6 +74,7 @@ func commands() []verb {
 		{"record", "write a part of a topic to a file", record},
 		{"replay", "send recorded commands again, and hold each against its event", replay},
 		{"check", "hold a recorded history to what the service promises", check},
+		{"completion", "a script that completes commands and flags in bash, zsh or fish", completion},
 	}
 }
 
