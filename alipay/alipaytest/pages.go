@@ -11,6 +11,7 @@ import (
 //	GET  /sim/state                 the ledger (contract)
 //	GET  /sim/calls                 the remembered calls
 //	GET  /sim/notices               the remembered deliveries of notifications
+//	GET  /sim/bill?type=trade&date=2026-11-25&app_auth_token=…   the day's bill as Alipay offers it; type trade or fund
 //	GET  /sim/faults                how often each fault happened
 //	POST /sim/faults?spec=a=0.1,…   other probabilities
 //	POST /sim/heal                  no more faults
@@ -37,6 +38,7 @@ func (s *Server) routes() {
 			Notices []Notice `json:"notices"`
 		}{s.Notices()})
 	})
+	s.mux.HandleFunc("GET /sim/bill", s.serveBill)
 	s.mux.HandleFunc("GET /sim/faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.FaultCounts()) })
 	s.mux.HandleFunc("POST /sim/faults", func(w http.ResponseWriter, r *http.Request) {
 		faults, err := ParseFaults(r.URL.Query().Get("spec"))

@@ -74,7 +74,7 @@ type explainer struct {
 	ofMerchant bool
 	trade      string
 	live       bool
-	from       span
+	from       timeAgo
 	number     string
 	desk       *desk
 	stories    map[string]*story // by the record's key
@@ -82,7 +82,7 @@ type explainer struct {
 }
 
 func explain(ctx context.Context, args []string, env environment) error {
-	e := &explainer{from: span(7 * 24 * time.Hour), stories: map[string]*story{}}
+	e := &explainer{from: timeAgo(7 * 24 * time.Hour), stories: map[string]*story{}}
 	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
 	e.register(flags)
 	e.out.register(flags)

@@ -73,6 +73,7 @@ func commands() []verb {
 		{"parked drop", "mark those that nobody will try again", parkedDrop},
 		{"record", "write a part of a topic to a file", record},
 		{"replay", "send recorded commands again, and hold each against its event", replay},
+		{"reconcile", "hold events against Alipay's bills, or against recorded commands", reconcile},
 		{"check", "hold a recorded history to what the service promises", check},
 		{"completion", "a script that completes commands and flags in bash, zsh or fish", completion},
 	}

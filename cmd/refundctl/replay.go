@@ -209,6 +209,12 @@ func (o *replayOptions) plan(w io.Writer, from source) {
 // run sends, waits and judges.
 func (o *replayOptions) run(ctx context.Context, env environment, cluster tap.Cluster, from source) error {
 	s := &sending{o: o, env: env, kind: consumer.Kind(o.kind)}
+	// A report that cannot be written is told before anything is sent.
+	if file, err := openRowReport(o.report); err != nil {
+		return err
+	} else if err := file.close(); err != nil {
+		return err
+	}
 	if o.reconcile {
 		table, err := match.New(match.Config{Dir: o.temp})
 		if err != nil {

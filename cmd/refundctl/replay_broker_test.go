@@ -108,10 +108,6 @@ func eventOf(m rocketmqtest.Message, contents map[string]string) producer.Event 
 	return ev
 }
 
-func decidedID(ev producer.Event) string {
-	return producer.DecidedID(producer.Identity{AppID: "A", Kind: ev.Kind, OutRequestNo: ev.OutRequestNo}, ev.OutTradeNo, ev.AmountFen, ev.Outcome)
-}
-
 func readTape(t *testing.T, name string) (all []tape.Message) {
 	t.Helper()
 	r, err := tape.Open(name, nil)

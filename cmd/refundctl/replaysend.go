@@ -85,43 +85,65 @@ func (s *sending) all(ctx context.Context, from source) error {
 	return err
 }
 
+// prepared is a recorded command as it is expected to be answered.
+type prepared struct {
+	match.Command
+	bad  bool
+	body []byte // with its new numbers
+	keys string
+}
+
+// prepare reads a recorded command. A bad one keeps its numbers: it is rejected.
+func prepare(kind consumer.Kind, r renumbering, m tape.Message) (prepared, error) {
+	cmd, bad := consumer.DecodeCommand(kind, m.Body)
+	p := prepared{
+		Command: match.Command{Key: match.Key{Kind: kind, Merchant: cmd.Merchant, Number: cmd.OutRequestNo}, Amount: int64(cmd.Amount), Sent: m.Born},
+		body:    m.Body, keys: m.Properties["KEYS"], bad: bad != nil,
+	}
+	if p.bad {
+		sum := sha256.Sum256(m.Body)
+		p.Content, p.Amount = [16]byte(sum[:16]), 0
+		return p, nil
+	}
+	digest, _ := hex.DecodeString(strings.TrimPrefix(cmd.Fingerprint(), "1:")) // a fingerprint is hex
+	copy(p.Content[:], digest)
+	if r.prefix == "" {
+		return p, nil
+	}
+	var err error
+	if p.body, err = r.body(m.Body); err != nil {
+		return p, fmt.Errorf("renumber message %s: %w", m.ID, err)
+	}
+	p.Number = r.number(cmd.OutRequestNo)
+	p.keys = p.Number
+	return p, nil
+}
+
 // one sends one message. Its error is of this machine: a full disk.
 func (s *sending) one(ctx context.Context, m tape.Message) error {
-	cmd, bad := consumer.DecodeCommand(s.kind, m.Body)
-	c := match.Command{Key: match.Key{Kind: s.kind, Merchant: cmd.Merchant, Number: cmd.OutRequestNo}, Amount: int64(cmd.Amount)}
-	body, keys := m.Body, m.Properties["KEYS"]
-	if bad != nil {
-		s.bad.Add(1)
-		sum := sha256.Sum256(m.Body)
-		c.Content, c.Amount = [16]byte(sum[:16]), 0
-	} else {
-		digest, _ := hex.DecodeString(strings.TrimPrefix(cmd.Fingerprint(), "1:")) // a fingerprint is hex
-		copy(c.Content[:], digest)
-		if s.o.prefix != "" {
-			var err error
-			if body, err = s.o.body(m.Body); err != nil {
-				return fmt.Errorf("renumber message %s: %w", m.ID, err)
-			}
-			c.Number = s.o.number(cmd.OutRequestNo)
-			keys = c.Number
-		}
-	}
-	c.Sent = time.Now()
-	id, err := s.send(ctx, tap.Outgoing{Topic: s.o.topic, Keys: keys, Properties: carried(m.Properties, s.o.prefix != ""), Body: body})
+	p, err := prepare(s.kind, s.o.renumbering, m)
 	if err != nil {
-		c.Unsure = true
+		return err
+	}
+	if p.bad {
+		s.bad.Add(1)
+	}
+	p.Sent = time.Now()
+	id, err := s.send(ctx, tap.Outgoing{Topic: s.o.topic, Keys: p.keys, Properties: carried(m.Properties, s.o.prefix != ""), Body: p.body})
+	if err != nil {
+		p.Unsure = true
 		s.unsure.Add(1)
 		s.complain("message %s: %v", m.ID, err)
 	} else {
 		s.sent.Add(1)
 	}
-	if c.Number == "" {
-		c.Number = id
+	if p.Number == "" {
+		p.Number = id
 	}
 	if s.table == nil {
 		return nil
 	}
-	return s.table.Command(c)
+	return s.table.Command(p.Command)
 }
 
 // send repeats what is not confirmed: a command is executed once however often

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
-	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +20,7 @@ type verdict struct {
 	Sent    int64        `json:"sent"`
 	NotSent int64        `json:"not_confirmed"`
 	Bad     int64        `json:"bad_commands"`
+	NotHeld int64        `json:"not_held,omitempty"`
 	Seconds float64      `json:"seconds"`
 	Rate    float64      `json:"per_second"`
 	Stopped bool         `json:"stopped"`
@@ -92,7 +89,7 @@ func verdictOf(r match.Result) string {
 // report joins and writes the rows that do not match to a file, if one is named.
 // It returns the first of them.
 func report(table *match.Table, name string) (match.Result, []rowOut, error) {
-	write, done, err := rowWriter(name)
+	file, err := openRowReport(name)
 	if err != nil {
 		return match.Result{}, nil, err
 	}
@@ -102,39 +99,17 @@ func report(table *match.Table, name string) (match.Result, []rowOut, error) {
 		if len(first) < shownRows {
 			first = append(first, row)
 		}
-		return write(row)
+		return file.write(row)
 	})
-	return result, first, errors.Join(err, done())
+	return result, first, errors.Join(err, file.close())
 }
 
-// rowWriter writes CSV or JSON lines, by the file's name.
-func rowWriter(name string) (write func(rowOut) error, done func() error, err error) {
-	if name == "" {
-		return func(rowOut) error { return nil }, func() error { return nil }, nil
-	}
-	file, err := os.Create(name) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, nil, wrongUsage("-report: %v", err)
-	}
-	buffer := bufio.NewWriter(file)
-	done = func() error { return errors.Join(buffer.Flush(), file.Close()) }
-	if !strings.HasSuffix(name, ".csv") {
-		lines := json.NewEncoder(buffer)
-		return func(r rowOut) error { return lines.Encode(r) }, done, nil
-	}
-	table := csv.NewWriter(buffer)
-	err = table.Write([]string{"state", "out_request_no", "amount", "commands", "sent", "detail", "event_ids"})
-	write = func(r rowOut) error {
-		return table.Write([]string{
+func openRowReport(name string) (*reportFile[rowOut], error) {
+	return openReport(name, []string{"state", "out_request_no", "amount", "commands", "sent", "detail", "event_ids"}, func(r rowOut) []string {
+		return []string{
 			string(r.State), r.Number, r.Amount, strconv.FormatInt(r.Commands, 10), r.Sent.Format(time.RFC3339Nano), r.Detail, strings.Join(r.EventIDs, " "),
-		})
-	}
-	flushed := done
-	done = func() error {
-		table.Flush()
-		return errors.Join(table.Error(), flushed())
-	}
-	return write, done, err
+		}
+	})
 }
 
 func (v verdict) print(w io.Writer, reconciled bool, file string) {

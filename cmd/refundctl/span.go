@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"refundd/cmd/internal/tap"
@@ -40,12 +41,12 @@ func (s *span) following(env environment, topic string, now time.Time) (tap.Foll
 	case "beginning":
 		f.Beginning = true
 	default:
-		if f.Since, f.From, err = moment("-from", s.from, now); err != nil {
+		if f.Since, f.From, err = parseMoment("-from", s.from, now); err != nil {
 			return f, err
 		}
 	}
 	if s.to != "now" {
-		if f.Until, f.To, err = moment("-to", s.to, now); err != nil {
+		if f.Until, f.To, err = parseMoment("-to", s.to, now); err != nil {
 			return f, err
 		}
 		if f.Until.After(now) {
@@ -56,8 +57,8 @@ func (s *span) following(env environment, topic string, now time.Time) (tap.Foll
 	return f, nil
 }
 
-// moment reads a time or an offset.
-func moment(name, text string, now time.Time) (time.Time, *int64, error) {
+// parseMoment reads a time or an offset.
+func parseMoment(name, text string, now time.Time) (time.Time, *int64, error) {
 	if number, ok := strings.CutPrefix(text, "offset:"); ok {
 		offset, err := strconv.ParseInt(number, 10, 64)
 		if err != nil || offset < 0 {
@@ -96,4 +97,15 @@ func every(w io.Writer, line func() string) (stop func()) {
 		cancel()
 		wg.Wait()
 	}
+}
+
+// counter counts for a line of progress.
+type counter struct{ n atomic.Int64 }
+
+// of is the count, and of how many where that is known.
+func (c *counter) of(total int64) string {
+	if total > 0 {
+		return fmt.Sprintf("%d of %d", c.n.Load(), total)
+	}
+	return strconv.FormatInt(c.n.Load(), 10)
 }

@@ -3,6 +3,7 @@ package match
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -67,14 +68,33 @@ func (r Result) Clean() bool { return r.Missing+r.Unresolved+r.Conflicting+r.Uns
 func (r Result) Settled() bool { return r.Missing+r.Unsure == 0 }
 
 type joiner struct {
-	dir    string
-	limit  int64
 	tell   func(Row) error
 	result Result
 }
 
-// part joins a partition, in memory if it is small enough.
-func (j *joiner) part(p part) (err error) {
+// gathering takes all entries of one key, and then judges them.
+type gathering interface {
+	add(e entry)
+	judge() error
+}
+
+// partitions reads a partition, in memory if it is small enough.
+type partitions struct {
+	dir   string
+	limit int64
+	fresh func() gathering
+}
+
+func (j *partitions) join(pieces []part) error {
+	for _, p := range pieces {
+		if err := j.part(p); err != nil {
+			return fmt.Errorf("match: %w", err)
+		}
+	}
+	return nil
+}
+
+func (j *partitions) part(p part) (err error) {
 	if p.size > j.limit && p.depth+1 < maxDepth {
 		finer, err := newParts(j.dir, p.depth+1, 4<<10)
 		if err != nil {
@@ -91,11 +111,11 @@ func (j *joiner) part(p part) (err error) {
 		}
 		return nil
 	}
-	groups := map[[16]byte]*group{}
+	groups := map[[16]byte]gathering{}
 	if err := p.each(func(e entry) error {
 		g := groups[e.key]
 		if g == nil {
-			g = &group{}
+			g = j.fresh()
 			groups[e.key] = g
 		}
 		g.add(e)
@@ -104,7 +124,7 @@ func (j *joiner) part(p part) (err error) {
 		return err
 	}
 	for _, g := range groups {
-		if err := j.group(g); err != nil {
+		if err := g.judge(); err != nil {
 			return err
 		}
 	}
@@ -114,6 +134,7 @@ func (j *joiner) part(p part) (err error) {
 // group is everything of one key. Nearly always that is one command and one
 // event, so the small lists are searched from the front.
 type group struct {
+	joiner   *joiner
 	commands []asked
 	events   []told
 }
@@ -159,8 +180,8 @@ func (g *group) add(e entry) {
 	}
 }
 
-// group judges one key.
-func (j *joiner) group(g *group) error {
+func (g *group) judge() error {
+	j := g.joiner
 	var decided, rejected []told
 	unresolved := false
 	copies := int64(0)

@@ -78,36 +78,81 @@ type Config struct {
 	Limit int64
 }
 
-// Table takes both sides and joins them. It is safe for concurrent use.
-type Table struct {
+// spill is what a table of either kind has on disk.
+type spill struct {
 	dir   string
 	limit int64
 
 	joining sync.Mutex // one join at a time
 
-	mu               sync.Mutex
-	parts            *parts
+	mu    sync.Mutex
+	parts *parts
+}
+
+func newSpill(cfg Config) (*spill, error) {
+	dir, err := os.MkdirTemp(cfg.Dir, "refundctl-match-")
+	if err != nil {
+		return nil, fmt.Errorf("match: %w", err)
+	}
+	s := &spill{dir: dir, limit: cfg.Limit}
+	if s.limit <= 0 {
+		s.limit = 8 << 20
+	}
+	if s.parts, err = newParts(dir, 0, 32<<10); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+// Close removes the temporary folder.
+func (s *spill) Close() error { return errors.Join(s.parts.close(), os.RemoveAll(s.dir)) }
+
+// join gathers what was added so far by key.
+func (s *spill) join(fresh func() gathering) error {
+	s.joining.Lock()
+	defer s.joining.Unlock()
+	pieces, err := s.pieces()
+	if err != nil {
+		return err
+	}
+	p := partitions{s.dir, s.limit, fresh}
+	return p.join(pieces)
+}
+
+func (s *spill) pieces() ([]part, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.parts.flush(); err != nil {
+		return nil, fmt.Errorf("match: %w", err)
+	}
+	pieces := make([]part, fanOut)
+	for i := range pieces {
+		pieces[i] = part{0, s.parts.files[i], s.parts.size[i]}
+	}
+	return pieces, nil
+}
+
+func (s *spill) add(e entry, count *int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*count++
+	return s.parts.add(e)
+}
+
+// Table takes commands and events and joins them. It is safe for concurrent use.
+type Table struct {
+	*spill
 	commands, events int64
 }
 
 // New makes the temporary folder.
 func New(cfg Config) (*Table, error) {
-	dir, err := os.MkdirTemp(cfg.Dir, "refundctl-match-")
+	s, err := newSpill(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("match: %w", err)
+		return nil, err
 	}
-	t := &Table{dir: dir, limit: cfg.Limit}
-	if t.limit <= 0 {
-		t.limit = 8 << 20
-	}
-	if t.parts, err = newParts(dir, 0, 32<<10); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return t, nil
+	return &Table{spill: s}, nil
 }
-
-// Close removes the temporary folder.
-func (t *Table) Close() error { return errors.Join(t.parts.close(), os.RemoveAll(t.dir)) }
 
 // Command adds a command.
 func (t *Table) Command(c Command) error {
@@ -139,13 +184,6 @@ func (t *Table) Event(ev Event) error {
 	return t.add(e, &t.events)
 }
 
-func (t *Table) add(e entry, count *int64) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	*count++
-	return t.parts.add(e)
-}
-
 // Counts is how many of each were added, repeats included.
 func (t *Table) Counts() (commands, events int64) {
 	t.mu.Lock()
@@ -156,30 +194,7 @@ func (t *Table) Counts() (commands, events int64) {
 // Join compares what was added so far and hands each row that does not match to
 // tell, in no order. More can be added meanwhile and afterwards.
 func (t *Table) Join(tell func(Row) error) (Result, error) {
-	t.joining.Lock()
-	defer t.joining.Unlock()
-	pieces, err := t.pieces()
-	if err != nil {
-		return Result{}, err
-	}
-	j := joiner{dir: t.dir, limit: t.limit, tell: tell}
-	for _, p := range pieces {
-		if err := j.part(p); err != nil {
-			return Result{}, fmt.Errorf("match: %w", err)
-		}
-	}
-	return j.result, nil
-}
-
-func (t *Table) pieces() ([]part, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.parts.flush(); err != nil {
-		return nil, fmt.Errorf("match: %w", err)
-	}
-	pieces := make([]part, fanOut)
-	for i := range pieces {
-		pieces[i] = part{0, t.parts.files[i], t.parts.size[i]}
-	}
-	return pieces, nil
+	j := joiner{tell: tell}
+	err := t.join(func() gathering { return &group{joiner: &j} })
+	return j.result, err
 }
