@@ -65,7 +65,7 @@ func oneEnd(b *book) (string, []breach) {
 		}
 	})
 	for _, r := range b.order {
-		told := map[string]int{} // outcome -> first index
+		told := map[string]map[string]int{} // content -> outcome -> first index
 		ends := false
 		excused := false
 		b.each(r, Publish, func(i int, f *Fact) {
@@ -74,15 +74,20 @@ func oneEnd(b *book) (string, []breach) {
 				ends = true
 			}
 			if event(f, Succeeded, Failed) {
-				if _, ok := told[f.Outcome]; !ok {
-					told[f.Outcome] = i
+				if told[f.content()] == nil {
+					told[f.content()] = map[string]int{}
+				}
+				if _, ok := told[f.content()][f.Outcome]; !ok {
+					told[f.content()][f.Outcome] = i
 				}
 			}
 		})
-		s, succeeded := told[Succeeded]
-		f, failed := told[Failed]
-		if succeeded && failed && !excused && !b.forgot(min(s, f), max(s, f)) {
-			broken = append(broken, breach{max(s, f), r, "both succeeded and failed were told, and nobody was called"})
+		for _, outcomes := range told {
+			s, succeeded := outcomes[Succeeded]
+			f, failed := outcomes[Failed]
+			if succeeded && failed && !excused && !b.forgot(min(s, f), max(s, f)) {
+				broken = append(broken, breach{max(s, f), r, "both succeeded and failed were told, and nobody was called"})
+			}
 		}
 		b.each(r, Command, func(i int, f *Fact) {
 			if b.ended && !ends && !rejected[f.Message] {
@@ -98,6 +103,10 @@ func oneEnd(b *book) (string, []breach) {
 	})
 	return "", broken
 }
+
+// content is what a refund is about: where Redis has forgotten the first command of
+// a number, a second one may ask for something else.
+func (f *Fact) content() string { return fmt.Sprint(f.Trade, " ", f.Amount) }
 
 func absorbing(b *book, r refund) []breach {
 	var broken []breach
@@ -127,27 +136,27 @@ func truth(b *book) (string, []breach) {
 	}
 	var broken []breach
 	for _, r := range b.order {
-		moved, failed, unmoved, ends := map[string]bool{}, -1, -1, false
+		moved, failed, unmoved, ends := map[string]bool{}, map[string]int{}, -1, false
 		first := -1
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
 			switch {
 			case f.What == Money:
-				if failed >= 0 && !b.forgot(failed, i) {
+				if at, told := failed[f.content()]; told && !b.forgot(at, i) {
 					broken = append(broken, breach{i, r, "the money moved after failed was told"})
 				}
 				if first < 0 {
 					first = i
 				}
-				moved[fmt.Sprint(f.Trade, " ", f.Amount)] = true
+				moved[f.content()] = true
 			case event(f, Succeeded):
 				ends = true
-				if !moved[fmt.Sprint(f.Trade, " ", f.Amount)] {
+				if !moved[f.content()] {
 					unmoved = i
 				}
 			case event(f, Failed):
-				failed = i
-				if moved[fmt.Sprint(f.Trade, " ", f.Amount)] {
+				failed[f.content()] = i
+				if moved[f.content()] {
 					broken = append(broken, breach{i, r, "failed was told although the money had moved"})
 				}
 			case event(f, Unresolved):

@@ -50,38 +50,44 @@ func oneContent(b *book) (string, []breach) {
 
 func (f *Fact) alike(g *Fact) bool { return f.Trade == g.Trade && f.Amount == g.Amount }
 
-// I9 needs the record's transitions.
+// I9 needs the record's transitions. A Redis that lost its newest writes may have
+// kept, or brought back, any earlier holder.
 func oneHolder(b *book) (string, []breach) {
 	if lacks := b.lacking(Claim); lacks != "" {
 		return lacks, nil
 	}
 	var broken []breach
 	for _, r := range b.order {
-		holder, until, since := "", int64(0), -1
+		holder, until, since := "", int64(0), 0
 		released := ""
+		won, unsure := map[string]bool{}, false
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			if since >= 0 && b.forgot(since, i) {
-				holder, released, since = "", "", -1
+			if b.forgot(since, i) {
+				holder, released, since, unsure = "", "", i, true
+			}
+			if unsure && won[f.Token] && (f.What == Release && f.Result == Released || f.What == Settle && f.Result == Settled) {
+				holder = f.Token
 			}
 			switch {
 			case f.What == Claim && f.Result == Won:
 				if holder != "" && holder != f.Token && f.Clock < until {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s won while %s held the record", f.Token, holder)})
 				}
-				holder, until, since = f.Token, f.Lease, i
+				holder, until, since, unsure = f.Token, f.Lease, i, false
+				won[f.Token] = true
 			case f.What == Release && f.Result == Released:
 				if f.Token != holder && f.Token != released {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s released what %q holds", f.Token, holder)})
 				}
 				if f.Token == holder {
-					holder, released, since = "", f.Token, i
+					holder, released, since, unsure = "", f.Token, i, false
 				}
 			case f.What == Settle && f.Result == Settled:
 				if f.Outcome == Failed && f.Token != holder {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s settled failed, and %q holds the record", f.Token, holder)})
 				}
-				holder, since = "", i
+				holder, since, unsure = "", i, false
 			}
 		}
 	}
