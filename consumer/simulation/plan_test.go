@@ -1,0 +1,185 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"refundd/consumer"
+	"refundd/consumer/history"
+)
+
+// A world loses a copy that the broker had acknowledged, or has a Redis that forgets;
+// never both at once: a command that both have lost exists nowhere. A merchant's
+// authorisation changes only where Redis does not forget who called.
+
+// plan decides the troubles of the run, and when they are over.
+func (w *world) plan() {
+	if w.opts.mute {
+		w.fact(history.Fact{What: history.Quiet})
+		return
+	}
+	w.forgets = w.rng.IntN(2) == 0
+	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps}
+	if w.forgets {
+		troubles = append(troubles, w.wipe, w.rollBack, w.rollBack)
+	} else {
+		troubles = append(troubles, w.authorisation, w.authorisation)
+	}
+	for range w.rng.IntN(14) {
+		trouble := troubles[w.rng.IntN(len(troubles))]
+		w.later(time.Duration(w.rng.Int64N(int64(faultTime))), trouble)
+	}
+	end := faultTime
+	if w.rng.IntN(6) == 0 {
+		end = keep + 3*time.Hour
+		for range 1 + w.rng.IntN(4) {
+			w.later(end-time.Minute, w.old)
+		}
+	}
+	w.later(faultTime, func() {
+		w.quiet = true
+		w.redisDown, w.brokerDown = time.Time{}, time.Time{}
+		for name := range w.merchants {
+			w.merchants[name] = firstToken(name)
+		}
+		for _, p := range w.processes {
+			p.missing = ""
+		}
+	})
+	w.later(end, func() { w.fact(history.Fact{What: history.Quiet}) })
+}
+
+// anyone is a process that lives, or nil.
+func (w *world) anyone() *process {
+	if len(w.processes) == 0 {
+		return nil
+	}
+	return w.processes[w.rng.IntN(len(w.processes))]
+}
+
+func (w *world) stopOne() {
+	if p := w.anyone(); p != nil && !p.stopping && w.fault("stop", "process", 1) {
+		w.stop(p)
+	}
+}
+
+func (w *world) killOne() {
+	if p := w.anyone(); p != nil && w.fault("kill", "process", 1) {
+		w.kill(p)
+	}
+}
+
+func (w *world) stall() {
+	if p := w.anyone(); p != nil && w.fault("freeze", "process", 1) {
+		w.freeze(p)
+	}
+}
+
+func (w *world) redisFails() {
+	if w.fault("redis down", "redis", 1) {
+		w.redisDown = time.Now().Add(time.Duration(w.rng.IntN(90_000)) * time.Millisecond)
+	}
+}
+
+func (w *world) brokerFails() {
+	if w.fault("broker down", "broker", 1) {
+		w.brokerDown = time.Now().Add(time.Duration(w.rng.IntN(90_000)) * time.Millisecond)
+	}
+}
+
+func (w *world) wipe() {
+	if w.fault("redis wiped", "redis", 1) {
+		w.redis.Wipe()
+		w.fact(history.Fact{What: history.Redis, Result: "wiped"})
+	}
+}
+
+func (w *world) rollBack() {
+	if w.fault("redis rolled back", "redis", 1) {
+		w.redis.RollBack(1 + w.rng.IntN(12))
+		w.fact(history.Fact{What: history.Redis, Result: "rolled_back"})
+	}
+}
+
+// clockJumps moves Redis' clock, at most once a minute.
+func (w *world) clockJumps() {
+	if time.Since(w.jumped) > time.Minute && w.fault("clock jump", "redis", 1) {
+		w.skew += time.Duration(w.rng.IntN(40_000)-20_000) * time.Millisecond
+		w.jumped = time.Now()
+	}
+}
+
+// withoutMerchant lets one process lack a merchant for a while, as when files are
+// rolled out one by one.
+func (w *world) withoutMerchant() {
+	p := w.anyone()
+	if p == nil || !w.fault("merchant missing", "process", 1) {
+		return
+	}
+	p.missing = []string{"shop", "mall"}[w.rng.IntN(2)]
+	w.later(time.Duration(w.rng.IntN(300))*time.Second, func() { p.missing = "" })
+}
+
+// authorisation gives a merchant another one, for a while.
+func (w *world) authorisation() {
+	name := []string{"shop", "mall"}[w.rng.IntN(2)]
+	if !w.fault("authorisation changed", "merchant", 1) {
+		return
+	}
+	w.merchants[name] = "token-" + name + "-2"
+	w.later(time.Duration(w.rng.IntN(600))*time.Second, func() { w.merchants[name] = firstToken(name) })
+}
+
+// again delivers a message once more: at once although it is in hand or done, as
+// after a rebalance, a lost acknowledgement or a reset of offsets.
+func (w *world) again() {
+	candidates := slices.DeleteFunc(slices.Clone(w.broker.messages), func(m *message) bool { return m.lost || !m.seen })
+	if len(candidates) == 0 {
+		return
+	}
+	m := candidates[w.rng.IntN(len(candidates))]
+	on := m.role + " in hand"
+	if m.acked {
+		on = m.role + " acknowledged"
+	}
+	if w.fault("delivered again", on, 1) {
+		m.acked, m.holders, m.visible = false, nil, time.Now()
+	}
+}
+
+// old delivers a message of upstream again when its record has expired long ago.
+func (w *world) old() {
+	candidates := slices.DeleteFunc(slices.Clone(w.broker.messages), func(m *message) bool {
+		return !m.acked || m.role != history.TopicCommand || m.cmd.number == ""
+	})
+	if len(candidates) == 0 {
+		return
+	}
+	m := candidates[w.rng.IntN(len(candidates))]
+	w.happened("an old command delivered again", m.role)
+	m.acked, m.visible = false, time.Now()
+}
+
+// nudge lets a notification about some refund arrive.
+func (w *world) nudge() {
+	p := w.anyone()
+	if p == nil || p.stopping || len(w.refunds) == 0 || !w.fault("notification", "process", 1) {
+		return
+	}
+	cmd := w.refunds[w.rng.IntN(len(w.refunds))]
+	w.nudges++
+	actor := fmt.Sprintf("n%d", w.nudges)
+	about := consumer.Notified{Kind: cmd.kind, OutRequestNo: cmd.number, Merchants: []string{cmd.merchant}}
+	if cmd.kind == consumer.KindCouponRefund {
+		about.AuthNo = cmd.trade
+	} else {
+		about.TradeNo, about.OutTradeNo = alipays(cmd.trade), cmd.trade
+	}
+	w.run(actor, func() {
+		ctx, cancel := context.WithTimeout(as(context.Background(), actor), 5*time.Second)
+		defer cancel()
+		_ = p.handler.Nudge(ctx, about) // then it is asked at its next try
+	})
+}
