@@ -1,11 +1,13 @@
 package consumer
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"refundd/dedupe"
 	"refundd/producer"
 )
 
@@ -88,5 +90,30 @@ func TestLimitedBacksOffTheApp(t *testing.T) {
 		if e := b.final(number); e.Outcome != producer.Succeeded {
 			t.Errorf("%s %s", number, e.Outcome)
 		}
+	}
+}
+
+// stopsInReserve is a record whose Redis answers so late that the process has been
+// asked to stop by then.
+type stopsInReserve struct {
+	*dedupe.Store
+	gate *Gate
+}
+
+func (s stopsInReserve) Reserve(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) (dedupe.Grant, error) {
+	defer s.gate.Close()
+	return s.Store.Reserve(ctx, appID, slot, token)
+}
+
+// TestStopWhileAskingForATurn (R11): no call begins after the signal, although the turn
+// was granted. Found by the simulation.
+func TestStopWhileAskingForATurn(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Limits.Rate = 100 })
+	b.handler.records = stopsInReserve{b.store, b.gate}
+	if b.handler.Handle(context.Background(), b.command(refundBody("fault-gw-20000-after-1", "T1", "3.00"))) {
+		t.Error("acknowledged, although its outcome was unknown at the stop")
+	}
+	if calls := b.alipay.Calls(); len(calls) != 1 {
+		t.Errorf("want no query after the stop, got %+v", calls)
 	}
 }

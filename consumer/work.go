@@ -67,6 +67,9 @@ func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim 
 				}
 				return h.undecided(ctx, c, instead)
 			}
+			if h.gate.Stopping() { // asking for a turn may have taken a while
+				return h.letGo(c)
+			}
 			if !h.fits(c, d.Do) {
 				return h.undecided(ctx, c, decision{Do: actWait, Reason: producer.ReasonHeld, Free: !c.worked})
 			}
