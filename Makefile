@@ -1,4 +1,4 @@
-# The two commands of README's first page are `go run ./cmd/demo` and `make test`.
+# The commands of README's first page are `go run ./cmd/demo`, `make test` and `make chaos`.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,6 +11,7 @@ GO       ?= go
 FUZZTIME ?= 5000x
 CHAOS    ?= 20m
 REDIS    ?= standalone
+SEED     ?=
 LINT     := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
@@ -68,11 +69,11 @@ fuzz: ## every fuzz target for a moment, FUZZTIME=5000x (or 10m)
 		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")"; \
 	done
 
-chaos: ## real processes under every trouble of network, Redis and broker, CHAOS=20m REDIS=standalone (sentinel, cluster)
+chaos: ## real processes under every trouble of network, Redis and broker, CHAOS=20m REDIS=standalone (sentinel, cluster) SEED=
 	$(GO) build -modfile=.ci/chaos/go.mod -o bin/toxiproxy-server github.com/Shopify/toxiproxy/v2/cmd/server
 	$(GO) run ./deploy/stack -- \
 		env -u REFUNDD_ROCKETMQ_NAMESERVERS -u REFUNDD_REDIS_URL \
-		REFUNDD_TEST_CHAOS=$(CHAOS) REFUNDD_TEST_CHAOS_REDIS=$(REDIS) \
+		REFUNDD_TEST_CHAOS=$(CHAOS) REFUNDD_TEST_CHAOS_REDIS=$(REDIS) REFUNDD_TEST_SEED=$(SEED) \
 		REFUNDD_TEST_TOXIPROXY=$(CURDIR)/bin/toxiproxy-server REFUNDD_TEST_HISTORY=$(CURDIR)/bin/chaos-$(REDIS).jsonl \
 		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
 	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS).jsonl

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -176,7 +177,7 @@ func (c *long) ofAlipay() []history.Fact {
 		f.Process = c.processAt(call.Host, call.Start)
 		facts = append(facts, f)
 	}
-	paid := map[string]bool{}
+	paid := map[string]history.Fact{}
 	for _, m := range c.alipay.Movements() {
 		f := about(m.Kind, merchantOf(m.AppAuthToken), m.OutRequestNo)
 		f.At, f.Trade, f.Amount = m.At.UnixMilli(), m.Trade, m.Amount
@@ -184,13 +185,14 @@ func (c *long) ofAlipay() []history.Fact {
 			At: f.At, What: history.Trade, AppID: f.AppID, Kind: f.Kind, Merchant: f.Merchant, Trade: f.Trade, Amount: m.Paid,
 		}
 		f.What = history.Money
-		if key := f.Kind + " " + f.Merchant + " " + f.Trade; !paid[key] {
-			paid[key] = true
-			facts = append(facts, trade)
-		}
 		facts = append(facts, f)
+		// Money that somebody else had moved is older than its place in the ledger.
+		key := f.Kind + " " + f.Merchant + " " + f.Trade
+		if was, known := paid[key]; !known || trade.At < was.At {
+			paid[key] = trade
+		}
 	}
-	return facts
+	return slices.AppendSeq(facts, maps.Values(paid))
 }
 
 // writeHistory keeps the history where REFUNDD_TEST_HISTORY says, or beside other

@@ -34,7 +34,8 @@ const wholeChaos = 10_000
 // broker. REFUNDD_TEST_CHAOS_REDIS is standalone, sentinel or cluster. When it is
 // over everything must come to its end; then the history of the run is held to the
 // promises, and ledger, notifications and events to each other. The seed
-// chooses which trouble comes when; what the machine makes of it is its own.
+// (REFUNDD_TEST_SEED) chooses faults and troubles; what the machine makes of them
+// is its own.
 func TestChaos(t *testing.T) {
 	span, err := time.ParseDuration(os.Getenv("REFUNDD_TEST_CHAOS"))
 	if err != nil {
@@ -140,7 +141,8 @@ func newLong(t *testing.T) *long {
 		Latency: 20 * time.Millisecond, KeepCalls: 1_000_000,
 		NotifyURL: front.URL + notifyhttp.Path, NotifyDelays: append(shortDelays(), shortDelays()...),
 	})
-	faults, err := alipaytest.ParseFaults("all=0.6")
+	// Those that only few calls can meet are likelier.
+	faults, err := alipaytest.ParseFaults("all=0.6,coupon-unique-violation=0.15,coupon-10003=0.02,query-pay-operation=0.05,query-empty=0.03")
 	check(t, err)
 	check(t, w.alipay.SetFaults(faults))
 	c := &long{
@@ -185,6 +187,9 @@ func (c *long) startRedis() string {
 	default:
 		c.t.Fatalf("REFUNDD_TEST_CHAOS_REDIS is standalone, sentinel or cluster, not %q", c.mode)
 	}
+	c.redises.settle()
+	c.forgot = true
+	c.redises.watch(func() { c.account.add(history.Fact{What: history.Redis, Result: "rolled_back"}) })
 	return c.redises.url
 }
 
@@ -260,7 +265,7 @@ func (c *long) proxies(part string) proxied {
 	if c.redises == nil {
 		return proxied{"redis", c.toxi.addr("redis")}
 	}
-	masters := c.redises.masters()
+	masters := c.redises.serving()
 	n := masters[c.random.IntN(len(masters))]
 	return proxied{n.name, n.proxy}
 }
@@ -271,7 +276,7 @@ func (c *long) masters() []*redis.Client {
 		return []*redis.Client{c.redis}
 	}
 	var clients []*redis.Client
-	for _, n := range c.redises.masters() {
+	for _, n := range c.redises.serving() {
 		clients = append(clients, n.own)
 	}
 	return clients

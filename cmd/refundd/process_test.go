@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"refundd/alipay/alipaytest"
+	"refundd/cmd/internal/config"
 	"refundd/consumer"
 	"refundd/consumer/remoting"
 	"refundd/consumer/rocketmqtest"
@@ -81,6 +83,11 @@ func newWorld(t *testing.T, cfg alipaytest.Config) *world {
 		control: os.Getenv("REFUNDD_TEST_STACK"), keys: t.TempDir(), seed: uint64(time.Now().UnixNano()),
 	}
 	w.name = fmt.Sprintf("t%d", w.seed%1e12)
+	if text := os.Getenv("REFUNDD_TEST_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		check(t, err)
+		w.seed = seed
+	}
 	t.Logf("seed %d", w.seed)
 	topics := []string{"refund", "coupon", "retry", "event", "parked"}
 	if w.nameServer == "" || w.redisURL == "" {
@@ -106,6 +113,7 @@ func newWorld(t *testing.T, cfg alipaytest.Config) *world {
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
 	consumer.RedirectSDK(quiet)
+	redis.SetLogger(config.RedisLogger{Log: quiet})
 	w.sender, err = rocketmq.NewProducer(
 		rmqproducer.WithNsResolver(primitive.NewPassthroughResolver(consumer.NameServerURLs([]string{w.nameServer}))),
 		rmqproducer.WithGroupName(w.name), rmqproducer.WithInstanceName(w.name), rmqproducer.WithRetry(3),

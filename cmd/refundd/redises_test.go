@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -175,7 +176,6 @@ sentinel parallel-syncs %[3]s 2
 		r.sentinels = append(r.sentinels, client)
 	}
 	r.url = fmt.Sprintf("redis://%s?addr=%s&addr=%s&master_name=%s", addrs[0], addrs[1], addrs[2], sentinelMaster)
-	r.settle()
 	return r
 }
 
@@ -208,7 +208,6 @@ func startCluster(t *testing.T, toxi *toxiproxy) *redises {
 	for _, n := range r.nodes[2:] {
 		r.url += "&addr=" + n.proxy
 	}
-	r.settle()
 	return r
 }
 
@@ -260,6 +259,33 @@ func (r *redises) withRole(role string) []*node {
 }
 
 func (r *redises) masters() []*node { return r.withRole("master") }
+
+// watch tells of every change of masters, also of one that no trouble was to bring
+// about, until the test ends.
+func (r *redises) watch(changed func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	r.t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for last := r.masters(); ctx.Err() == nil; <-time.After(250 * time.Millisecond) {
+			now := r.masters()
+			if !slices.Equal(now, last) {
+				changed()
+			}
+			last = now
+		}
+	})
+}
+
+// serving are the masters when the nodes agree.
+func (r *redises) serving() []*node {
+	r.t.Helper()
+	r.settle()
+	return r.masters()
+}
 
 // replicas of a master.
 func (r *redises) replicas(of *node) []*node {

@@ -293,7 +293,7 @@ func (c *long) ofNodes(master string) []trouble {
 	var victim *node
 	var before []*node
 	choose := func() {
-		before = r.masters()
+		before = r.serving()
 		victim = before[c.random.IntN(len(before))]
 	}
 	rolledBack := "rolled_back"
