@@ -40,6 +40,9 @@ const (
 	// CodeTopicNotExist is the Code of a RefusedError for a topic that the
 	// name server does not know.
 	CodeTopicNotExist = 17
+	// CodeNoPermission is the Code of a RefusedError for a request that access
+	// control wants signed: it says nothing about what was asked.
+	CodeNoPermission = 16
 )
 
 // pollEvery is the pause between two looks of the Wait functions.

@@ -76,7 +76,8 @@ func (s *service) watchGroup(ctx context.Context) {
 	}
 }
 
-// groupMissing: every broker that answers knows no member of the group.
+// groupMissing: every broker that answers knows no member of the group. One with
+// access control does not answer, since this question is not signed.
 func (s *service) groupMissing(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -91,7 +92,7 @@ func (s *service) groupMissing(ctx context.Context) bool {
 			if len(members) > 0 {
 				return false
 			}
-			if _, ok := errors.AsType[*remoting.RefusedError](err); ok || err == nil {
+			if no, ok := errors.AsType[*remoting.RefusedError](err); ok && no.Code != remoting.CodeNoPermission || err == nil {
 				refused = true
 			}
 		}
