@@ -121,7 +121,7 @@ func TestSlotsWhoseAnswerWasLost(t *testing.T) {
 	proxy := newProxy(t, b.mini.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.addr(), PoolSize: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 2 * time.Millisecond})
 	t.Cleanup(func() { must(t, client.Close()) })
-	b = &bench{client: client, prefix: b.prefix, mini: b.mini, clock: b.clock}
+	b = &bench{client: client, own: client, prefix: b.prefix, mini: b.mini, clock: b.clock}
 	b.store = b.newStore(t, nil)
 	b.claimWithSlot(t, refund("R0"), "fp", dedupe.NewToken(), slow("m:T0")) // brings the scripts
 
@@ -275,7 +275,7 @@ func TestExchangesWithSlots(t *testing.T) {
 	seen := &recorder{}
 	for i, number := range []string{"R0", "R1"} { // the first one finds no scripts
 		if i == 1 {
-			b.client.AddHook(seen)
+			b.own.AddHook(seen)
 		}
 		token := dedupe.NewToken()
 		if claim, grant := b.claimWithSlot(t, refund(number), "fp", token, slow(number)); claim.State != dedupe.Won || !grant.OK {

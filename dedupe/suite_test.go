@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 
 // bench is a store on one kind of Redis, with a prefix of its own.
 type bench struct {
-	client redis.UniversalClient
+	client redis.UniversalClient // may do everything
+	own    redis.UniversalClient // the store's
 	store  *dedupe.Store
 	prefix string
 	mini   *miniredis.Miniredis // nil on a real Redis
@@ -50,7 +51,7 @@ func onEveryRedis(t *testing.T, test func(t *testing.T, b *bench)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			test(t, newBench(t, redis.NewClient(opts)))
+			test(t, onProductionUser(t, opts))
 		})
 	}
 	if url := os.Getenv("REFUNDD_TEST_REDIS_CLUSTER"); url != "" {
@@ -75,11 +76,57 @@ func onMiniredis(t *testing.T) *bench {
 	return b
 }
 
+// onProductionUser makes a store whose Redis user may do what the users' file for
+// production allows it, on the keys of the test.
+func onProductionUser(t *testing.T, opts *redis.Options) *bench {
+	t.Helper()
+	b := newBench(t, redis.NewClient(opts))
+	ctx, name, password := t.Context(), "test-"+string(dedupe.NewToken()), string(dedupe.NewToken())
+	rules := []any{"ACL", "SETUSER", name, "on", ">" + password, "~" + b.prefix + "*"}
+	for _, rule := range productionRules(t) {
+		rules = append(rules, rule)
+	}
+	must(t, b.client.Do(ctx, rules...).Err())
+	user := *opts
+	user.Username, user.Password = name, password
+	client := redis.NewClient(&user)
+	t.Cleanup(func() {
+		_ = client.Close()
+		admin := redis.NewClient(opts) // the bench's is closed by then, or not yet
+		defer func() { _ = admin.Close() }()
+		if err := admin.Do(context.Background(), "ACL", "DELUSER", name).Err(); err != nil {
+			t.Errorf("remove the user of the test: %v", err)
+		}
+	})
+	b.own = client
+	b.store = b.newStore(t, nil)
+	return b
+}
+
+// productionRules are those of user refundd in deploy/redis-users.acl, without
+// what this test gives: password and keys.
+func productionRules(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../deploy/redis-users.acl")
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) > 5 && words[0] == "user" && words[1] == "refundd" {
+			if words[2] != "on" || words[4] != "~refundd:*" || words[5] != "resetchannels" || words[6] != "-@all" {
+				t.Fatalf("user refundd begins with %v", words[2:7])
+			}
+			return words[5:]
+		}
+	}
+	t.Fatal("there is no user refundd")
+	return nil
+}
+
 // newBench makes a store on a client, which it closes at the end of the test.
 // What the test leaves behind is removed.
 func newBench(t *testing.T, client redis.UniversalClient) *bench {
 	t.Helper()
-	b := &bench{client: client, prefix: "test:" + string(dedupe.NewToken()) + ":"}
+	b := &bench{client: client, own: client, prefix: "test:" + string(dedupe.NewToken()) + ":"}
 	b.store = b.newStore(t, nil)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -114,7 +161,7 @@ func newBench(t *testing.T, client redis.UniversalClient) *bench {
 
 func (b *bench) newStore(t *testing.T, observe func(string, time.Duration)) *dedupe.Store {
 	t.Helper()
-	store, err := dedupe.New(b.client, dedupe.Config{Prefix: b.prefix, Lease: lease, Keep: keep, Observe: observe})
+	store, err := dedupe.New(b.own, dedupe.Config{Prefix: b.prefix, Lease: lease, Keep: keep, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func start(t *testing.T, b *bench, sweeper *dedupe.Sweeper) {
 	defer cancel()
 	over := make(chan struct{})
 	hook := &lockWatch{key: b.prefix + "u:" + appID + ":sweeper", over: over}
-	b.client.AddHook(hook)
+	b.own.AddHook(hook)
 	var done sync.WaitGroup
 	done.Go(func() { sweeper.Run(ctx) })
 	select {

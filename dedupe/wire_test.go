@@ -61,7 +61,7 @@ func TestScriptsComeBackAfterAFlush(t *testing.T) {
 func TestEveryCommandTouchesOneKey(t *testing.T) {
 	b := onMiniredis(t)
 	seen := &recorder{}
-	b.client.AddHook(seen)
+	b.own.AddHook(seen)
 	ctx, id := t.Context(), refund("R1")
 	entry := b.store.Entry(time.UnixMilli(1), 1, id)
 	token := b.won(t, id)
@@ -141,7 +141,7 @@ func TestExchangesOfTheFastPath(t *testing.T) {
 		ID: refund("R0"), Fingerprint: "fp", Token: b.won(t, refund("R0")), Succeeded: true, Event: []byte("e"),
 	})
 	seen := &recorder{}
-	b.client.AddHook(seen)
+	b.own.AddHook(seen)
 	b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: b.won(t, id), Succeeded: true, Event: []byte("e")})
 	if n := seen.exchanges.Load(); n != 2 {
 		t.Errorf("%d exchanges, want 2", n)
@@ -168,7 +168,7 @@ func TestAnswersLostOnTheWire(t *testing.T) {
 	proxy := newProxy(t, b.mini.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.addr(), PoolSize: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 2 * time.Millisecond})
 	t.Cleanup(func() { must(t, client.Close()) })
-	b = &bench{client: client, prefix: b.prefix, mini: b.mini}
+	b = &bench{client: client, own: client, prefix: b.prefix, mini: b.mini}
 	b.store = b.newStore(t, nil)
 	id := refund("R1")
 	entry := b.store.Entry(time.UnixMilli(1), 1, id)
