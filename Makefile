@@ -53,7 +53,7 @@ test: ## everything: tidy, lint, tests on embedded parts, fuzz, tests on a real 
 
 test-embedded: ## all tests, with Go alone: embedded broker, miniredis, local Alipay
 	$(GO) vet -tags static ./alipay/openssl
-	$(TEST) -race ./...
+	REFUNDD_TEST_PROMTOOL="$$(.ci/promtool)" $(TEST) -race ./...
 	$(TEST) -p 4 $(NORACE)
 
 test-real: ## all tests again on a real RocketMQ and Redis, brought up and taken down
