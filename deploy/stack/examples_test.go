@@ -68,7 +68,7 @@ func TestExamplesNameKnownVariables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, example := range []string{"../compose.yaml", "../kubernetes.yaml", "../broker.conf", "../redis.conf"} {
+	for _, example := range []string{"../compose.yaml", "../kubernetes.yaml", "../refundd.service", "../broker.conf", "../redis.conf"} {
 		for _, name := range regexp.MustCompile(`REFUNDD_[A-Z0-9_]+`).FindAllString(read(t, example), -1) {
 			if !strings.Contains(string(config), `"`+name+`"`) {
 				t.Errorf("%s names %s, which refundd does not know", example, name)
@@ -83,6 +83,7 @@ func TestGraceExceedsDrain(t *testing.T) {
 	for example, pattern := range map[string]string{
 		"../kubernetes.yaml": `terminationGracePeriodSeconds: (\d+)`,
 		"../compose.yaml":    `stop_grace_period: (\d+)s # more than REFUNDD_DRAIN`,
+		"../refundd.service": `TimeoutStopSec=(\d+)`,
 	} {
 		match := regexp.MustCompile(pattern).FindStringSubmatch(read(t, example))
 		if match == nil {
