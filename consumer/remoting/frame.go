@@ -34,32 +34,38 @@ type header struct {
 // call sends one request on a connection of its own and returns the answer's
 // body. An answer other than success is a *RefusedError.
 func call(ctx context.Context, address string, code int, fields map[string]string, body []byte) ([]byte, error) {
+	_, answer, err := exchange(ctx, address, code, fields, body)
+	return answer, err
+}
+
+// exchange is call for answers whose header tells something, too.
+func exchange(ctx context.Context, address string, code int, fields map[string]string, body []byte) (header, []byte, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return header{}, nil, err
 	}
 	defer conn.Close()
 	// Ending the context ends a blocked read or write at once.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	request := header{Code: code, Language: "GO", Version: clientVersion, Opaque: 1, Fields: fields}
+	request := header{Code: code, Language: "GO", Version: clientVersion, Opaque: 1, Fields: sign(ctx, fields, body)}
 	if err := writeFrame(conn, request, body); err != nil {
-		return nil, causeOf(ctx, err)
+		return header{}, nil, causeOf(ctx, err)
 	}
 	response, answer, err := readFrame(conn)
 	if err != nil {
-		return nil, causeOf(ctx, err)
+		return header{}, nil, causeOf(ctx, err)
 	}
 	if response.Opaque != request.Opaque || response.Flag&flagResponse == 0 {
-		return nil, fmt.Errorf("%s answered something else than request %d", address, request.Opaque)
+		return header{}, nil, fmt.Errorf("%s answered something else than request %d", address, request.Opaque)
 	}
 	if response.Code != codeSuccess {
 		remark, _, _ := strings.Cut(response.Remark, "\n")
-		return nil, &RefusedError{Code: response.Code, Remark: remark}
+		return header{}, nil, &RefusedError{Code: response.Code, Remark: remark}
 	}
-	return answer, nil
+	return response, answer, nil
 }
 
 // causeOf names the context's end where that is what broke the connection.

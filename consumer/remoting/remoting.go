@@ -4,8 +4,8 @@
 //
 // It serves the service's look at its topics and group before it starts, the
 // tools, the local stack and the tests that run on it. It neither sends nor
-// receives messages, signs nothing (brokers with ACL refuse it), and opens one
-// connection per request.
+// receives messages, and opens one connection per request. Brokers with access
+// control refuse what is not signed: see Signed.
 //
 // Addresses are host:port. A broker address is a broker's own, not the name
 // server's: ask Brokers for it. Every function needs a context that ends.

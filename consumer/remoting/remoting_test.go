@@ -177,6 +177,85 @@ func TestBrokersAndRoute(t *testing.T) {
 	}
 }
 
+func TestInspect(t *testing.T) {
+	address := serve(t, func(r request) []byte {
+		switch r.Code {
+		case 105:
+			return answer(r, 0, "", `{"brokerDatas":[{"brokerName":"b","brokerAddrs":{0:"127.0.0.1:20"}}],"queueDatas":[`+
+				`{"brokerName":"b","readQueueNums":8,"writeQueueNums":4,"perm":6},{"brokerName":"a","readQueueNums":1,"writeQueueNums":1,"perm":2}]}`)
+		case 26:
+			return answer(r, 0, "", "flushDiskType=SYNC_FLUSH\nmessageDelayLevel=1s 5s\n\n")
+		case 203:
+			if r.Fields["consumerGroup"] == "asleep" {
+				return answer(r, 206, "the consumer group[asleep] not online", "")
+			}
+			return answer(r, 0, "", `{"connectionSet":[{"clientId":"two","clientAddr":"127.0.0.1:1"},{"clientId":"one"}],`+
+				`"subscriptionTable":{"refund-retry":{"topic":"refund-retry"},"%RETRY%refundd":{},"refund-command":{}}}`)
+		case 352:
+			switch r.Fields["group"] {
+			case "refundd":
+				return answer(r, 0, "", `{"groupName":"refundd","consumeEnable":true}`)
+			case "old":
+				return answer(r, 3, "request type 352 not supported", "")
+			}
+			return answer(r, 26, "subscription group does not exist", "")
+		case 201:
+			return answer(r, 0, "", `{"subscriptionGroupTable":{"old":{"groupName":"old","consumeEnable":false}}}`)
+		case 30:
+			return frame(`{"code":0,"flag":1,"opaque":1,"extFields":{"offset":"100"}}`, "")
+		case 14:
+			if r.Fields["queueId"] == "1" {
+				return answer(r, 22, "Not found", "")
+			}
+			return frame(`{"code":0,"flag":1,"opaque":1,"extFields":{"offset":"70"}}`, "")
+		}
+		return answer(r, 3, "not supported", "")
+	})
+	queues, err := remoting.Queues(t.Context(), address, "refunds")
+	if want := []remoting.TopicQueues{{Broker: "a", Read: 1, Write: 1, Perm: 2}, {Broker: "b", Address: "127.0.0.1:20", Read: 8, Write: 4, Perm: 6}}; err != nil || !reflect.DeepEqual(queues, want) {
+		t.Errorf("Queues = %v, %v, want %v", queues, err, want)
+	}
+	settings, err := remoting.Settings(t.Context(), address)
+	if want := map[string]string{"flushDiskType": "SYNC_FLUSH", "messageDelayLevel": "1s 5s"}; err != nil || !reflect.DeepEqual(settings, want) {
+		t.Errorf("Settings = %v, %v, want %v", settings, err, want)
+	}
+	members, err := remoting.Members(t.Context(), address, "refundd")
+	if want := (remoting.Membership{Clients: []string{"one", "two"}, Topics: []string{"refund-command", "refund-retry"}}); err != nil || !reflect.DeepEqual(members, want) {
+		t.Errorf("Members = %v, %v, want %v", members, err, want)
+	}
+	if members, err := remoting.Members(t.Context(), address, "asleep"); err != nil || members.Clients != nil {
+		t.Errorf("Members of a group that sleeps = %v, %v", members, err)
+	}
+	for name, want := range map[string]remoting.Group{"refundd": {Exists: true, Consume: true}, "nobody": {}, "old": {Exists: true}} {
+		if got, err := remoting.GroupOf(t.Context(), address, name); err != nil || got != want {
+			t.Errorf("GroupOf %s = %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+	if behind, known, err := remoting.Lag(t.Context(), address, "refundd", "refunds", 2); err != nil || behind != 130 || !known {
+		t.Errorf("Lag = %d, %t, %v, want 30 of the first queue and 100 of the second", behind, known, err)
+	}
+}
+
+// TestSigned: what RocketMQ's own clients would send. The signature was made by
+// openssl, by the rule in the SDK: the values in the order of their names.
+func TestSigned(t *testing.T) {
+	var last request
+	address := serve(t, func(r request) []byte {
+		last = r
+		return answer(r, 0, "", `{"brokerDatas":[]}`)
+	})
+	ctx := remoting.Signed(t.Context(), "ak", "sk")
+	if _, err := remoting.Route(ctx, address, "refunds"); err != nil {
+		t.Fatal(err)
+	}
+	if last.Fields["AccessKey"] != "ak" || last.Fields["Signature"] != "XPmdyrgGOw2w8siCfrZRAFcmK/k=" || last.Fields["topic"] != "refunds" {
+		t.Errorf("fields %v", last.Fields)
+	}
+	if _, err := remoting.Route(remoting.Signed(t.Context(), "", ""), address, "refunds"); err != nil || last.Fields["Signature"] != "" {
+		t.Errorf("without an access key: %v, %v", last.Fields, err)
+	}
+}
+
 func TestWaitRouteUntilThere(t *testing.T) {
 	asked := 0
 	address := serve(t, func(r request) []byte {

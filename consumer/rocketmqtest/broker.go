@@ -41,9 +41,10 @@ type Broker struct {
 
 	restarting sync.Mutex // one Restart at a time
 
-	mu     sync.Mutex // guards server and closed
-	server *server
-	closed bool
+	mu       sync.Mutex // guards what follows
+	server   *server
+	closed   bool
+	settings map[string]string // as in broker.conf; they change nothing here
 }
 
 // ErrClosed is returned by methods of a closed broker.
@@ -73,6 +74,7 @@ func Start(cfg Config) (*Broker, error) {
 		hooks:   newHooks(),
 		done:    make(chan struct{}),
 	}
+	b.settings = defaultSettings(cfg.AutoCreate)
 	if cfg.AutoCreate {
 		b.store.createTopic(defaultTopic, autoCreateQueues)
 	}

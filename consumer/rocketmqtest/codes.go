@@ -8,6 +8,7 @@ const (
 	CodeUpdateOffset        = 15
 	CodeCreateTopic         = 17
 	CodeUpdateBrokerConfig  = 25
+	CodeBrokerConfig        = 26
 	CodeSearchOffset        = 29
 	CodeMaxOffset           = 30
 	CodeMinOffset           = 31
@@ -18,6 +19,7 @@ const (
 	CodeRoute               = 105
 	CodeCreateGroup         = 200
 	CodeGroupList           = 201
+	CodeConsumerConnections = 203
 	CodeClusterInfo         = 106
 	CodeTopicList           = 206
 	CodeDeleteTopic         = 215
@@ -47,6 +49,7 @@ const (
 	QueryNotFound         = 22
 	SubscriptionNotExist  = 24
 	SubscriptionGroupNone = 26
+	ConsumerNotOnline     = 206
 	FlowControl           = 215
 )
 

@@ -29,6 +29,7 @@
 //     drop WAIT=true.
 //   - Send-back makes a delayed copy in %RETRY%group, or in %DLQ%group when the
 //     level is negative or the tries are used up.
+//   - Settings (25, 26) are kept and shown, and change nothing here.
 //   - A pull returns at most 32 messages or 256 KiB; a send is refused above
 //     4 MiB of body or 32767 bytes of properties.
 //

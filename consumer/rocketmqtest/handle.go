@@ -141,7 +141,12 @@ func (b *Broker) administer(f *frame) *frame {
 		}
 		return jsonAnswer(map[string]any{"subscriptionGroupTable": table})
 	case CodeUpdateBrokerConfig:
+		b.configure(string(f.body))
 		return answer(nil, nil)
+	case CodeBrokerConfig:
+		return answer(nil, []byte(b.configuration()))
+	case CodeConsumerConnections:
+		return b.connections(f.text("consumerGroup"))
 	default:
 		return refusal(RequestNotSupported, "request type %d not supported", f.Code)
 	}

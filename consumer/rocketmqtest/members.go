@@ -101,3 +101,15 @@ func (m *members) subscribed(group, topic string) bool {
 	}
 	return false
 }
+
+// topics is what any member of the group has subscribed to, sorted.
+func (m *members) topics(group string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []string
+	for _, in := range m.groups[group] {
+		all = append(all, in.topics...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

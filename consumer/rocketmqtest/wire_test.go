@@ -365,7 +365,11 @@ func TestScheduledAndAdmin(t *testing.T) {
 
 	c.expect(Success, CodeCreateGroup, nil, []byte(`{"groupName":"made"}`))
 	c.expect(SystemError, CodeCreateGroup, nil, []byte(`{}`))
-	c.expect(Success, CodeUpdateBrokerConfig, nil, []byte("key=value"))
+	c.expect(Success, CodeUpdateBrokerConfig, nil, []byte("fileReservedTime=48\nkey=value"))
+	if f := c.expect(Success, CodeBrokerConfig, nil, nil); !strings.Contains(string(f.body), "fileReservedTime=48\n") || !strings.Contains(string(f.body), "brokerPermission=6\n") {
+		t.Errorf("settings: %s", f.body)
+	}
+	c.expect(ConsumerNotOnline, CodeConsumerConnections, map[string]string{"consumerGroup": "nobody"}, nil)
 	c.expect(Success, CodeCreateTopic, fields{"topic": "made", "readQueueNums": "2", "writeQueueNums": "2"}, nil)
 	c.expect(SystemError, CodeCreateTopic, fields{"topic": "made"}, nil)
 	c.expect(TopicNotExist, CodeRoute, fields{"topic": "absent"}, nil)

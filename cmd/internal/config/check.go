@@ -67,7 +67,7 @@ func (c Config) WriteCheck(w io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
-	for _, warning := range c.warnings() {
+	for _, warning := range c.Warnings() {
 		if _, err := fmt.Fprintln(w, warning); err != nil {
 			return fmt.Errorf("print configuration: %w", err)
 		}
@@ -127,8 +127,8 @@ func describeKey(key *rsa.PublicKey) string {
 	return fmt.Sprintf("%d bits, sha256 %s", key.N.BitLen(), hex.EncodeToString(sum[:8]))
 }
 
-// warnings tells what is allowed and still worth a look.
-func (c Config) warnings() []string {
+// Warnings tells what is allowed and still worth a look.
+func (c Config) Warnings() []string {
 	var list []string
 	for _, f := range []struct{ name, path string }{
 		{"REFUNDD_ALIPAY_PRIVATE_KEY_FILE", c.AlipayPrivateKeyFile},
