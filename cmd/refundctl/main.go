@@ -74,6 +74,8 @@ func commands() []verb {
 		{"record", "write a part of a topic to a file", record},
 		{"replay", "send recorded commands again, and hold each against its event", replay},
 		{"reconcile", "hold events against Alipay's bills, or against recorded commands", reconcile},
+		{"doctor", "check a live environment: RocketMQ, Redis, Alipay, configuration", runDoctor},
+		{"topics create", "make the topics and the group that are missing, or print them", topicsCreate},
 		{"check", "hold a recorded history to what the service promises", check},
 		{"completion", "a script that completes commands and flags in bash, zsh or fish", completion},
 	}
