@@ -142,6 +142,8 @@ func failureProven(n note, s situation) bool {
 		return true
 	case trusted && !n.Doubt: // one round, the query QueryAfter behind the refusal
 		return n.LastQuery >= r.At+after
+	case !r.Signed && n.LastQuery < r.At+after: // it says nothing about its own call
+		return false
 	default: // two rounds, QueryAfter apart
 		return n.Round != 0 && n.CallStart >= n.Round+after
 	}
