@@ -161,7 +161,7 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 	}
 	in.id = h.identity(cmd)
 	in.print = cmd.Fingerprint()
-	if left, why := h.backoff.left(cmd.Merchant); left > 0 && !in.copy.Claimed {
+	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !in.copy.Claimed {
 		return h.aside(ctx, in, why, left)
 	}
 	if !h.share.enter(ctx, cmd.Merchant, shareWait) {

@@ -46,7 +46,7 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 	if do == actCall && h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(c.kind, c.cmd.Merchant) {
 		return decision{Do: actWait, Reason: producer.ReasonPaused, Free: true}, false
 	}
-	if left, why := h.backoff.left(c.cmd.Merchant); do == actCall && left > 0 {
+	if left, why := h.backoff.left(c.cmd.Merchant, c.cmd.OutRequestNo); do == actCall && left > 0 {
 		return decision{Do: actWait, Reason: why, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
 	}
 	grant := c.grant

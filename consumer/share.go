@@ -2,7 +2,7 @@ package consumer
 
 import (
 	"context"
-	"math/rand/v2"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"sync"
@@ -185,14 +185,15 @@ func (b *backoff) worked(merchant string) {
 
 // left is how long a command of the merchant should wait, 0 or less if no pause
 // runs, and why. Commands come back at different moments, up to half a pause
-// behind its end, so that the first of them learns for the others.
-func (b *backoff) left(merchant string) (time.Duration, producer.Reason) {
+// behind its end, so that the first of them learns for the others; which moment
+// follows from the command's number, so that a simulation can repeat it.
+func (b *backoff) left(merchant, number string) (time.Duration, producer.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.merchants[merchant]
 	left := time.Until(p.until)
-	if left > 0 && p.length > 1 {
-		left += rand.N(p.length / 2) //nolint:gosec // spreads load, guards nothing
+	if left > 0 {
+		left += p.length / 2 * time.Duration(crc32.ChecksumIEEE([]byte(number))%1000) / 1000
 	}
 	return left, p.reason
 }

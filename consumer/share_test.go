@@ -127,8 +127,8 @@ func TestBackoffOfOneMerchant(t *testing.T) {
 		// want: a pause of this length runs, and commands come back within half as long again.
 		want := func(length time.Duration) {
 			t.Helper()
-			for range 50 {
-				if left, why := b.left("shop"); left < length || left >= length*3/2 || why != producer.ReasonRateLimited {
+			for i := range 50 {
+				if left, why := b.left("shop", fmt.Sprint("R", i)); left < length || left >= length*3/2 || why != producer.ReasonRateLimited {
 					t.Errorf("%v because of %q, want %v to half as long again", left, why, length)
 				}
 			}
@@ -138,11 +138,11 @@ func TestBackoffOfOneMerchant(t *testing.T) {
 			b.begin("shop", producer.ReasonBlockedConfiguration) // many calls at once count once
 			want(length)
 			<-time.After(length)
-			if left, _ := b.left("shop"); left > 0 {
+			if left, _ := b.left("shop", "R1"); left > 0 {
 				t.Errorf("%v after its end", left)
 			}
 		}
-		if left, _ := b.left("other"); left > 0 {
+		if left, _ := b.left("other", "R1"); left > 0 {
 			t.Errorf("another merchant waits %v", left)
 		}
 		<-time.After(3 * longestPause)
