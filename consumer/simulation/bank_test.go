@@ -17,6 +17,7 @@ import (
 type bank struct {
 	w          *world
 	trades     map[string]*trade
+	called     map[string]int // executed calls of each number
 	operations int
 	calls      int
 	forced     string // a story's fault for this call
@@ -46,7 +47,7 @@ type refund struct {
 // the end of its call. It is below queryAfter, or R3 would not hold.
 const lateMost = 9 * time.Second
 
-func (b *bank) open(w *world) { b.w, b.trades = w, map[string]*trade{} }
+func (b *bank) open(w *world) { b.w, b.trades, b.called = w, map[string]*trade{}, map[string]int{} }
 
 // seller is whose authorisation a token is. A new one of a merchant is for another
 // account at Alipay, which has none of the former's trades.
@@ -140,12 +141,18 @@ func (b *bank) answer(o *op, req request) reply {
 	return r
 }
 
+// codes are how the calls of a kind spell the prefix of a sub_code, a definite refusal,
+// one that may mean "already done", and an account that has to be mended.
+func codes(kind consumer.Kind) (prefix, refusal, already, account string) {
+	if kind == consumer.KindCouponRefund {
+		return "", "ILLEGAL_ARGUMENT", "MONEY_NOT_ENOUGH", "ENTERPRISE_PAY_BIZ_ERROR"
+	}
+	return "ACQ.", "ACQ.TRADE_STATUS_ERROR", "ACQ.TRADE_HAS_CLOSE", "ACQ.SELLER_BALANCE_NOT_ENOUGH"
+}
+
 // before are the faults of a request that was not executed.
 func (b *bank) before(req request, on string) (reply, bool) {
-	business := "ACQ."
-	if req.kind == consumer.KindCouponRefund {
-		business = ""
-	}
+	business, refusal, _, funds := codes(req.kind)
 	switch {
 	case b.meets("request lost", on, 0.02):
 		return unknown(req, errReset), true
@@ -159,14 +166,18 @@ func (b *bank) before(req request, on string) (reply, bool) {
 		return said(req, "20000", "isp.unknow-error", true), true
 	case b.meets("no permission", on, 0.005):
 		return said(req, "40006", "isv.insufficient-isv-permissions", true), true
+	case req.token != "" && b.meets("authorisation refused", on, 0.01):
+		return said(req, "20001", "aop.invalid-app-auth-token", true), true
+	case req.token != "" && b.meets("merchant throttled", on, 0.01):
+		return said(req, "40005", "isv.app-auth-invoke-limit", true), true
 	case b.meets("unsigned no permission", on, 0.005):
 		return said(req, "40006", "isv.insufficient-isv-permissions", false), true
 	case b.meets("an unknown code", on, 0.005):
 		return said(req, "40004", business+"SOMETHING_NEW", true), true
 	case req.call && b.meets("no funds", on, 0.01):
-		return said(req, "40004", map[bool]string{true: "ACQ.SELLER_BALANCE_NOT_ENOUGH", false: "ENTERPRISE_PAY_BIZ_ERROR"}[business != ""], true), true
+		return said(req, "40004", funds, true), true
 	case req.call && b.meets("an unsigned refusal", on, 0.015):
-		return said(req, "40004", map[bool]string{true: "ACQ.TRADE_STATUS_ERROR", false: "ILLEGAL_ARGUMENT"}[business != ""], false), true
+		return said(req, "40004", refusal, false), true
 	case req.method == alipay.MethodRefund && b.meets("10000 and not done", on, 0.01):
 		return reply{word: "ok", refund: &alipay.RefundResponse{
 			Code: "10000", TradeNo: alipays(req.trade), OutTradeNo: req.trade, FundChange: "N", RefundFee: amount(0),
@@ -186,10 +197,7 @@ func (b *bank) before(req request, on string) (reply, bool) {
 
 // after are the faults of an answer whose request was executed.
 func (b *bank) after(req request, on string) (reply, bool) {
-	business := "ACQ."
-	if req.kind == consumer.KindCouponRefund {
-		business = ""
-	}
+	business, refusal, already, _ := codes(req.kind)
 	switch {
 	case b.meets("answer lost", on, 0.04):
 		return unknown(req, errReset), true
@@ -199,10 +207,21 @@ func (b *bank) after(req request, on string) (reply, bool) {
 		return unknown(req, errForged), true
 	case req.call && b.meets("SYSTEM_ERROR after", on, 0.015):
 		return said(req, "40004", business+"SYSTEM_ERROR", true), true
+	case req.call && b.meets("done, and an unsigned refusal", on, 0.015):
+		return said(req, "40004", refusal, false), true
+	case req.call && !b.repeated(req) && b.meets("done, and refused as done already", on, 0.015):
+		return said(req, "40004", already, true), true
 	case req.call && b.meets("10003", on, 0.005):
 		return said(req, "10003", "", true), true
 	}
 	return reply{}, false
+}
+
+// repeated tells whether the number was called before.
+func (b *bank) repeated(req request) bool {
+	key := b.key(req.kind, seller(req.token), req.trade) + " " + req.number
+	b.called[key]++
+	return b.called[key] > 1
 }
 
 func amount(fen int64) *alipay.Amount { return new(alipay.Amount(fen)) }

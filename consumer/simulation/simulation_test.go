@@ -111,8 +111,9 @@ func menu() []string {
 		"redis down", "redis wiped", "redis rolled back", "clock jump", "request lost", "exchange cut", "sent twice", "answer lost",
 		// Alipay
 		"not sent", "throttled", "SYSTEM_ERROR before", "SYSTEM_ERROR after", "20000 before", "no permission", "unsigned no permission",
+		"authorisation refused", "merchant throttled",
 		"an unknown code", "no funds", "an unsigned refusal", "10000 and not done", "somebody else's answer", "502", "bad signature", "10003",
-		"refused as done already", "fund_change missing", "query lag", "found nothing although there", "the form without a status",
+		"refused as done already", "done, and refused as done already", "done, and an unsigned refusal", "fund_change missing", "query lag", "found nothing although there", "the form without a status",
 		"another number's answer", "UNIQUE_VIOLATION", "INIT, then CLOSED", "INIT, then SUCCESS", "out_order_no missing",
 		"the payment found instead",
 	}
