@@ -1,5 +1,6 @@
 // Package admin is the HTTP server for operators and their machines: liveness, readiness, metrics, and a page for a
-// person. It shows no command, no amount of a single refund and no secret, and it changes nothing.
+// person. It shows no command, no secret and nobody's personal data; of one refund that is asked for by its number it
+// shows state, amount and outcome. It changes nothing.
 package admin
 
 import (
@@ -7,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"net"
 	"net/http"
 	"time"
@@ -45,6 +45,12 @@ type Config struct {
 	Title   string           // heading of the page, such as program and version
 	Status  func() Readiness // called for each request, from several goroutines; answers at once from what is known
 	Metrics http.Handler     // answers GET /metrics
+	// Page is asked for each view of the page, as Status is; nil: the parts are all it shows.
+	Page func() Page
+	// LookUp tells what is remembered of one refund, in a time and at a rate of its own; nil: the page offers none.
+	LookUp func(context.Context, Question) Answer
+	// ScopeTrade: a look-up needs the trade as well.
+	ScopeTrade bool
 }
 
 // Limits of a connection and of the stop. Requests have no body and answers are small; what takes longer is broken or
@@ -112,7 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 //   - /livez: 200 as long as the process can answer at all. It looks at no part: restarting helps none of them.
 //   - /readyz: 200 or 503 with a JSON object that names each part and its state.
 //   - /metrics: what cfg.Metrics says.
-//   - /: the same for a person.
+//   - /: what is going on, for a person; /?number=… looks one refund up.
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -129,12 +135,7 @@ func Handler(cfg Config) http.Handler {
 		_ = json.NewEncoder(w).Encode(states) // strings always encode; a reader that went away is its own problem
 	})
 	mux.Handle("GET /metrics", cfg.Metrics)
-	page := template.Must(template.New("page").Parse(pageText))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		r := cfg.Status()
-		head(w, "text/html; charset=utf-8", http.StatusOK)
-		_ = page.Execute(w, map[string]any{"Title": cfg.Title, "Ready": r.Ready(), "Parts": r.Parts})
-	})
+	mux.HandleFunc("GET /{$}", servePage(cfg))
 	return mux
 }
 
@@ -149,23 +150,8 @@ func head(w http.ResponseWriter, contentType string, status int) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	if w.Header().Get("Content-Security-Policy") == "" {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'")
+	}
 	w.WriteHeader(status)
 }
-
-const pageText = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="5">
-<title>{{.Title}}</title>
-<style>body{font:16px/1.5 sans-serif;margin:2em}td{padding:.2em 1em .2em 0}.bad{color:#b00;font-weight:bold}</style>
-<h1>{{.Title}}</h1>
-<p>{{if .Ready}}ready{{else}}<span class="bad">not ready</span>{{end}}</p>
-<table>
-{{- range .Parts}}
-<tr><td>{{.Name}}</td><td{{if not .OK}} class="bad"{{end}}>{{.State}}</td></tr>
-{{- end}}
-</table>
-<p><a href="/readyz">readyz</a> <a href="/livez">livez</a> <a href="/metrics">metrics</a></p>
-</html>
-`

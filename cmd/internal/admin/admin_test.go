@@ -86,7 +86,7 @@ func TestPathsAndMethods(t *testing.T) {
 		"metrics":           {"GET", "/metrics", 200, "some_metric 1"},
 		"metrics by PUT":    {"PUT", "/metrics", 405, ""},
 		"page":              {"GET", "/", 200, "not ready"},
-		"page has parts":    {"GET", "/", 200, "<td>rocketmq</td><td>ok</td>"},
+		"page has parts":    {"GET", "/", 200, `<td class="word">rocketmq</td><td class="text">ok</td>`},
 		"page escapes":      {"GET", "/", 200, "&lt;b&gt;no answer&lt;/b&gt;"},
 		"page by POST":      {"POST", "/", 405, ""},
 		"other path":        {"GET", "/debug/pprof/", 404, ""},

@@ -207,6 +207,12 @@ func TestGaugesOfTheGroup(t *testing.T) {
 	if line := w.metric("refundd_oldest_undecided_seconds"); line == "" || strings.HasSuffix(line, " 0") {
 		t.Errorf("the age is %q", line)
 	}
+	body := w.get("http://" + w.cfg.AdminAddr + "/")
+	for _, want := range []string{"1</span> refund, 12.34 yuan", "None is parked", "<td>refund-command</td>", "<td>refund-retry</td>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not tell %q", want)
+		}
+	}
 	for _, series := range []string{
 		`refundd_consumer_lag{topic="refund-command"}`, `refundd_commands_total{kind="refund",outcome="retried"}`,
 		`refundd_retries_total{reason="blocked_merchant"}`, `refundd_alipay_call_seconds_count{class="blocked",method="alipay.trade.refund"}`,

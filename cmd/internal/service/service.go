@@ -65,6 +65,7 @@ type service struct {
 	health   *consumer.Health
 	gate     *consumer.Gate
 	brakes   *dedupe.BrakeWatch
+	page     *page
 	instance string
 	trace    *tracing.Tracer // nil: off
 	deadline time.Time       // of a stop that has begun
@@ -93,7 +94,9 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	s := &service{
 		brakes: brakes, cfg: cfg, log: log, metrics: m, redis: client, store: store, changing: &changing{},
 		state: newState(), health: consumer.NewHealth(log), gate: consumer.NewGate(deliveries(cfg)), instance: instanceOf(cfg),
+		page: newPage(),
 	}
+	log.AddHook(&s.page.lines)
 	if err := s.loadAll(); err != nil {
 		return nil, err
 	}
@@ -237,6 +240,7 @@ func (s *service) serveAdmin(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	server, err := admin.Listen(ctx, admin.Config{
 		Addr: s.cfg.AdminAddr, Title: "refundd", Status: s.status, Metrics: s.metrics.Handler(),
+		Page: s.show, LookUp: s.lookUp, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade,
 	})
 	if err != nil {
 		return fmt.Errorf("REFUNDD_ADMIN_ADDR: %w", err)
@@ -270,7 +274,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 			},
 		}, NotifyURL: s.cfg.AlipayNotifyURL,
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
-	}, s.trace.Gateway(s.changing), s.store, s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state}, s.log)
+	}, s.trace.Gateway(s.changing), s.store, s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
 }
 
 func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {

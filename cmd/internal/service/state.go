@@ -11,6 +11,7 @@ import (
 	"refundd/cmd/internal/admin"
 	"refundd/cmd/internal/metrics"
 	"refundd/consumer"
+	"refundd/dedupe"
 )
 
 // state is what readiness tells.
@@ -107,19 +108,46 @@ func (s *service) paused() admin.Part {
 	}
 	var on []string
 	for _, b := range brakes {
-		on = append(on, strings.TrimSpace(fmt.Sprintf("%s %s (%s, by %s)", cmp.Or(b.Kind, "every kind"), cmp.Or(b.Merchant, "every merchant"), b.Reason, b.By)))
+		on = append(on, fmt.Sprintf("%s (%s, by %s)", braked(b), b.Reason, b.By))
 	}
 	slices.Sort(on)
 	return admin.Part{Name: "paused", State: strings.Join(on, "; "), OK: true}
 }
 
-// observed is the metrics, with an ear for how Alipay's last calls went.
+// braked is what a brake is on.
+func braked(b dedupe.Brake) string {
+	return cmp.Or(b.Kind, "every kind") + " " + cmp.Or(b.Merchant, "every merchant")
+}
+
+// observed is the metrics, with an ear for what the page shows.
 type observed struct {
 	*metrics.Metrics
 	state *state
+	page  *page
 }
 
 func (o observed) Call(method, class string, took time.Duration) {
 	o.Metrics.Call(method, class, took)
 	o.state.called(class)
+	o.page.calls.add(class, time.Now())
+}
+
+func (o observed) Command(kind, outcome string, born time.Time) {
+	o.Metrics.Command(kind, outcome, born)
+	o.page.outcomes.add(outcome, time.Now())
+}
+
+func (o observed) Inflight(delta int) {
+	o.Metrics.Inflight(delta)
+	o.page.inflight.Add(int64(delta))
+}
+
+func (o observed) Retried(reason string) {
+	o.Metrics.Retried(reason)
+	o.page.waiting.add(reason, time.Now())
+}
+
+func (o observed) Parked(reason string) {
+	o.Metrics.Parked(reason)
+	o.page.parked.add(reason, time.Now())
 }

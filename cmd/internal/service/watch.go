@@ -39,10 +39,12 @@ func (s *service) measure(ctx context.Context, intake *consumer.Consumer) {
 	tick := time.NewTicker(measureEvery)
 	defer tick.Stop()
 	for {
-		s.metrics.SetLag(intake.Lag())
+		lag := intake.Lag()
+		s.metrics.SetLag(lag)
 		within, cancel := context.WithTimeout(ctx, measureEvery)
 		totals, err := s.store.Totals(within, s.cfg.AlipayAppID)
 		cancel()
+		s.page.measured(lag, totals, err)
 		if err == nil {
 			s.metrics.SetUndecided(totals.Fen, totals.Oldest)
 		} else if ctx.Err() == nil {
