@@ -37,8 +37,8 @@
 // is told again, or a newer copy lives). A contradiction is a success and an
 // unresolved. A command that is retried writes one for each try. Lines without
 // outcome tell of what happens meanwhile, at warning and error of what a person
-// may have to mend. These are all the fields; none holds a body, a
-// name of a person or a secret:
+// may have to mend. These are all the fields of the program; none
+// holds a body, a name of a person or a secret:
 //
 //	message_id                of the command's first message
 //	kind                      refund or coupon_refund; empty where it is not known
@@ -54,11 +54,21 @@
 //	try, delay                tries spent, and how long until the next one
 //	generation, park          of the copy, and how often it was parked
 //	state                     an answer of the record that this program does not know
-//	part                      what is in trouble: redis or rocketmq
+//	part                      what it is about: redis, rocketmq, receiver or tracing
 //	topic                     where a message is to go, or came from
 //	panic, stack              the type of what panicked, and where
 //	component                 rocketmq-client, whose own fields begin with sdk_
 //	error                     what failed, without bodies and secrets
+//
+// Those of the service around this package, and of its notifications:
+//
+//	result, notify_id              a notification's: how it ended, and Alipay's number of it
+//	key, due, first_born           an overdue record's
+//	variable                       of the configuration, that is wrong
+//	group, instance, topics, addr  at the start
+//	budget, took                   at a stop
+//	what, asked, merchants         files that are read again
+//	spans                          that could not be exported
 //
 // What a production consumer must do with rocketmq-client-go v2.1.2, and where
 // it is done (the numbers are those of the facts this was built on):

@@ -145,7 +145,8 @@ const usageText = `refundd consumes refund commands from RocketMQ, executes each
 
 It takes no arguments; the environment configures it. Exit codes: 0 stopped as asked (or the job is done), 1 failed while
 running, 2 wrong usage or configuration. Secrets are read from the files that variables ending in _FILE name. A broker or
-a Redis that is not there yet is waited for; topics and the consumer group have to exist.
+a Redis that is not there yet is waited for; topics and the consumer group have to exist. OpenTelemetry's own variables
+switch traces on: OTEL_TRACES_EXPORTER=otlp, with OTEL_EXPORTER_OTLP_ENDPOINT and the like.
 
 To begin with, set these five:
 
