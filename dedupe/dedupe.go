@@ -24,7 +24,7 @@ type Config struct {
 	Keep time.Duration
 	// Observe is called after every exchange with Redis, from the goroutine
 	// that made it, with a fixed name (claim, settle, release, confirm, amend, read,
-	// ping, index, lock, limit, brake) and how long it took, errors included. It may be nil.
+	// ping, index, lock, limit, brake, mark) and how long it took, errors included. It may be nil.
 	Observe func(op string, took time.Duration)
 }
 

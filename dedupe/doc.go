@@ -101,6 +101,12 @@
 // A person's pause is a field of one hash per application, without expiry.
 // BrakeWatch keeps what every instance knows of it, at most a moment old.
 //
+// # Marks
+//
+// What a person did with a parked refund stands in its record's note. Where there
+// is no undecided record, it is a field of one hash per application instead,
+// for 90 days. Nothing is decided by it, and nothing is lost with it but the words.
+//
 // # Rules
 //
 // DESIGN R5 (the fence): claim.lua, settle.lua, release.lua, confirm.lua; (one

@@ -41,6 +41,8 @@ type desk struct {
 	keep       time.Duration
 	queryAfter time.Duration
 
+	marks map[string]dedupe.Mark // see readMarks
+
 	event, retry, parked string                   // topics
 	kinds                map[string]consumer.Kind // by topic of commands
 }

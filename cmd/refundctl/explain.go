@@ -161,7 +161,7 @@ func (e *explainer) gather(ctx context.Context) ([]*story, error) {
 			return nil, err
 		}
 	}
-	if err := e.guess(ctx); err != nil {
+	if err := checkAll(e.guess(ctx), e.desk.readMarks(ctx)); err != nil {
 		return nil, err
 	}
 	var list []*story

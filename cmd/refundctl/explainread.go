@@ -143,6 +143,11 @@ func (e *explainer) remember(ctx context.Context, s *story) error {
 			s.brakes = append(s.brakes, b)
 		}
 	}
+	for _, p := range s.copies {
+		if m, ok := e.desk.marks[p.markName()]; ok {
+			s.add(m.At, "person", fmt.Sprintf("%s by %s: %s", m.Deed, m.By, m.Why))
+		}
+	}
 	if !s.record.Exists {
 		return nil
 	}
@@ -177,7 +182,11 @@ func subCode(m consumer.Remembered) string {
 
 // decidedRecord adds what is stored if no event of the topic says it.
 func (s *story) decidedRecord() error {
-	ev, err := producer.DecodeEvent(s.record.Event)
+	stored, err := producer.DecodeEncoded(s.record.Event)
+	if err != nil {
+		return fmt.Errorf("the event in the record: %w", err)
+	}
+	ev, err := producer.DecodeEvent(stored.Body)
 	if err != nil {
 		return fmt.Errorf("the event in the record: %w", err)
 	}

@@ -19,8 +19,8 @@ import (
 
 const parkedListHelp = `refundctl parked list tells which refunds wait for a person, why, and what has
 become of each since. The parked topic keeps a message whatever is done with it
-(until its retention ends), so what was done stands in the refund's record in
-Redis: decided since, requeued or dropped, by whom and why.
+(until its retention ends), so what was done stands in Redis, in the refund's
+record: decided since, requeued or dropped, by whom and why.
 
 usage: refundctl parked list [flags]
 
@@ -237,7 +237,7 @@ func (p *parkedRefund) short() parkedShort {
 	return parkedShort{
 		Kind: p.kind, OutRequestNo: p.number, Merchant: p.cmd.Merchant, Amount: p.yuan(), Reason: p.copy.Reason,
 		ParkedAt: p.message.Born.UTC(), Park: p.copy.Park, Stands: p.stands, Waits: p.waits(), Detail: p.detail,
-		Calls: p.memory.Calls, Queries: p.memory.Queries, SubCode: p.memory.SubCode, Acts: p.memory.Acts,
+		Calls: p.memory.Calls, Queries: p.memory.Queries, SubCode: p.memory.SubCode, Acts: p.acts(),
 	}
 }
 
@@ -327,7 +327,7 @@ func (p *parkedRefund) print(w io.Writer) error {
 	row("amount", p.yuan())
 	row("parked", fmt.Sprintf("%s (%s ago), number %d, reason %s", clock(p.message.Born), ago(time.Since(p.message.Born)), p.copy.Park, p.copy.Reason))
 	row("stands", strings.TrimSuffix(string(p.stands)+": "+p.says(), ": "))
-	for _, act := range p.memory.Acts {
+	for _, act := range p.acts() {
 		row("deed", told(act))
 	}
 	row("first message", fmt.Sprintf("%s from %s, born %s", p.copy.MsgID, p.copy.Topic, clock(p.copy.Born)))

@@ -158,14 +158,16 @@ func TestParkedWithoutRecord(t *testing.T) {
 		t.Fatalf("%+v", l)
 	}
 	drop := w.ctl(exitDone, "parked", "drop", "-every", "-reason-text", "x", "-yes")
-	if !strings.Contains(drop, "0 dropped, 1 skipped (1 forgotten)") {
+	if !strings.Contains(drop, "1 dropped, 0 skipped") || w.list("-all").stands("fault-frozen-1") != standsDropped || len(w.list().Refunds) != 0 {
 		t.Errorf("drop:\n%s", drop)
 	}
 	w.alipay.Heal()
-	requeue := w.ctl(exitDone, "parked", "requeue", "-every", "-reason-text", "x", "-yes")
-	if !strings.Contains(requeue, "who and why is not written down; Alipay would be asked") {
-		t.Errorf("requeue:\n%s", requeue)
+	plan := w.ctl(exitDone, "parked", "requeue", "-every", "-again", "-plan")
+	if !strings.Contains(plan, "again: dropped by ann at ") {
+		t.Errorf("plan:\n%s", plan)
 	}
+	w.ctl(exitDone, "parked", "requeue", "-every", "-again", "-reason-text", "thawed", "-yes")
+	w.says(exitDone, "fault-frozen-1", []string{"person requeued by ann: thawed"})
 	w.until("taken up", func() bool { return w.list("-all").stands("fault-frozen-1") != standsForgotten })
 }
 
@@ -252,6 +254,21 @@ func TestParkedStands(t *testing.T) {
 		t.Errorf("plan: %+v", plan)
 	}
 
+	// What has no undecided record is dropped by a mark, and can only be dropped.
+	drop := ctl(t.Context(), vars, "", "parked", "drop", "-every", "-reason-text", "told accounting", "-yes", "-actor", "ann")
+	if want := "found 8: 5 dropped, 3 skipped (1 decided, 1 retrying, 1 working), 0 failed\n"; drop.code != 0 || !strings.HasSuffix(drop.stdout, want) {
+		t.Errorf("drop: %+v", drop)
+	}
+	var left listed
+	must(t, json.Unmarshal([]byte(ctl(t.Context(), vars, "", "parked", "list", "-o", "json").stdout), &left))
+	if len(left.Refunds) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+	plan = ctl(t.Context(), vars, "", "parked", "requeue", "-every", "-again", "-plan")
+	if want := "found 8: 2 would be requeued, 6 skipped (1 decided, 3 dropped, 1 retrying, 1 working), 0 failed\n"; plan.code != 0 || !strings.HasSuffix(plan.stdout, want) {
+		t.Errorf("plan after the drop: %+v", plan)
+	}
+
 	// The broker does not confirm: the count says so, and so does the record.
 	b.SetHook(func(r rocketmqtest.Request) rocketmqtest.Action {
 		if r.Code == rocketmqtest.CodeSend || r.Code == rocketmqtest.CodeSendV2 {
@@ -259,7 +276,7 @@ func TestParkedStands(t *testing.T) {
 		}
 		return rocketmqtest.Action{}
 	})
-	failed := ctl(t.Context(), vars, "", "parked", "requeue", "-number", "open", "-reason-text", "x", "-yes", "-actor", "ann")
+	failed := ctl(t.Context(), vars, "", "parked", "requeue", "-number", "open", "-reason-text", "x", "-yes", "-actor", "ann", "-again")
 	if failed.code != exitFailed || !strings.Contains(failed.stdout, "found 1: 0 requeued, 0 skipped, 1 failed") || !strings.Contains(failed.stdout, "-again") {
 		t.Errorf("not confirmed: %+v", failed)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
+	"refundd/dedupe"
 )
 
 const parkedRequeueHelp = `refundctl parked requeue sends parked commands to refundd again, once their cause
@@ -28,9 +29,9 @@ usage: refundctl parked requeue (-every | filters) -reason-text WHY [flags]
 
 What is decided, retried or worked on already is skipped, and so is what a person
 has requeued or dropped, unless -again. Who requeued what, when and why is written
-into the refund's record before its copy is sent. Where Redis has no record any
-more there is no place to write it, and the plan says so; the refund is asked for
-at Alipay before anything is called, and never called if it is older than REFUNDD_KEEP.
+into the refund's record before its copy is sent. A refund whose record Redis has
+lost is asked for at Alipay before anything is called, and never called if it is
+older than REFUNDD_KEEP; what was done then stands beside the records.
 
 The closing line counts every refund once: found = requeued + skipped + failed.
 Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.
@@ -38,7 +39,7 @@ Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.
 
 const parkedDropHelp = `refundctl parked drop marks parked refunds that nobody will try again, so that
 parked list does not show them any more. It writes who, when and why into the
-refund's record, and does nothing else.
+refund's record (beside the records, where none is undecided), and does nothing else.
 
 usage: refundctl parked drop (-every | filters) -reason-text WHY [flags]
 
@@ -53,7 +54,8 @@ or a notification that comes after all still meets it, is judged by all that was
 asked before, and may still prove the refund. So a dropped refund can be requeued
 (-again), and its number must not be used for anything else.
 
-What has no record, is decided, or has a copy on its way, is not dropped.
+A contradiction is dropped when accounting has been told, an unreadable or rejected
+message when its sender has. What is decided or has a copy on its way is not dropped.
 The closing line counts every refund once: found = dropped + skipped + failed.
 Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.
 `
@@ -119,6 +121,8 @@ func (a *parkedAct) check(command string) error {
 		return wrongUsage("%s: -reason-text is required", command)
 	case !a.plan && strings.TrimSpace(a.actor) == "":
 		return wrongUsage("%s: -actor is required where USER is not set", command)
+	case len(a.why) > mostWhy || len(a.actor) > mostActor:
+		return wrongUsage("%s: -reason-text takes up to %d bytes, -actor %d", command, mostWhy, mostActor)
 	case a.rate < 0:
 		return wrongUsage("%s: -rate: %d is below zero", command, a.rate)
 	}
@@ -194,18 +198,27 @@ func (a *parkedAct) would(d *desk, p *parkedRefund) (ok bool, says string) {
 		}
 		return true, outlook(p.memory.Next)
 	case standsRequeued, standsDropped:
+		switch p.unmarked {
+		case standsForeign, standsRejected, standsUnreadable, standsContradiction:
+			return false, p.detail // a requeue would change nothing
+		case standsOpen, standsForgotten, standsRequeued, standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
+		}
 		if a.again {
 			return true, "again: " + p.detail
 		}
 		return false, p.detail
-	case standsForgotten:
+	case standsForgotten, standsForeign, standsRejected, standsUnreadable, standsContradiction:
 		if a.deed == consumer.Dropped {
-			return false, "forgotten: no record to write it into"
+			return true, string(p.stands) + ": it would no longer be listed"
 		}
-		return true, "no record, so who and why is not written down; " + d.outlookForgotten(p)
-	case standsForeign:
-		return false, "foreign: its number belongs to a command with other content now"
-	case standsRejected, standsUnreadable, standsContradiction, standsDecided:
+		if p.stands == standsForgotten {
+			return true, "no record of it in Redis; " + d.outlookForgotten(p)
+		}
+		if p.stands == standsForeign {
+			return false, "foreign: its number belongs to a command with other content now"
+		}
+		return false, string(p.stands) + ": " + p.detail
+	case standsDecided:
 		return false, string(p.stands) + ": " + p.detail
 	case standsWorking:
 		return false, "working: a worker holds it now"
@@ -235,6 +248,9 @@ type parkedCounts struct {
 	Skipped map[string]int `json:"skipped"` // by how it stands
 	Failed  int            `json:"failed"`
 }
+
+// A record keeps so many bytes of the words to a deed.
+const mostWhy, mostActor = 256, 64
 
 // skipped says why nothing was done after all.
 type skipped struct{ why string }
@@ -316,22 +332,8 @@ func (a *parkedAct) one(ctx context.Context, d *desk, sender *tap.Sender, p *par
 		return &skipped{"meanwhile " + says}
 	}
 	now := time.Now()
-	if p.stands != standsForgotten {
-		act := consumer.Act{Deed: a.deed, By: a.actor, Why: a.why, At: now, Park: p.copy.Park}
-		noted, err := consumer.WithAct(p.record.Note, act)
-		if err != nil {
-			return err
-		}
-		short, cancel := context.WithTimeout(ctx, redisTime)
-		defer cancel()
-		_, amended, err := d.store.Amend(short, p.id, p.record, noted)
-		if err != nil {
-			return err
-		}
-		if !amended {
-			p.stands = standsWorking
-			return &skipped{"meanwhile somebody else has its record"}
-		}
+	if err := a.writeDown(ctx, d, p, now); err != nil {
+		return err
 	}
 	if a.deed == consumer.Dropped {
 		return nil
@@ -339,8 +341,28 @@ func (a *parkedAct) one(ctx context.Context, d *desk, sender *tap.Sender, p *par
 	c := p.copy
 	c.Try, c.First, c.Keys, c.Generation = 0, now, p.number, max(c.Generation, p.record.Generation)
 	_, err := sender.Send(ctx, tap.Outgoing{Topic: d.retry, Keys: p.number, Properties: c.Properties(), Body: c.Body})
-	if err != nil && p.stands != standsForgotten {
-		return fmt.Errorf("its record says requeued, and -again sends it again, which is safe: %w", err)
+	if err != nil {
+		return fmt.Errorf("it counts as requeued, and -again sends it again, which is safe: %w", err)
+	}
+	return nil
+}
+
+// writeDown puts the deed into the record, or beside the records where none is
+// undecided.
+func (a *parkedAct) writeDown(ctx context.Context, d *desk, p *parkedRefund, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	if !p.record.Exists || p.record.Decided || p.unmarked == standsForeign || p.unmarked == standsUnreadable {
+		return d.store.SetMark(ctx, d.appID, p.markName(), dedupe.Mark{Deed: string(a.deed), By: a.actor, Why: a.why, At: now})
+	}
+	noted, err := consumer.WithAct(p.record.Note, consumer.Act{Deed: a.deed, By: a.actor, Why: a.why, At: now, Park: p.copy.Park})
+	if err != nil {
+		return err
+	}
+	_, amended, err := d.store.Amend(ctx, p.id, p.record, noted)
+	if err == nil && !amended {
+		p.stands = standsWorking
+		err = &skipped{"meanwhile somebody else has its record"}
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -44,10 +45,12 @@ type parkedRefund struct {
 	number  string           // the command's, else the message's key
 	id      dedupe.Identity
 
-	stands standing
-	detail string // of how it stands
-	record dedupe.Record
-	memory consumer.Remembered // of an undecided record
+	stands   standing
+	unmarked standing // how it would stand without its mark
+	detail   string   // of how it stands
+	record   dedupe.Record
+	memory   consumer.Remembered // of an undecided record
+	mark     *consumer.Act       // what a person did where there is no undecided record
 }
 
 // waits: a person has to do something.
@@ -63,8 +66,24 @@ func (p *parkedRefund) waits() bool {
 	return false
 }
 
+// acts are all deeds that are known, oldest first.
+func (p *parkedRefund) acts() []consumer.Act {
+	if p.mark == nil {
+		return p.memory.Acts
+	}
+	return append(slices.Clone(p.memory.Acts), *p.mark)
+}
+
+// markName is what a mark is on: one parking of one message.
+func (p *parkedRefund) markName() string {
+	return fmt.Sprintf("%s %d %s", p.copy.MsgID, p.copy.Park, p.copy.Reason)
+}
+
 // lastAct is the newest deed that was done with this copy.
 func (p *parkedRefund) lastAct() (consumer.Act, bool) {
+	if p.mark != nil {
+		return *p.mark, true
+	}
 	for _, act := range slices.Backward(p.memory.Acts) {
 		if act.Park >= p.copy.Park {
 			return act, true
@@ -104,12 +123,24 @@ func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund
 		}
 	}
 	slices.SortStableFunc(found, func(a, b *parkedRefund) int { return a.message.Born.Compare(b.message.Born) })
+	if err := d.readMarks(ctx); err != nil {
+		return nil, 0, err
+	}
 	return found, len(all), d.judgeAll(ctx, found)
+}
+
+// readMarks takes note of what was done with messages without an undecided record.
+func (d *desk) readMarks(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	marks, err := d.store.Marks(ctx, d.appID)
+	d.marks = marks
+	return err
 }
 
 // open reads one parked message.
 func (d *desk) open(m tap.Message) *parkedRefund {
-	p := &parkedRefund{message: m, number: m.Properties["KEYS"]}
+	p := &parkedRefund{message: m, number: cmp.Or(m.Properties["KEYS"], m.Properties[producer.PropertyMsgID], m.ID)}
 	c, err := producer.CopyFromProperties(m.Properties, m.Body)
 	if err != nil {
 		p.copy = producer.Copy{Body: m.Body, Topic: m.Properties[producer.PropertyTopic], MsgID: m.ID, Reason: m.Properties[producer.PropertyReason]}
@@ -159,11 +190,38 @@ func (d *desk) judgeAll(ctx context.Context, refunds []*parkedRefund) error {
 	return cmp.Or(errs...)
 }
 
-// judge finds out how a parked refund stands by its record.
+// judge finds out how a parked refund stands: by its record, else by its mark.
 func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
-	if p.stands == standsNewer || p.id.OutRequestNo == "" {
+	if p.stands == standsNewer {
 		return nil
 	}
+	p.mark = nil
+	if p.id.OutRequestNo == "" {
+		p.stands = cmp.Or(p.unmarked, p.stands) // it may be judged a second time
+	} else {
+		if err := d.judgeRecord(ctx, p); err != nil {
+			return err
+		}
+	}
+	p.unmarked = p.stands
+	switch p.stands {
+	case standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsRejected:
+	case standsOpen, standsRequeued, standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
+		return nil
+	}
+	m, ok := d.marks[p.markName()]
+	if !ok {
+		return nil
+	}
+	p.mark = &consumer.Act{Deed: consumer.Deed(m.Deed), By: m.By, Why: m.Why, At: m.At.UTC(), Park: p.copy.Park}
+	p.stands, p.detail = standsDropped, told(*p.mark)
+	if p.mark.Deed == consumer.Requeued {
+		p.stands = standsRequeued
+	}
+	return nil
+}
+
+func (d *desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	var err error
