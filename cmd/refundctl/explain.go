@@ -30,7 +30,8 @@ usage: refundctl explain NUMBER [flags]
 
 NUMBER is the out_request_no, or the message id that stands in a rejected event's
 subject. Where several refunds have the number (kinds, merchants, trades), each is told.
-Topics are read with a position of this command's own; no offset of anybody is moved.
+Topics are looked up by the brokers' index of keys; where that is off or full they
+are read message by message (-scan), with a position of this command's own.
 -live reads the service's whole configuration, with its keys, from the environment.
 
 Exit codes: 0 told, 1 failed, or nothing is known of the number, 2 wrong usage.
@@ -75,6 +76,7 @@ type explainer struct {
 	trade      string
 	live       bool
 	from       timeAgo
+	scan       bool
 	number     string
 	desk       *desk
 	stories    map[string]*story // by the record's key
@@ -93,6 +95,7 @@ func explain(ctx context.Context, args []string, env environment) error {
 	})
 	flags.StringVar(&e.trade, "trade", "", "trade `number` (or auth_no) as the command names it, where nothing found names it")
 	flags.BoolVar(&e.live, "live", false, "ask Alipay, too, by a query")
+	flags.BoolVar(&e.scan, "scan", false, "read the topics message by message, and not through the brokers' index")
 	flags.Var(&e.from, "from", "read topics from so long `ago`: 12h, 7d")
 	var err error
 	if e.number, err = parseWithNumber(flags, args, env, explainHelp); err != nil {
@@ -157,6 +160,14 @@ func (e *explainer) gather(ctx context.Context) ([]*story, error) {
 	}{
 		{e.desk.event, since, e.event}, {e.desk.retry, since, e.try}, {e.desk.parked, time.Time{}, e.park},
 	} {
+		if !e.scan {
+			if found, ok := e.desk.cluster.ByKey(ctx, source.topic, e.number, source.since); ok {
+				for _, m := range found {
+					source.tell(m)
+				}
+				continue
+			}
+		}
 		if err := e.desk.read(ctx, source.topic, source.since, source.tell); err != nil {
 			return nil, err
 		}

@@ -34,6 +34,9 @@ func TestExplain(t *testing.T) {
 		"refund R-1", "event refund.succeeded, proven by response", "event refund.rejected, conflict",
 		"true: the money moved, proven by response", "next: nothing: this is final", "do: nothing",
 	})
+	if index, scan := w.ctl(exitDone, "explain", "R-1"), w.ctl(exitDone, "explain", "R-1", "-scan"); index != scan {
+		t.Errorf("by the index:\n%s\nread whole:\n%s", index, scan)
+	}
 	w.says(exitDone, "R-1", []string{"Alipay the refund is there: the money moved, amount 1.00"}, "-live")
 	w.says(exitDone, "fault-frozen-1", []string{
 		"of shop, 1.00 yuan", "newest refund call (of 1) began; it ended: blocked: ACQ.REASON_TRADE_BEEN_FREEZEN",

@@ -69,6 +69,10 @@ func TestOnARealStack(t *testing.T) {
 	w.alipay.Heal()
 	w.ctl(exitDone, "parked", "requeue", "-every", "-reason-text", "thawed", "-yes")
 	w.until("decided", func() bool { return w.list("-all").stands("fault-frozen-1") == standsDecided })
+	w.until("the index has the end", func() bool { return strings.Contains(w.ctl(exitDone, "explain", "fault-frozen-1"), "refund.succeeded") })
+	if index, scan := w.ctl(exitDone, "explain", "fault-frozen-1"), w.ctl(exitDone, "explain", "fault-frozen-1", "-scan"); index != scan {
+		t.Errorf("by the index:\n%s\nread whole:\n%s", index, scan)
+	}
 	w.says(exitDone, "fault-frozen-1", []string{"event refund.unresolved, blocked_merchant", "retry sent to come back", "parked parked for a person", "event refund.succeeded"})
 }
 

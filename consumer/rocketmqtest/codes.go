@@ -4,6 +4,7 @@ package rocketmqtest
 const (
 	CodeSend                = 10
 	CodePull                = 11
+	CodeQueryMessage        = 12
 	CodeQueryOffset         = 14
 	CodeUpdateOffset        = 15
 	CodeCreateTopic         = 17

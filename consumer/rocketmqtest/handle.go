@@ -145,6 +145,8 @@ func (b *Broker) administer(f *frame) *frame {
 		return answer(nil, nil)
 	case CodeBrokerConfig:
 		return answer(nil, []byte(b.configuration()))
+	case CodeQueryMessage:
+		return b.lookup(f)
 	case CodeConsumerConnections:
 		return b.connections(f.text("consumerGroup"))
 	default:

@@ -60,3 +60,27 @@ func (b *Broker) connections(group string) *frame {
 	}
 	return jsonAnswer(map[string]any{"connectionSet": connections, "subscriptionTable": subscriptions})
 }
+
+// lookup finds messages by key, as the index of a real broker does, which knows
+// the unique key of a message, too.
+func (b *Broker) lookup(f *frame) *frame {
+	topic, key, most := f.text("topic"), f.text("key"), int(f.integer("maxNum"))
+	from, to := f.long("beginTimestamp"), f.long("endTimestamp")
+	var body []byte
+	found := 0
+	for _, r := range b.store.records(topic) {
+		keys := append(strings.Split(r.properties["KEYS"], " "), r.properties[propUniqKey])
+		if r.stored < from || r.stored > to || found == most || !slices.Contains(keys, key) {
+			continue
+		}
+		var err error
+		if body, err = r.appendTo(body); err != nil {
+			return refusal(SystemError, "encode message: %v", err)
+		}
+		found++
+	}
+	if found == 0 {
+		return refusal(QueryNotFound, "can not find message, maybe time range not correct")
+	}
+	return answer(nil, body)
+}

@@ -233,10 +233,14 @@ func (s *store) allCommitted(group, topic string) map[int]int64 {
 	return all
 }
 
-func (s *store) messages(topic string) []Message {
+func (s *store) records(topic string) []*record {
 	s.mu.Lock()
-	records := slices.Clone(s.log[topic])
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log[topic])
+}
+
+func (s *store) messages(topic string) []Message {
+	records := s.records(topic)
 	all := make([]Message, 0, len(records))
 	for _, r := range records {
 		all = append(all, r.message())

@@ -59,6 +59,38 @@ func (c Cluster) CheckTopic(ctx context.Context, topic string) error {
 	return errors.Join(errs...)
 }
 
+// ByKey looks messages of the topic up that carry a key, stored since a time;
+// the zero time is from the beginning. False: the brokers' index cannot tell all
+// of them, so that the topic has to be followed instead.
+func (c Cluster) ByKey(ctx context.Context, topic, key string, since time.Time) ([]Message, bool) {
+	ctx, cancel := context.WithTimeout(remoting.Signed(ctx, c.AccessKey, c.SecretKey), 10*time.Second)
+	defer cancel()
+	var queues []remoting.TopicQueues
+	for _, server := range c.NameServers {
+		var err error
+		if queues, err = remoting.Queues(ctx, server, topic); err == nil {
+			break
+		}
+	}
+	var all []Message
+	for _, q := range queues {
+		if q.Address == "" {
+			return nil, false
+		}
+		found, err := remoting.ByKey(ctx, q.Address, topic, key, since)
+		if err != nil || len(found) == remoting.MostFound {
+			return nil, false
+		}
+		for _, m := range found {
+			all = append(all, Message{
+				ID: m.ID, Queue: fmt.Sprintf("%s/%d", q.Broker, m.Queue), Offset: m.Offset,
+				Properties: m.Properties, Born: m.Born, Body: m.Body,
+			})
+		}
+	}
+	return all, len(queues) > 0
+}
+
 func (c Cluster) resolver() primitive.NsResolver {
 	return primitive.NewPassthroughResolver(consumer.NameServerURLs(c.NameServers))
 }
