@@ -100,7 +100,9 @@ func (e *jarEngine) launch(part string) (*process, error) {
 	if part == partNameServer {
 		arguments = append(arguments, "-Xms32m", "-Xmx64m", "org.apache.rocketmq.namesrv.NamesrvStartup")
 	} else {
-		arguments = append(arguments, "-Xms192m", "-Xmx256m", "-XX:MaxDirectMemorySize=128m", "org.apache.rocketmq.broker.BrokerStartup")
+		// Each of some thirty threads that store keeps a buffer of the longest message
+		// for itself, 4 MB. Where they do not fit the broker answers "busy" for ever.
+		arguments = append(arguments, "-Xms192m", "-Xmx256m", "-XX:MaxDirectMemorySize=512m", "org.apache.rocketmq.broker.BrokerStartup")
 	}
 	return launch(e.folder, part, []string{"ROCKETMQ_HOME=" + filepath.Join(e.folder, "home")}, "java", append(arguments, "-c", conf)...)
 }
