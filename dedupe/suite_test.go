@@ -103,23 +103,29 @@ func onProductionUser(t *testing.T, opts *redis.Options) *bench {
 	return b
 }
 
-// productionRules are those of user refundd in deploy/redis-users.acl, without
+// productionRules are those of user refundd in deploy/redis-users.conf, without
 // what this test gives: password and keys.
 func productionRules(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("../deploy/redis-users.acl")
+	words := productionUsers(t)["refundd"]
+	if len(words) < 5 || words[0] != "on" || words[2] != "~refundd:*" || words[3] != "resetchannels" || words[4] != "-@all" {
+		t.Fatalf("user refundd is %v", words)
+	}
+	return words[3:]
+}
+
+// productionUsers is name -> rules.
+func productionUsers(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../deploy/redis-users.conf")
 	must(t, err)
+	users := map[string][]string{}
 	for line := range strings.Lines(string(text)) {
-		words := strings.Fields(line)
-		if len(words) > 5 && words[0] == "user" && words[1] == "refundd" {
-			if words[2] != "on" || words[4] != "~refundd:*" || words[5] != "resetchannels" || words[6] != "-@all" {
-				t.Fatalf("user refundd begins with %v", words[2:7])
-			}
-			return words[5:]
+		if words := strings.Fields(line); len(words) > 2 && words[0] == "user" {
+			users[words[1]] = words[2:]
 		}
 	}
-	t.Fatal("there is no user refundd")
-	return nil
+	return users
 }
 
 // newBench makes a store on a client, which it closes at the end of the test.
