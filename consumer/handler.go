@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -309,7 +310,16 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 	}
 	switch claim.State {
 	case dedupe.Won:
-		return h.work(ctx, in, m, claim, grant, req.Token)
+		if bytes.Equal(claim.Note, stored) {
+			return h.work(ctx, in, m, claim, grant, req.Token, fresh)
+		}
+		n, err := decodeNote(claim.Note)
+		if err != nil {
+			// Never judged by half of what is known: a newer instance will.
+			in.log.WithError(err).Error("the record's note cannot be read; the command waits")
+			return h.held(ctx, in, time.Until(claim.Deadline))
+		}
+		return h.work(ctx, in, m, claim, grant, req.Token, n)
 	case dedupe.Decided:
 		if !h.stored(ctx, in, claim.Event) {
 			return false

@@ -30,18 +30,13 @@ type claimedCommand struct {
 // now is Redis' clock, carried on by the local monotonic one.
 func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.learnt)) }
 
-// work does what Decide says until the delivery has an end.
-func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, grant dedupe.Grant, token dedupe.Token) bool {
-	c := &claimedCommand{commandInHand: in, claim: claim, grant: grant, token: token, learnt: time.Now(), first: in.cmd}
+// work does what Decide says until the delivery has an end. The note is the
+// record's.
+func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, grant dedupe.Grant, token dedupe.Token, n note) bool {
+	c := &claimedCommand{commandInHand: in, claim: claim, grant: grant, token: token, learnt: time.Now(), first: in.cmd, note: n}
 	defer h.giveBack(c)
 	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken, h.cfg.NotifyURL)
 	c.who = authorisation(m)
-	var err error
-	if c.note, err = decodeNote(claim.Note); err != nil {
-		// Never judged by half of what is known: a newer instance will.
-		in.log.WithError(err).Error("the record's note cannot be read; the command waits")
-		return h.held(ctx, in, time.Until(claim.Deadline))
-	}
 	c.recall(h)
 	for {
 		d := Decide(c.note, situation{

@@ -92,6 +92,9 @@ func (s *Store) Key(id Identity) string {
 }
 
 func escape(part string) string {
+	if !strings.ContainsAny(part, "%:") {
+		return part // a Replacer that is not needed would cost more than the rest of a key
+	}
 	return strings.NewReplacer("%", "%25", ":", "%3A").Replace(part)
 }
 
