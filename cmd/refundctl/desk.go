@@ -180,6 +180,8 @@ func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // ago is a duration as a person reads it.
 func ago(d time.Duration) string {
 	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
 	case d < time.Minute:
 		return d.Round(time.Second).String()
 	case d < 48*time.Hour:

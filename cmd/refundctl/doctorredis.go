@@ -63,7 +63,7 @@ func (d *doctor) node(ctx context.Context, client redis.Cmdable, name string) er
 	for _, section := range []string{"server", "memory", "persistence", "replication"} {
 		text, err := client.Info(ctx, section).Result()
 		if err != nil {
-			d.add("redis info", warning, "let this user run INFO; what it tells was not looked at", "%s refuses: %v", name, err)
+			d.add("redis info", warning, "refundd itself may do without: run doctor as a Redis user that may run INFO and CONFIG GET (REFUNDD_REDIS_URL, REFUNDD_REDIS_PASSWORD_FILE); role, eviction, memory and persistence were not looked at", "%s refuses: %v", name, err)
 			return nil
 		}
 		for line := range strings.Lines(text) {
