@@ -53,7 +53,7 @@ func TestDoctor(t *testing.T) {
 	for check, saw := range map[string]string{
 		"configuration": "refundd would start", "name server": "knows 1 brokers", "topic": "refund-parked has queues rocketmqtest: 1",
 		"group": "refundd has 1 members", "subscriptions": "", "lag": "refund-command: ", "delay levels": "", "retention": "3d0h",
-		"redis": "answers in", "redis clock": "", "app key": "2048 bits", "key pair": "key mode", "alipay clock": "",
+		"redis clock": "", "app key": "2048 bits", "key pair": "key mode", "alipay clock": "",
 		"alipay": "merchant shop: keys, permission and answers are in order", "REFUNDD_KEEP": "7d0h", "REFUNDD_LEASE": "1m",
 	} {
 		if !healthy.has(check, fine, saw) {
@@ -66,6 +66,9 @@ func TestDoctor(t *testing.T) {
 		if !healthy.has(check, warning, saw) {
 			t.Errorf("%s %q is no warning: %+v", check, saw, healthy.Findings)
 		}
+	}
+	if !healthy.has("redis", fine, "answers in") && !healthy.has("redis", warning, "answers in") { // the machine may be slow
+		t.Errorf("redis: %+v", healthy.Findings)
 	}
 	text := w.ctl(exitDone, "doctor", "-q")
 	if !strings.Contains(text, "0 problems, ") || !strings.Contains(text, "fix: ") || strings.Contains(text, "ok       ") {

@@ -1,7 +1,21 @@
 // Command refundctl is the operator's tool beside refundd. It sends commands
 // (send) and follows events (events) over RocketMQ, as any other system would,
-// puts brakes on and off through Redis (pause, resume, brakes), and checks
-// recorded histories (check). It never joins the service's consumer group and never talks to Alipay.
+// puts brakes on and off through Redis (pause, resume, brakes), tells one
+// refund's story (explain), works off what waits for a person (parked), records,
+// replays and reconciles (record, replay, reconcile, verify-notify), looks at
+// an environment (doctor, topics create) and checks recorded histories (check).
+// It never joins the service's consumer group. Only -live talks to Alipay, by
+// queries.
+//
+// What a person does with a parked refund never says anything about the money.
+// A requeue sends a copy of the record's generation, so that it merges with any
+// other copy (DESIGN R7), with a new age and no try spent (R12); the service then
+// judges by everything that was asked before. A drop only takes the refund off
+// the list: its record stays, undecided and without expiry (R10), no event is
+// published, so that accounting still has it as unresolved (R14), and a later
+// copy or notification may still prove it. Both write who, when and why into the
+// record's note, under compare, before anything is sent; where no undecided record
+// can hold it, beside the records.
 //
 // Exit codes: 0 the job is done, or asked to stop; 1 it failed while running;
 // 2 wrong usage. Results go to standard output, everything else to standard

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -365,51 +364,4 @@ func (a *parkedAct) writeDown(ctx context.Context, d *desk, p *parkedRefund, now
 		err = &skipped{"meanwhile somebody else has its record"}
 	}
 	return err
-}
-
-// tell prints one refund of the plan or of the result.
-func (a *parkedAct) tell(env environment, p *parkedRefund, result, says string) error {
-	if a.out.json() {
-		return printJSON(env.stdout, struct {
-			Result string `json:"result"`
-			parkedShort
-			Says string `json:"says,omitempty"`
-		}{result, p.short(), says})
-	}
-	line := fmt.Sprintf("%-8s %-13s %-24s %10s  %s", result, p.kind, p.number, p.yuan(), p.copy.Reason)
-	if p.cmd.Merchant != "" {
-		line += " of " + p.cmd.Merchant
-	}
-	if _, err := fmt.Fprintln(env.stdout, strings.TrimSpace(line+": "+says)); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
-}
-
-func (a *parkedAct) close(env environment, c parkedCounts) error {
-	if a.out.json() {
-		if err := printJSON(env.stdout, c); err != nil {
-			return err
-		}
-	} else {
-		var why []string
-		all := 0
-		for _, stands := range slices.Sorted(maps.Keys(c.Skipped)) {
-			why = append(why, fmt.Sprintf("%d %s", c.Skipped[stands], stands))
-			all += c.Skipped[stands]
-		}
-		did := string(a.deed)
-		if a.plan {
-			did = "would be " + did
-		}
-		_, _ = fmt.Fprintf(env.stdout, "found %d: %d %s, %d skipped", c.Found, c.Done, did, all)
-		if len(why) > 0 {
-			_, _ = fmt.Fprintf(env.stdout, " (%s)", strings.Join(why, ", "))
-		}
-		_, _ = fmt.Fprintf(env.stdout, ", %d failed\n", c.Failed)
-	}
-	if c.Failed > 0 {
-		return fmt.Errorf("%d of %d failed", c.Failed, c.Found)
-	}
-	return nil
 }

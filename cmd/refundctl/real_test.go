@@ -53,7 +53,7 @@ func TestOnARealStack(t *testing.T) {
 	got := ctl(t.Context(), w.vars, "", "doctor", "-o", "json", "-live")
 	var d diagnosis
 	must(t, json.Unmarshal([]byte(got.stdout), &d))
-	for _, check := range []string{"topic", "group", "subscriptions", "delay levels", "redis", "redis clock", "redis mode", "redis role", "redis eviction", "redis persistence", "alipay"} {
+	for _, check := range []string{"topic", "group", "subscriptions", "delay levels", "redis clock", "redis mode", "redis role", "redis eviction", "redis persistence", "alipay"} {
 		if !d.has(check, fine, "") {
 			t.Errorf("%s is not ok: %+v", check, d.Findings)
 		}
