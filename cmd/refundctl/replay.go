@@ -36,6 +36,7 @@ conflicting = two different final events or one for another amount. A repeat of 
 same event id is fine and counted for itself. Those that do not match are written
 to -report FILE (.csv, else JSON lines), or the first of them to standard output.
 Latency is from sending here to storing the first final event at the broker.
+Ctrl-C ends the sending; what was sent is still held against its events.
 Exit codes: 0 all sent and matched, 1 not all of it, 2 wrong usage.
 `
 
@@ -83,6 +84,9 @@ func (o *replayOptions) register(flags *flag.FlagSet) {
 	flags.StringVar(&o.temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan and send nothing")
 }
+
+// stoppedWait is -wait after an interrupt.
+const stoppedWait = 3 * time.Second
 
 func (o *replayOptions) checkFlags() error {
 	switch {
@@ -242,7 +246,12 @@ func (o *replayOptions) run(ctx context.Context, env environment, cluster tap.Cl
 	v.Rate = float64(v.Sent) / max(v.Seconds, 0.001)
 	v.Stopped = ctx.Err() != nil
 	if s.table != nil {
-		if v.Result, err = w.wait(ctx, o.wait); err != nil {
+		quiet := o.wait
+		if v.Stopped {
+			// What was sent before the interrupt may be answered at this moment.
+			ctx, quiet = context.WithoutCancel(ctx), min(quiet, stoppedWait)
+		}
+		if v.Result, err = w.wait(ctx, quiet); err != nil {
 			return err
 		}
 	}

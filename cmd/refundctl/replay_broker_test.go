@@ -291,6 +291,29 @@ func TestReplayAsksFirst(t *testing.T) {
 	}
 }
 
+func TestReplayStopsSafely(t *testing.T) {
+	b, vars := stage(t)
+	answered, stop := context.WithCancel(t.Context())
+	answering := answer(answered, t, b, nil)
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		defer interrupt()
+		for len(b.Messages("load-command")) < 3 && t.Context().Err() == nil {
+			<-time.After(time.Millisecond)
+		}
+	}()
+	got := ctl(ctx, vars, "", "replay", "-source", "refund-command", "-topic", "load-command", "-renumber", "X-", "-rate", "10", "-yes", "-o", "json")
+	stop()
+	<-answering
+	var v verdict
+	if err := json.Unmarshal([]byte(got.stdout), &v); err != nil {
+		t.Fatalf("%v %+v", err, got)
+	}
+	if got.code != 0 || !v.Stopped || v.Sent < 3 || v.Sent == 33 || v.Result.Matched != v.Sent || v.Sent != int64(len(b.Messages("load-command"))) {
+		t.Errorf("%d messages, %+v", len(b.Messages("load-command")), got)
+	}
+}
+
 func TestRecordStopsSafely(t *testing.T) {
 	_, vars := stage(t)
 	file := filepath.Join(t.TempDir(), "some.jsonl.gz")
