@@ -67,6 +67,11 @@ func (s *Sender) Send(ctx context.Context, out Outgoing) (id string, err error) 
 	done := make(chan sent, 1)
 	go func() { // the SDK heeds the context in places only
 		result, err := s.sdk.SendSync(ctx, m)
+		// A name server that fails to answer once looks to the SDK like a topic that
+		// is not there. Nothing has been sent then.
+		for tries := 1; tries < routeTries && noRoute(err) && pause(ctx); tries++ {
+			result, err = s.sdk.SendSync(ctx, m)
+		}
 		done <- sent{result, err}
 	}()
 	select {
@@ -80,6 +85,26 @@ func (s *Sender) Send(ctx context.Context, out Outgoing) (id string, err error) 
 			return "", fmt.Errorf("send to %s: %w", out.Topic, errNotSafe)
 		}
 		return d.result.MsgID, nil
+	}
+}
+
+// routeTries is how often a message is tried that finds no route.
+const routeTries = 4
+
+// noRoute knows the error by its text, since the SDK gives it no type.
+func noRoute(err error) bool {
+	return err != nil && strings.HasSuffix(err.Error(), "route info not found")
+}
+
+// pause lets a moment pass, and reports whether ctx is still on.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(250 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

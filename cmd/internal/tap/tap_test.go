@@ -301,3 +301,32 @@ func TestFollowAPart(t *testing.T) {
 		}
 	})
 }
+
+func TestSendOutlivesANameServerThatFailsForAMoment(t *testing.T) {
+	b, c := closed(t)
+	asked := 0
+	b.SetHook(func(r rocketmqtest.Request) rocketmqtest.Action {
+		if r.Code != rocketmqtest.CodeRoute {
+			return rocketmqtest.Action{}
+		}
+		if asked++; asked > 6 {
+			return rocketmqtest.Action{}
+		}
+		return rocketmqtest.Action{Kind: rocketmqtest.Status, Code: rocketmqtest.SystemError}
+	})
+	s, err := tap.NewSender(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if _, err := s.Send(t.Context(), tap.Outgoing{Topic: "events", Body: []byte("x")}); err != nil {
+		t.Error(err)
+	}
+	if n := len(b.Messages("events")); n != 1 || asked < 7 {
+		t.Errorf("%d messages, the name server was asked %d times", n, asked)
+	}
+	// A topic that really is not there is still told soon.
+	if _, err := s.Send(t.Context(), tap.Outgoing{Topic: "nothing", Body: []byte("x")}); err == nil {
+		t.Error("sent to a topic that does not exist")
+	}
+}
