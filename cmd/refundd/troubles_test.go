@@ -58,7 +58,7 @@ func (c *long) suffer(tr trouble) {
 	lost()
 	tr.begin()
 	if tr.felt != nil {
-		c.wait(tr.name, 30*time.Second, tr.felt)
+		c.wait(tr.name, 2*time.Minute, tr.felt)
 	}
 	if tr.most > 0 {
 		<-time.After(time.Duration(tr.least+c.random.IntN(tr.most-tr.least)) * time.Millisecond)
@@ -175,7 +175,10 @@ func (c *long) ofBroker() []trouble {
 		{name: "the name server is restarted", begin: part("/namesrv/restart"), end: nothing},
 		{
 			name: "the broker is read-only", begin: permission("4"), end: permission("6"), least: 1000, most: 5000,
-			felt: func() bool { return c.post(c.topic("refund"), []byte(c.known()), nil, 0) != nil },
+			felt: func() bool { // clients learn of it with their next look at the routes
+				<-time.After(time.Second)
+				return c.post(c.topic("refund"), []byte(c.known()), nil, 0) != nil
+			},
 		},
 		{name: "the broker's disk is full", begin: spoil(sendsRefused), felt: spoiled, end: spoil(sendsPass), least: 1000, most: 5000},
 		{name: "the broker stores and does not confirm", begin: spoil(sendsInDoubt), felt: spoiled, end: spoil(sendsPass), least: 1000, most: 5000},
