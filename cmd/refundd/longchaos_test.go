@@ -59,7 +59,6 @@ func TestChaos(t *testing.T) {
 	check(t, c.alipay.SetFaults(nil))
 	c.alipay.Heal()
 	c.account.add(history.Fact{What: history.Quiet})
-	const bound = 15 * time.Minute
 	requeued := 0
 	var v verdict
 	c.wait("the end of every refund", bound, func() bool {
@@ -83,9 +82,7 @@ func TestChaos(t *testing.T) {
 	faults := c.tellFaults(count)
 	c.account.add(history.Fact{What: history.End})
 
-	facts := c.facts(bound + time.Minute)
-	path := writeHistory(t, c.name, facts)
-	report := history.Check(facts, history.Options{})
+	path, report := c.report()
 	calls := len(c.alipay.Calls())
 	t.Logf("%d refunds in %v on redis %s: %d succeeded, %d failed, %d taken by somebody else, %d not provable and with a person; %d commands stored, %d events, %d requeued by hand, %d calls",
 		count, span, c.mode, v.succeeded, v.failed, v.conflicts, v.unprovable, c.stored, v.events, requeued, calls)
@@ -115,7 +112,19 @@ type long struct {
 	logs     []*lockedBuffer
 	happened map[string]int
 	sent     chan struct{}
+	reported bool
 	stored   int // commands that the broker confirmed; read it after sent
+}
+
+// bound is within which time everything ends once nothing breaks any more.
+const bound = 15 * time.Minute
+
+// report writes the history of the run down and judges it.
+func (c *long) report() (path string, verdict history.Report) {
+	c.t.Helper()
+	c.reported = true
+	facts := c.facts(bound + time.Minute)
+	return writeHistory(c.t, c.name, facts), history.Check(facts, history.Options{})
 }
 
 // life is one process in one place; it asks Alipay at an address of the place.
@@ -139,10 +148,12 @@ func newLong(t *testing.T) *long {
 	t.Cleanup(front.Close)
 	w := newWorld(t, alipaytest.Config{
 		Latency: 20 * time.Millisecond, KeepCalls: 1_000_000,
-		NotifyURL: front.URL + notifyhttp.Path, NotifyDelays: append(shortDelays(), shortDelays()...),
+		NotifyURL: front.URL + notifyhttp.Path, NotifyDelays: append(shortDelays(), slices.Repeat([]time.Duration{5 * time.Second}, 200)...),
 	})
-	// Those that only few calls can meet are likelier.
-	faults, err := alipaytest.ParseFaults("all=0.6,coupon-unique-violation=0.15,coupon-10003=0.02,query-pay-operation=0.05,query-empty=0.03")
+	// Those that only few calls can meet are likelier; those that make all calls of
+	// an owner wait are rarer, or nothing would happen but waiting.
+	faults, err := alipaytest.ParseFaults("all=0.6,coupon-unique-violation=0.15,coupon-10003=0.02,query-pay-operation=0.05,query-empty=0.03," +
+		"limited=0.001,limited-auth=0.001,config=0.001,config-auth=0.001,query-limited=0.002")
 	check(t, err)
 	check(t, w.alipay.SetFaults(faults))
 	c := &long{
@@ -154,6 +165,12 @@ func newLong(t *testing.T) *long {
 	check(t, err)
 	names := rewriteRoutes(t, w.nameServer, c.broker, c.toxi.proxy("broker", c.sends.before(t, c.broker)))
 	c.toxi.proxy("names", names)
+	t.Cleanup(func() { // a run that failed has a history as well
+		if !c.reported {
+			path, report := c.report()
+			t.Logf("history: %s\n%s", path, report)
+		}
+	})
 	at := c.startRedis()
 	merchants := w.merchantsFile("north", "south", "west")
 	for i := range places {

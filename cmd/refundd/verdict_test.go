@@ -178,20 +178,23 @@ func (w *world) refusedCoupons() map[string]bool {
 // kept silent about it or it was only told by a forgery.
 func (w *world) judgeNotices() {
 	w.t.Helper()
-	accepted := map[string]bool{}
+	accepted, forgeries := map[string]bool{}, map[string]bool{}
 	told := map[string]map[string]producer.Event{} // notify_id -> id -> event
 	deliveries := 0
 	w.wait("the end of every notification", 2*time.Minute, func() bool {
 		clear(accepted)
-		last := map[string]int{}
+		refused := map[string]bool{}
 		notices := w.alipay.Notices()
 		deliveries = len(notices)
 		for _, n := range notices {
 			accepted[n.NotifyID] = accepted[n.NotifyID] || n.Accepted
-			last[n.NotifyID] = n.Status
+			refused[n.NotifyID] = refused[n.NotifyID] || n.Status == http.StatusBadRequest
+			if n.Forged {
+				forgeries[n.NotifyID] = true
+			}
 		}
 		for id, yes := range accepted {
-			if !yes && last[id] != http.StatusBadRequest {
+			if !yes && (!forgeries[id] || !refused[id]) {
 				return false
 			}
 		}
