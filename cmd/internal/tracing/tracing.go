@@ -145,6 +145,9 @@ func newExporter(to sdktrace.SpanExporter, log logrus.FieldLogger) *exporter {
 }
 
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if e.alive.Err() != nil {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.alive, cancel)()

@@ -261,6 +261,7 @@ func TestOffIsNothing(t *testing.T) {
 func TestNobodyTakesTheSpans(t *testing.T) {
 	for name, there := range map[string]bool{"the collector hangs": true, "the collector is not there": false} {
 		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
 			listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -295,6 +296,15 @@ func TestNobodyTakesTheSpans(t *testing.T) {
 			}
 			for _, e := range entries {
 				t.Log(e.Message, e.Data)
+			}
+			for end := time.Now().Add(time.Minute); ; { // what the stop has cut ends by itself
+				left := goleak.Find(before)
+				if left == nil {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal(left)
+				}
 			}
 		})
 	}
