@@ -117,7 +117,11 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 // decided tells what the stored event tells, but for metadata, which are upstream's.
 func decided(found *admin.Refund, r dedupe.Record) {
 	found.Next = "Nothing: it is decided. A repeat of its command gets the same event again."
-	e, err := producer.DecodeEvent(r.Event)
+	stored, err := producer.DecodeEncoded(r.Event)
+	var e producer.Event
+	if err == nil {
+		e, err = producer.DecodeEvent(stored.Body)
+	}
 	if err != nil {
 		found.State, found.Bad = "decided", true
 		found.Next = "Its stored event cannot be read: a person has to mend the record."
