@@ -72,11 +72,11 @@ func (s *service) checkTopics(ctx context.Context) error {
 }
 
 func (s *service) checkTopicsAt(ctx context.Context, server string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(s.signed(ctx), 5*time.Second)
 	defer cancel()
 	brokers, err := remoting.Brokers(ctx, server)
 	if _, refused := errors.AsType[*remoting.RefusedError](err); refused {
-		return nil // access control: the clients, which sign, will find out
+		return nil // access control: the clients will find out
 	}
 	if err != nil {
 		return err

@@ -78,10 +78,15 @@ func (s *service) watchGroup(ctx context.Context) {
 	}
 }
 
-// groupMissing: every broker that answers knows no member of the group. One with
-// access control does not answer, since this question is not signed.
+// signed has the requests of package remoting signed, where the brokers want that.
+func (s *service) signed(ctx context.Context) context.Context {
+	return remoting.Signed(ctx, s.cfg.RocketMQAccessKey, s.cfg.Secrets.RocketMQSecretKey)
+}
+
+// groupMissing: every broker that answers knows no member of the group. One whose
+// access control does not let us ask has not answered.
 func (s *service) groupMissing(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(s.signed(ctx), 5*time.Second)
 	defer cancel()
 	refused := false
 	for _, server := range s.cfg.RocketMQNameservers {
