@@ -78,6 +78,10 @@ chaos: ## real processes under every trouble of network, Redis and broker, CHAOS
 		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
 	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS).jsonl
 
+bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-h" for its flags
+	cd cmd/internal/bench && $(GO) build -o ../../../bin/bench .
+	$(GO) run ./deploy/stack -- bin/bench $(BENCH)
+
 demo: ## one process with everything in it: commands, refunds, events
 	$(GO) run ./cmd/demo
 
