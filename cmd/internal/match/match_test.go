@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -164,7 +165,9 @@ func fill(t testing.TB, table *match.Table, rows int) (missing int64) {
 }
 
 // peak is the largest heap in use while do runs, over what was in use before.
+// Little garbage is let stand, since on a busy machine it is most of the heap.
 func peak(do func()) int64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(10))
 	runtime.GC()
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -210,8 +213,8 @@ func TestMemoryDoesNotGrowWithTheRows(t *testing.T) {
 	few := peak(func() { join(t, 20_000, limit) })
 	many := peak(func() { join(t, 150_000, limit) })
 	t.Logf("heap above the start: %d KiB with 20,000 rows, %d KiB with 150,000", few>>10, many>>10)
-	// The collector lets a heap double before it runs, so a factor of two is noise.
-	if many > 2*few+(8<<20) {
+	// 300,000 entries in maps would be more than twice that.
+	if many > few+(16<<20) {
 		t.Errorf("heap grew from %d to %d bytes with so many more rows", few, many)
 	}
 }
