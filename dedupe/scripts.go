@@ -72,10 +72,19 @@ func (s *Store) run(
 	if before == nil && after == nil {
 		return readReply(script.Run(ctx, s.client, []string{key}, args...))
 	}
+	if after != nil {
+		// What comes after the script must not be carried out where the script was
+		// not, because Redis does not have it yet. So it is sent in full.
+		cmd, err := s.pipeline(ctx, script.Eval, key, before, after, args)
+		if err != nil {
+			return nil, err
+		}
+		return readReply(cmd)
+	}
 	cmd, err := s.pipeline(ctx, script.EvalSha, key, before, after, args)
 	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
-		// A pipeline cannot fall back by itself. Its other commands may have been
-		// carried out; they are put or removed again, which changes nothing.
+		// A pipeline cannot fall back by itself. The command before was carried out;
+		// that it is once more changes nothing.
 		cmd, err = s.pipeline(ctx, script.Eval, key, before, after, args)
 	}
 	if err != nil {
