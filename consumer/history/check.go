@@ -244,11 +244,11 @@ func (b *book) story(r refund) []string {
 		return nil
 	}
 	indices := b.of[r]
-	calls := map[string]bool{}
-	deliveries := map[string]bool{}
+	calls, deliveries, processes := map[string]bool{}, map[string]bool{"": true}, map[string]bool{}
 	for _, i := range indices {
 		calls[b.facts[i].Call] = true
 		deliveries[b.facts[i].Delivery] = true
+		processes[b.facts[i].Process] = true
 	}
 	var lines []string
 	start := int64(-1)
@@ -264,8 +264,12 @@ func (b *book) story(r refund) []string {
 		}
 		//exhaustive:ignore
 		switch f.What {
-		case Redis, Process, Quiet, End, Lost, Fault:
+		case Redis, Quiet, End, Lost:
 			mine = true
+		case Process:
+			mine = mine || processes[f.Process]
+		case Fault:
+			mine = mine || deliveries[f.Delivery]
 		}
 		if !mine {
 			continue

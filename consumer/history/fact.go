@@ -52,7 +52,7 @@ const (
 	// Reply: it was answered. Process, Notify, Result (success or fail).
 	Reply What = "reply"
 
-	// Fault: Name, Result (injected or happened).
+	// Fault: Name, Result (injected or happened), Delivery if it met one.
 	Fault What = "fault"
 	// Process: Process, Result (started, stopping, stopped or killed).
 	Process What = "process"

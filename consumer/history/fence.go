@@ -255,7 +255,7 @@ func callFits(b *book) (string, []breach) {
 			f := &b.facts[i]
 			switch {
 			case f.What == Claim && f.Result == Won:
-				deadline[f.Delivery] = f.Sent + b.set.Lease
+				deadline[f.Delivery] = max(deadline[f.Delivery], f.Sent+b.set.Lease) // the first may come late
 			case f.What == Call && f.Method == MethodRefund && f.At+b.set.Timeout > deadline[f.Delivery]:
 				broken = append(broken, breach{i, r, fmt.Sprintf("the call began %d ms before its lease ended", deadline[f.Delivery]-f.At)})
 			case f.What == Call && f.At > deadline[f.Delivery]:
