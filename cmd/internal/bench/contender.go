@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -62,6 +64,85 @@ func (b *bench) start(ctx context.Context, c contender, t topics, gateway, folde
 	}
 	go func() { p.exited <- cmd.Wait() }()
 	return p, nil
+}
+
+// processes are the instances of one contender.
+type processes []*process
+
+func (b *bench) startAll(ctx context.Context, c contender, t topics, gateway, folder string) (processes, error) {
+	var all processes
+	for i := range b.instances {
+		own := filepath.Join(folder, strconv.Itoa(i))
+		if err := os.Mkdir(own, 0o700); err != nil {
+			return all, err
+		}
+		p, err := b.start(ctx, c, t, gateway, own)
+		if err != nil {
+			_ = all.stop()
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func (all processes) begun() time.Time { return all[0].begun }
+
+func (all processes) cpu() (sum time.Duration, err error) {
+	for _, p := range all {
+		one, err := p.cpu()
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
+
+// rss is that of the largest.
+func (all processes) rss() (most float64, err error) {
+	for _, p := range all {
+		one, err := p.rss()
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, one)
+	}
+	return most, nil
+}
+
+func (all processes) memory(ctx context.Context) (objects, size float64, err error) {
+	for _, p := range all {
+		o, s, err := p.memory(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		objects, size = objects+o, size+s
+	}
+	return objects, size, nil
+}
+
+func (all processes) stop() error {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, p := range all {
+		wg.Go(func() { errs[i] = p.stop() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// ended says whether one of them has ended by itself.
+func (all processes) ended() error {
+	for _, p := range all {
+		select {
+		case err := <-p.exited:
+			p.exited <- err
+			return fmt.Errorf("%s ended: %w", p.cmd.Path, err)
+		default:
+		}
+	}
+	return nil
 }
 
 // stop asks the process to end, and returns how it did.

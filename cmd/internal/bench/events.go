@@ -71,7 +71,7 @@ func (e *events) tell() {
 }
 
 // wait returns when so many refunds have an event.
-func (e *events) wait(ctx context.Context, p *process, refunds int) error {
+func (e *events) wait(ctx context.Context, p processes, refunds int) error {
 	for {
 		e.mu.Lock()
 		n, err := len(e.numbers), e.err
@@ -82,11 +82,12 @@ func (e *events) wait(ctx context.Context, p *process, refunds int) error {
 		case n >= refunds:
 			return nil
 		}
+		if err := p.ended(); err != nil {
+			return fmt.Errorf("%d of %d events: %w", n, refunds, err)
+		}
 		select {
 		case <-e.changed:
-		case err := <-p.exited:
-			p.exited <- err
-			return fmt.Errorf("it ended after %d of %d events: %w", n, refunds, err)
+		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return fmt.Errorf("%d of %d events: %w", n, refunds, ctx.Err())
 		}

@@ -29,11 +29,11 @@ type load struct {
 func (b *bench) loads() []load {
 	var all []load
 	if b.backlog > 0 {
-		all = append(all, load{name: fmt.Sprintf("backlog of %d, Alipay answers at once", b.backlog), refunds: b.backlog})
+		all = append(all, load{name: fmt.Sprintf("backlog of %d, Alipay takes %v, %d at work", b.backlog, b.slow, b.instances), refunds: b.backlog, latency: b.slow})
 	}
 	if b.rate > 0 {
 		all = append(all, load{
-			name:    fmt.Sprintf("%d a second for %d s, Alipay takes %v", b.rate, b.seconds, b.latency),
+			name:    fmt.Sprintf("%d a second for %d s, Alipay takes %v, %d at work", b.rate, b.seconds, b.latency, b.instances),
 			refunds: b.rate * b.seconds, rate: b.rate, latency: b.latency, warmUp: b.warmUp,
 		})
 	}
@@ -104,7 +104,7 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 	if err != nil {
 		return r, err
 	}
-	p, err := b.start(ctx, c, t, g.url, folder)
+	p, err := b.startAll(ctx, c, t, g.url, folder)
 	if err != nil {
 		return r, err
 	}
@@ -116,7 +116,7 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 	}()
 	var cpuBefore time.Duration
 	var objects, size float64
-	began := p.begun
+	began := p.begun()
 	if l.rate > 0 {
 		if err := commands.atOnce(ctx, l.warmUp); err != nil {
 			return r, err
@@ -167,7 +167,7 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 	r.cpu = time.Duration(float64(cpu-cpuBefore) / n)
 	r.signatures = float64(r.cpu) / float64(r.signature)
 	r.perSecond = n / took.Seconds()
-	r.first = seen.first().Sub(p.begun)
+	r.first = seen.first().Sub(p.begun())
 	r.latencies = commands.latencies(seen, l.warmUp)
 	r.objects, r.size = (objectsAfter-objects)/n, (sizeAfter-size)/n/1024
 	r.trips = float64(redisAfter.reads-redisBefore.reads) / n

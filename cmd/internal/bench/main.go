@@ -46,6 +46,8 @@ type options struct {
 	seconds   int
 	latency   time.Duration
 	warmUp    int
+	instances int
+	slow      time.Duration
 	contender string
 	eachStage bool
 	keep      bool
@@ -85,6 +87,8 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.refundd, "refundd", "bin/refundd", "the `program` to measure")
 	flags.IntVar(&o.rounds, "rounds", 3, "`runs` of each contender under each load")
 	flags.IntVar(&o.backlog, "backlog", 5000, "`commands` of the backlog; 0: leave this load out")
+	flags.DurationVar(&o.slow, "backlog-latency", 0, "how long Alipay takes under the backlog")
+	flags.IntVar(&o.instances, "instances", 1, "`processes` of a contender that share the work")
 	flags.IntVar(&o.rate, "rate", 100, "commands a second; 0: leave this load out")
 	flags.IntVar(&o.seconds, "seconds", 20, "`length` of a run at that rate")
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "how long Alipay takes at that rate")
@@ -96,7 +100,7 @@ func run(ctx context.Context, args []string) error {
 		return errors.Join(errUsage, err)
 	}
 	o.env = flags.Args() // NAME=value, for refundd
-	if o.rounds < 1 || o.backlog < 0 || o.rate < 0 || o.seconds < 1 {
+	if o.rounds < 1 || o.instances < 1 || o.backlog < 0 || o.rate < 0 || o.seconds < 1 {
 		fmt.Fprintln(os.Stderr, "bench: numbers must be positive; -h lists the flags")
 		return errUsage
 	}
