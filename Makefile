@@ -12,6 +12,8 @@ FUZZTIME ?= 5000x
 CHAOS    ?= 20m
 REDIS    ?= standalone
 SEED     ?=
+SEEDS    ?= 3000
+FROM     ?= 1
 LINT     := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
@@ -25,7 +27,7 @@ OTHERS = $(filter-out $(ALONE:./%=refundd/%),$(shell $(GO) list ./...))
 # Tests wait more than they work, so more of them run at once than there are cores.
 TEST := $(GO) test -shuffle=on -count=1 -parallel 8
 
-.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim mutation chaos bench demo clean
+.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim chaos bench demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -81,6 +83,9 @@ chaos: ## real processes under every trouble of network, Redis and broker, CHAOS
 bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-h" for its flags
 	cd cmd/internal/bench && $(GO) build -o ../../../bin/bench .
 	$(GO) run ./deploy/stack -- bin/bench $(BENCH)
+
+sim: ## simulated runs of the flow in a world that fails, SEEDS=3000 FROM=1
+	$(GO) test ./consumer/simulation -run 'TestSimulation$$' -count=1 -timeout 0 -v -args -seeds=$(SEEDS) -from=$(FROM) -coverage
 
 demo: ## one process with everything in it: commands, refunds, events
 	$(GO) run ./cmd/demo

@@ -17,7 +17,7 @@ import (
 type bank struct {
 	w          *world
 	trades     map[string]*trade
-	called     map[string]int // executed calls of each number
+	called     map[string]int // calls of each number
 	operations int
 	calls      int
 	forced     string // a story's fault for this call
@@ -39,7 +39,7 @@ type refund struct {
 	status    string // alipay.CouponInit, CouponSuccess or CouponClosed
 	at        time.Time
 	visible   time.Time // for queries
-	hidden    bool      // a query has shown nothing although it was visible; once only
+	hidden    bool      // no query may show nothing although it is visible: one has, or its call was refused
 	operation string
 }
 
@@ -64,6 +64,10 @@ func firstToken(merchant string) string { return "token-" + merchant + "-1" }
 
 func (b *bank) key(kind consumer.Kind, seller, trade string) string {
 	return string(kind) + " " + seller + " " + trade
+}
+
+func (b *bank) numberOf(req request) string {
+	return b.key(req.kind, seller(req.token), req.trade) + " " + req.number
 }
 
 // pay makes the command's trade exist, with a sum that may not be enough for all.
@@ -112,6 +116,7 @@ func (b *bank) answer(o *op, req request) reply {
 	on := o.what
 	b.forced = ""
 	if req.call {
+		b.called[b.numberOf(req)]++
 		b.calls++
 		if b.calls <= len(b.w.opts.answers) {
 			b.forced = b.w.opts.answers[b.calls-1]
@@ -136,9 +141,20 @@ func (b *bank) answer(o *op, req request) reply {
 		r = b.operation(req, on)
 	}
 	if instead, spoilt := b.after(req, on); spoilt {
+		if done := t.of(req.number); done != nil && instead.word == history.Refused {
+			done.hidden = true // Alipay does not lie twice about one refund
+		}
 		return instead
 	}
 	return r
+}
+
+// of is what is known of a number.
+func (t *trade) of(number string) *refund {
+	if t == nil {
+		return nil
+	}
+	return t.refunds[number]
 }
 
 // codes are how the calls of a kind spell the prefix of a sub_code, a definite refusal,
@@ -198,6 +214,7 @@ func (b *bank) before(req request, on string) (reply, bool) {
 // after are the faults of an answer whose request was executed.
 func (b *bank) after(req request, on string) (reply, bool) {
 	business, refusal, already, _ := codes(req.kind)
+	number := b.numberOf(req)
 	switch {
 	case b.meets("answer lost", on, 0.04):
 		return unknown(req, errReset), true
@@ -209,19 +226,12 @@ func (b *bank) after(req request, on string) (reply, bool) {
 		return said(req, "40004", business+"SYSTEM_ERROR", true), true
 	case req.call && b.meets("done, and an unsigned refusal", on, 0.015):
 		return said(req, "40004", refusal, false), true
-	case req.call && !b.repeated(req) && b.meets("done, and refused as done already", on, 0.015):
+	case req.call && b.called[number] == 1 && b.meets("done, and refused as done already", on, 0.015):
 		return said(req, "40004", already, true), true
 	case req.call && b.meets("10003", on, 0.005):
 		return said(req, "10003", "", true), true
 	}
 	return reply{}, false
-}
-
-// repeated tells whether the number was called before.
-func (b *bank) repeated(req request) bool {
-	key := b.key(req.kind, seller(req.token), req.trade) + " " + req.number
-	b.called[key]++
-	return b.called[key] > 1
 }
 
 func amount(fen int64) *alipay.Amount { return new(alipay.Amount(fen)) }

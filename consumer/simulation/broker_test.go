@@ -86,7 +86,7 @@ func (p *process) SendSync(ctx context.Context, messages ...*primitive.Message) 
 	role := map[string]string{eventTopic: history.TopicEvent, retryTopic: history.TopicRetry, parkedTopic: history.TopicParked}[msg.Topic]
 	var status primitive.SendStatus
 	var failed error
-	o := &op{proc: p, what: "publish " + role}
+	o := &op{proc: p, what: "publish " + role, watched: true}
 	o.do = func() { status, failed = p.w.store(o, role, msg) }
 	if !p.w.park(ctx, o) {
 		return nil, ctx.Err()

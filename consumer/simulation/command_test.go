@@ -158,10 +158,13 @@ func newTrades(seed uint64, scoped bool) *trades {
 	return t
 }
 
+// number is that of the refund with an index.
+func number(i int) string { return fmt.Sprintf("R%d", i+1) }
+
 // draw makes one refund's messages: mostly one.
 func (t *trades) draw(rng *rand.Rand, i int) []sending {
 	c := t.all[rng.IntN(len(t.all))]
-	c.number = fmt.Sprintf("R%d", i+1)
+	c.number = number(i)
 	c.amount = int64(100 * (1 + rng.IntN(9)))
 	at := time.Duration(rng.Int64N(int64(faultTime / 2)))
 	if rng.IntN(3) == 0 {

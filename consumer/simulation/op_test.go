@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/crc32"
 	"runtime"
 	"slices"
 	"strconv"
@@ -22,6 +23,8 @@ type op struct {
 	key   string // sorts what is parked
 	wire  bool   // a request on its way: it may arrive although its process died
 	do    func() // carries the act out
+	// watched: somebody else of the process looks at the time-out, and goes on.
+	watched bool
 
 	parked   time.Time
 	deadline time.Time // of the actor's context; zero: none
@@ -115,6 +118,9 @@ func (w *world) park(ctx context.Context, o *op) bool {
 	select {
 	case <-o.done:
 	case <-ctx.Done():
+		if !o.watched { // a frozen process does not see its time-outs
+			w.thaw(o)
+		}
 		w.mu.Lock()
 		o.gone, o.ended = !o.resumed, time.Now()
 		delete(w.waiting, o)
@@ -128,6 +134,19 @@ func (w *world) park(ctx context.Context, o *op) bool {
 		runtime.Goexit()
 	}
 	return true
+}
+
+// thaw waits for the end of a freeze, and a bit: no two actors go on at one moment.
+func (w *world) thaw(o *op) {
+	for {
+		w.mu.Lock()
+		left := time.Until(o.proc.until)
+		w.mu.Unlock()
+		if left <= 0 {
+			return
+		}
+		time.Sleep(left + time.Duration(crc32.ChecksumIEEE([]byte(o.key))%1_000_000)) //nolint:forbidigo // virtual time
+	}
 }
 
 // told is a fact that an actor told, until the scheduler writes it down.
@@ -218,6 +237,12 @@ func (w *world) act(o *op) {
 		o.unheard = true
 		w.carryOut(o)
 		w.kill(o.proc)
+		return
+	case w.fault("freeze after", o.what, 0.003):
+		w.freeze(o.proc)
+		o.unheard = !o.deadline.IsZero() && !o.proc.until.Before(o.deadline)
+		w.carryOut(o)
+		w.later(time.Until(o.proc.until), func() { w.release(o) })
 		return
 	case w.fault("freeze", o.what, 0.003):
 		w.freeze(o.proc)

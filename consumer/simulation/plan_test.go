@@ -145,7 +145,9 @@ func (w *world) again() {
 		on = m.role + " acknowledged"
 	}
 	if w.fault("delivered again", on, 1) {
+		w.mu.Lock()
 		m.acked, m.holders, m.visible = false, nil, time.Now()
+		w.mu.Unlock()
 	}
 }
 

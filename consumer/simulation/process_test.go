@@ -92,15 +92,15 @@ func (p *process) background(o *op) bool { return o.actor == "sweeper "+p.name }
 func (w *world) deliver(m *message, p *process) {
 	w.broker.deliveries++
 	id := fmt.Sprintf("d%d", w.broker.deliveries)
-	m.holders = append(m.holders, p)
 	m.seen = true
 	w.broker.from[id] = m.origin
 	w.fact(m.cmd.bare(history.Fact{
 		What: history.Delivery, Process: p.name, Delivery: id, Copy: m.id, Message: m.origin, Topic: m.role,
 		Generation: m.generation, Claimed: m.claimed,
 	}))
-	p.busy++
 	w.mu.Lock()
+	p.busy++
+	m.holders = append(m.holders, p)
 	w.inHand[id] = m.cmd
 	w.mu.Unlock()
 	d := consumer.Delivery{Topic: m.topic, MsgID: m.id, Body: m.body, Born: m.born, Properties: m.properties}
@@ -193,7 +193,9 @@ func (w *world) replace() {
 // freeze stops a process from doing anything, often for longer than its leases. The
 // acts that it was about to do come when it goes on.
 func (w *world) freeze(p *process) {
+	w.mu.Lock()
 	p.until = time.Now().Add(time.Duration(w.rng.IntN(100_000)) * time.Millisecond)
+	w.mu.Unlock()
 	w.later(time.Until(p.until), func() {})
 }
 
@@ -206,10 +208,13 @@ func (w *world) stop(p *process) {
 	began := time.Now()
 	var look func()
 	look = func() {
+		w.mu.Lock()
+		busy := p.busy
+		w.mu.Unlock()
 		switch age := time.Since(began); {
 		case p.dead:
 			return
-		case p.frozen() || p.busy > 0 && age < drain*4/5:
+		case p.frozen() || busy > 0 && age < drain*4/5:
 			if age >= drain*3/5 {
 				p.cancel()
 			}

@@ -28,8 +28,8 @@ type options struct {
 	refunds int
 	// keep are the commands to send, by number from 0; nil: all. Shrinking uses it.
 	keep map[int]bool
-	// off are faults that never happen.
-	off map[string]bool
+	// only are the faults that may happen, more often than usual; nil: all may.
+	only map[string]bool
 
 	// told are commands sent instead of drawn ones, for stories that are told.
 	told []command
@@ -100,7 +100,8 @@ type world struct {
 	begin  time.Time
 	rate   int
 	space  time.Duration
-	scoped bool // REFUNDD_DEDUPE_SCOPE=trade
+	scoped bool    // REFUNDD_DEDUPE_SCOPE=trade
+	rage   float64 // how much more often than usual acts meet faults
 
 	mu         sync.Mutex     // guards what actors touch: all up to merchants
 	parked     []*op          // not carried out yet
@@ -186,6 +187,7 @@ func live(opts options) result {
 		w.scoped = seeded.IntN(4) == 0
 		w.skew = time.Duration(seeded.IntN(60_000)-30_000) * time.Millisecond
 		processes = 1 + seeded.IntN(3)
+		w.rage = []float64{0.2, 1, 1, 4}[seeded.IntN(4)]
 	}
 	w.fact(history.Fact{What: history.Run, Settings: &history.Settings{
 		Seed: opts.seed, ScopeTrade: w.scoped, Lease: lease.Milliseconds(), Keep: keep.Milliseconds(), MaxAge: maxAge.Milliseconds(),
@@ -242,9 +244,12 @@ func (w *world) loop() {
 			continue
 		}
 		choices[w.rng.IntN(len(choices))]()
-		if d := w.rng.IntN(40); d < 20 {
-			time.Sleep(time.Duration(d) * time.Millisecond) //nolint:forbidigo // virtual time
+		// Never two acts at one moment: actors that wake at one would run in no order.
+		d := time.Microsecond
+		if ms := w.rng.IntN(40); ms < 20 {
+			d += time.Duration(ms) * time.Millisecond
 		}
+		time.Sleep(d) //nolint:forbidigo // virtual time
 	}
 }
 
@@ -295,8 +300,8 @@ func (w *world) wait() bool {
 // run so far.
 func (w *world) choices() []func() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	ops := slices.Clone(w.parked)
-	w.mu.Unlock()
 	slices.SortFunc(ops, func(a, b *op) int { return cmp.Compare(a.key, b.key) })
 	var choices []func()
 	for _, o := range ops {
@@ -324,6 +329,8 @@ func (w *world) finished() bool {
 	if len(w.timers) > 0 || w.broker.alive() > 0 {
 		return false
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, p := range w.processes {
 		if p.busy > 0 {
 			return false
@@ -372,7 +379,13 @@ func (w *world) close() {
 
 // fault draws whether a fault happens to what is done now.
 func (w *world) fault(name, on string, probability float64) bool {
-	if w.opts.mute || w.quiet || w.rng.Float64() >= probability || w.opts.off[name] {
+	if probability < 1 {
+		probability *= w.rage
+	}
+	if w.opts.only != nil {
+		probability = max(probability, 0.4/float64(1+len(w.opts.only)))
+	}
+	if w.opts.mute || w.quiet || w.rng.Float64() >= probability || w.opts.only != nil && !w.opts.only[name] {
 		return false
 	}
 	w.happened(name, on)
@@ -422,7 +435,11 @@ func (w *world) state() string {
 
 func (w *world) happened(name, on string) {
 	w.cover(name, on)
-	w.fact(history.Fact{What: history.Fault, Name: name, Result: history.Happened, Reason: on})
+	f := history.Fact{What: history.Fault, Name: name, Result: history.Happened, Reason: on}
+	if w.context != nil {
+		f = w.context.by(f)
+	}
+	w.fact(f)
 }
 
 // config is the flow's in every run.
