@@ -29,7 +29,7 @@ func (h *history) call(a callAnswer, seconds float64, untried bool) *history {
 }
 
 func (h *history) query(f finding, seconds float64) *history {
-	h.n = h.n.afterQuery(queryAnswer{Found: f}, at(seconds))
+	h.n = h.n.afterQuery(queryAnswer{Found: f}, at(seconds), at(seconds))
 	h.asked = true
 	return h
 }
@@ -119,6 +119,13 @@ func TestDecide(t *testing.T) {
 			name: "unsigned refusal: one round is not enough", build: func(h *history) { h.call(unsigned, 1, true).query(foundAbsent, 1) }, now: 1,
 			want: actWait, reason: producer.ReasonUnknownOutcome, before: 11,
 		},
+		// Found by the simulation: a query was answered late, and what it showed was old.
+		{name: "unknown, then absent in an answer that took QueryAfter: wait", build: func(h *history) {
+			h.call(unknown, 1, true)
+			h.n = h.n.afterQuery(queryAnswer{Found: foundAbsent}, at(1), at(12))
+			h.asked = true
+			h.delivery()
+		}, now: 12, want: actQuery},
 		// Found by the simulation: the second call had moved the money, and a query may not show that at once.
 		{name: "unsigned refusals: the second one says nothing about its own call", build: func(h *history) {
 			h.call(unsigned, 1, true).query(foundAbsent, 1).delivery().query(foundAbsent, 12).call(unsigned, 12.2, false).query(foundAbsent, 12.3)

@@ -44,7 +44,8 @@ type note struct {
 	// since the newest call with an unknown end.
 	Round int64 `json:"round,omitempty"`
 
-	// LastQuery and Found are the newest query since the newest call.
+	// LastQuery and Found are the newest query since the newest call: when it began,
+	// and what it showed.
 	LastQuery int64   `json:"last_query,omitempty"`
 	Found     finding `json:"found,omitempty"`
 	// OldForm is when a query first showed our refund without refund_status.
@@ -239,10 +240,11 @@ func (n *note) unknownCall(end time.Time) {
 	n.LastCall = max(n.LastCall, end.UnixMilli())
 }
 
-// afterQuery writes down one query that was answered at the given time.
-func (n note) afterQuery(a queryAnswer, at time.Time) note {
+// afterQuery writes down one query that began and was answered at the given times.
+// What it shows may be as old as its beginning, so LastQuery is that one.
+func (n note) afterQuery(a queryAnswer, start, end time.Time) note {
 	n.Queries++
-	n.LastQuery, n.Found = at.UnixMilli(), a.Found
+	n.LastQuery, n.Found = start.UnixMilli(), a.Found
 	n.learn(a.Facts)
 	switch a.Found {
 	case foundOurs:
@@ -250,11 +252,11 @@ func (n note) afterQuery(a queryAnswer, at time.Time) note {
 	case foundAbsent:
 		n.OldForm = 0
 		if n.Refusal != nil && n.Round == 0 {
-			n.Round = at.UnixMilli()
+			n.Round = end.UnixMilli()
 		}
 	case foundOldForm:
 		if n.OldForm == 0 {
-			n.OldForm = at.UnixMilli()
+			n.OldForm = end.UnixMilli()
 		}
 	case foundUnproven, foundOther, foundClosed, foundPending:
 		n.OldForm = 0

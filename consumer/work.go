@@ -133,7 +133,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	if do == actQuery {
 		a := c.op.query(ctx, c.note)
 		h.metrics.Call(c.op.queryMethod, findingWord(a.Found), time.Since(begin))
-		c.note = c.note.afterQuery(a, c.now())
+		c.note = c.note.afterQuery(a, start, c.now())
 		c.queried = true
 		entry := c.log.WithFields(logrus.Fields{"found": string(a.Found), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
 		switch a.Found {
