@@ -40,6 +40,12 @@ func TestExcused(t *testing.T) {
 			{What: Redis, Result: "rolled_back"},
 			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Failed}),
 		}},
+		"a conflict that was found before Redis forgot it": {"R9", []Fact{
+			of(Fact{What: Claim, Delivery: "d1", Token: "t1", Result: "conflict", Message: "m1"}),
+			{What: Redis, Result: "wiped"},
+			of(Fact{What: Claim, Delivery: "d2", Token: "t2", Result: Won, Message: "m1"}),
+			of(Fact{What: Publish, Delivery: "d1", Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Event: "e1", Message: "m1"}),
+		}},
 		"outcomes of two contents, where Redis forgot the first": {"I2", []Fact{
 			of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
 			of(Fact{What: Command, Message: "m2", Trade: "T2", Amount: 100}),

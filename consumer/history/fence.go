@@ -266,12 +266,14 @@ func callFits(b *book) (string, []breach) {
 	return "", broken
 }
 
-// R9 needs claims and events. A Redis that forgot may make a command look new.
+// R9 needs claims and events. A Redis that forgot may make a command look new, also to
+// one delivery while another is about to tell of its conflict.
 func neverRejected(b *book) (string, []breach) {
 	if lacks := b.lacking(Claim, Publish); lacks != "" {
 		return lacks, nil
 	}
-	claimed := map[string]int{} // message
+	claimed := map[string]int{}  // message
+	conflict := map[string]int{} // delivery
 	var broken []breach
 	for i := range b.facts {
 		f := &b.facts[i]
@@ -280,8 +282,13 @@ func neverRejected(b *book) (string, []breach) {
 			if _, known := claimed[f.Message]; !known {
 				claimed[f.Message] = i
 			}
+		case f.What == Claim && f.Result == "conflict":
+			conflict[f.Delivery] = i
 		case event(f, Rejected):
 			since, was := claimed[f.Message]
+			if at, told := conflict[f.Delivery]; told {
+				since = min(since, at)
+			}
 			if was && !b.forgot(since, i) {
 				broken = append(broken, breach{i, b.messages[f.Message], "rejected as never sent, and it had been claimed"})
 			}
