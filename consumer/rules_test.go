@@ -495,3 +495,31 @@ func TestPostpone(t *testing.T) {
 		t.Errorf("%d parked", len(b.parked()))
 	}
 }
+
+// answersLate is a gateway whose answers to queries take longer than QueryAfter.
+type answersLate struct {
+	*alipay.Client
+	by time.Duration
+}
+
+func (a answersLate) QueryRefund(ctx context.Context, req *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error) {
+	resp, err := a.Client.QueryRefund(ctx, req)
+	<-time.After(a.by)
+	return resp, err
+}
+
+// TestQueryCountsFromItsBeginning (R3): what an answer shows may be as old as its
+// query. Found by the simulation, where a process was frozen.
+func TestQueryCountsFromItsBeginning(t *testing.T) {
+	b := newBench(t, nil)
+	b.handler.alipay = answersLate{b.client, 2 * b.cfg.QueryAfter}
+	number := "fault-gw-20000-before-1"
+	b.handle(b.command(refundBody(number, "T1", "3.00")))
+	r, err := b.store.Read(t.Context(), identityOf(number))
+	check(t, err)
+	n, err := decodeNote(r.Note)
+	check(t, err)
+	if n.Found != foundAbsent || n.LastQuery >= n.LastCall+b.cfg.QueryAfter.Milliseconds() {
+		t.Errorf("the query counts as %d ms behind the call: %+v", n.LastQuery-n.LastCall, n)
+	}
+}
