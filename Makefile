@@ -27,7 +27,7 @@ OTHERS = $(filter-out $(ALONE:./%=refundd/%),$(shell $(GO) list ./...))
 # Tests wait more than they work, so more of them run at once than there are cores.
 TEST := $(GO) test -shuffle=on -count=1 -parallel 8
 
-.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim chaos bench demo clean
+.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim mutation chaos bench demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -86,6 +86,9 @@ bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" 
 
 sim: ## simulated runs of the flow in a world that fails, SEEDS=3000 FROM=1
 	$(GO) test ./consumer/simulation -run 'TestSimulation$$' -count=1 -timeout 0 -v -args -seeds=$(SEEDS) -from=$(FROM) -coverage
+
+mutation: ## plant each deliberate mistake and tell what catches it
+	$(GO) run ./consumer/mutation
 
 demo: ## one process with everything in it: commands, refunds, events
 	$(GO) run ./cmd/demo

@@ -1,0 +1,254 @@
+package main
+
+// mistake is one deliberate error: in file, right is replaced by wrong.
+type mistake struct {
+	name         string
+	file         string // from the module's root
+	right, wrong string
+	asked        []stage // in this order, until one of them fails
+}
+
+// stage is tests of a package.
+type stage struct {
+	packages string
+	run      string // as of go test -run
+}
+
+// simulation is the stage that is given a number of runs.
+const simulation = "./consumer/simulation"
+
+// mistakes are those that people make in services like this one, and those that
+// would break one of DESIGN's rules each.
+func mistakes() []mistake {
+	simulated := stage{simulation, "TestSimulation$|TestCrash|TestMore"}
+	model := []stage{simulated, {"./dedupe/dedupetest", "."}}
+	flow := []stage{simulated, {"./consumer", "."}}
+	table := []stage{simulated, {"./alipay", "."}}
+	tell := []stage{simulated, {"./producer", "."}}
+	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
+	gateway := []stage{{"./alipay", "."}}
+	receive := []stage{{"./notifyhttp", "."}}
+	return []mistake{
+		// R4, R6, R7: ends of a delivery
+		{
+			"acknowledge before the event is published", "consumer/ends.go",
+			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
+			"	go h.tell(ctx, c.commandInHand, e)\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
+		},
+		{
+			"an unconfirmed publish counts as published", "consumer/ends.go",
+			"		err := h.final(ctx, act)\n		if err == nil {\n			h.health.Works(PartRocketMQ)",
+			"		err := h.final(ctx, act)\n		if err == nil || topic != \"\" {\n			h.health.Works(PartRocketMQ)", flow,
+		},
+		{
+			"SendOK is not demanded", "producer/producer.go",
+			"case result.Status != primitive.SendOK:", "case result.Status > 100:", tell,
+		},
+		{
+			"publish before it is settled", "consumer/ends.go",
+			"	var s dedupe.Settlement\n	switch h.patiently(",
+			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	switch h.patiently(", flow,
+		},
+		{
+			"an undecided command is acknowledged without a copy", "consumer/work.go",
+			"	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)", "	h.confirm(c)", flow,
+		},
+		{
+			"a copy is confirmed before it is published", "consumer/work.go",
+			"	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)",
+			"	h.confirm(c)\n	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}", flow,
+		},
+		{
+			"the copy does not carry the new generation", "consumer/work.go",
+			"	c.copy.Claimed, c.copy.Generation = true, rel.Generation", "	c.copy.Claimed = true", flow,
+		},
+		{
+			"a duplicate of a held refund is dropped", "consumer/handler.go",
+			"	case dedupe.Held:\n		return h.held(ctx, in, claim.HeldFor)", "	case dedupe.Held:\n		return true", flow,
+		},
+		{
+			"a stopping process acknowledges what it lets go", "consumer/work.go",
+			"		_, err := h.release(ctx, c, 0, false)\n		return err\n	})\n	return false",
+			"		_, err := h.release(ctx, c, 0, false)\n		return err\n	})\n	return true", flow,
+		},
+		{
+			"the parked message is not stored before the event", "consumer/ends.go",
+			"	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {\n		return false\n	}\n	h.metrics.Parked(string(reason))",
+			"	h.metrics.Parked(string(reason))", flow,
+		},
+		// R1: proof
+		{
+			"a time-out means failed", "consumer/note.go",
+			"	switch a.Class {\n	case alipay.ClassNotSent:",
+			"	if a.Class == alipay.ClassUnknown {\n		a.Class, a.Signed = alipay.ClassRefused, true\n	}\n	switch a.Class {\n	case alipay.ClassNotSent:", flow,
+		},
+		{
+			"query 10000 is read as success", "consumer/operation.go",
+			"		return queryAnswer{Found: foundAbsent, Facts: f}", "		return queryAnswer{Found: foundOurs, Facts: f}", flow,
+		},
+		{
+			"fund_change is not looked at", "consumer/operation.go",
+			`Moved: resp.FundChange == "Y"`, `Moved: resp.FundChange != ""`, flow,
+		},
+		{
+			"the amount of the query is not compared", "consumer/operation.go",
+			"	case resp.RefundStatus == statusRefundSuccess && *resp.RefundAmount != cmd.Amount:",
+			"	case resp.RefundStatus == statusRefundSuccess && *resp.RefundAmount < 0:", flow,
+		},
+		{
+			"the trade of an answer is not compared", "consumer/operation.go",
+			"	return !differs(c.TradeNo, tradeNo) && !differs(c.OutTradeNo, outTradeNo)", "	return tradeNo != outTradeNo || c.Amount > 0", flow,
+		},
+		{
+			"one round is enough after any call", "consumer/decide.go",
+			"		return n.Round != 0 && n.CallStart >= n.Round+after", "		return n.Round != 0 && after > 0", flow,
+		},
+		{
+			"a code that may mean done is a refusal like any other", "consumer/decide.go",
+			"	trusted := r.Signed && !r.QueryFirst", "	trusted := r.Signed", flow,
+		},
+		{
+			"an unsigned refusal is trusted", "consumer/decide.go",
+			"	trusted := r.Signed && !r.QueryFirst", "	trusted := !r.QueryFirst", flow,
+		},
+		{
+			"SYSTEM_ERROR is a refusal", "alipay/classify.go",
+			`{MethodRefund, codeBusiness, "ACQ.SYSTEM_ERROR", ClassUnknown, false}`, `{MethodRefund, codeBusiness, "ACQ.SYSTEM_ERROR", ClassRefused, false}`, table,
+		},
+		{
+			"a success with a bad signature is believed", "alipay/envelope.go",
+			"	return ErrBadSignature\n}\n\n// plain", "	return nil\n}\n\n// plain", gateway,
+		},
+		// what the simulation found in this code, once more
+		{
+			"found: a query shows what is true when it is answered", "consumer/work.go",
+			"afterQuery(a, start, c.now())", "afterQuery(a, c.now(), c.now())", flow,
+		},
+		{
+			"found: two unsigned refusals are enough at once", "consumer/decide.go",
+			"	case !r.Signed && n.LastQuery < r.At+after:", "	case !r.Signed && n.LastQuery < r.At:", flow,
+		},
+		{
+			"found: a call begins after the signal", "consumer/work.go",
+			"			if h.gate.Stopping() { // asking", "			if h.gate.Stopping() && c.worked && !c.worked { // asking", flow,
+		},
+		{
+			"found: nobody knows for whom a crashed claim called", "consumer/work.go",
+			"			c.note.Authorised = c.note.Claimant", "			c.note.Authorised = \"\"", flow,
+		},
+		{
+			"found: a decided command is rejected where its merchant is missing", "consumer/merchant.go",
+			"	switch ours := rec.Exists && rec.Fingerprint", "	switch ours := rec.Exists && rec.HeldFor < 0 && rec.Fingerprint", flow,
+		},
+		{
+			"found: an entry leaves the index before the decision", "dedupe/scripts.go",
+			"	if after != nil {\n		// What", "	if after != nil && before != nil {\n		// What", model,
+		},
+		// R2, R3: replay
+		{
+			"a new number on every call", "consumer/operation.go",
+			"			req := cmd.Refund\n", "			req := cmd.Refund\n			req.OutRequestNo += time.Now().Format(\"150405.000\")\n", flow,
+		},
+		{
+			"repeated without asking", "consumer/decide.go",
+			"	case n.LastQuery == 0:\n		return decision{Do: actQuery}", "	case n.LastQuery == 0:\n		return replay(n, s, wait)", flow,
+		},
+		{
+			"absent is believed at once", "consumer/decide.go",
+			"	return s.Now.UnixMilli() >= since+s.QueryAfter.Milliseconds()", "	return s.Now.UnixMilli() >= since", flow,
+		},
+		{
+			"another authorisation judges an earlier call", "consumer/decide.go",
+			`	case n.Authorised != s.Authorised && n.Authorised != "":`, `	case n.Authorised != s.Authorised && n.Authorised == "nobody":`, flow,
+		},
+		{
+			"a claim that lapsed is no call in flight", "consumer/work.go",
+			"	if c.claim.Lapses > 0 {", "	if c.claim.Lapses > 1000 {", flow,
+		},
+		// R5, R10: the record
+		{
+			"no fingerprint", "consumer/handler.go",
+			"	in.print = cmd.Fingerprint()", "	in.print = string(cmd.Kind)", flow,
+		},
+		{
+			"a failure is settled without the token", "dedupe/settle.lua",
+			"if undecided and undecided.tok == token then", "if undecided then", redis,
+		},
+		{
+			"a release without the token", "dedupe/release.lua",
+			"if r and r.tok == token then", "if r and r.tok then", redis,
+		},
+		{
+			"what is decided is decided again", "dedupe/settle.lua",
+			"  if succeeded and not decided.succeeded then", "  if succeeded ~= decided.succeeded then", redis,
+		},
+		{
+			"the newest copy counts as superseded", "dedupe/claim.lua",
+			"  if gen < r.conf then", "  if gen <= r.conf and r.conf > 0 then", redis,
+		},
+		{
+			"undecided records expire", "dedupe/release.lua",
+			"  redis.call('PERSIST', key)", "  redis.call('PEXPIRE', key, 3600000)", redis,
+		},
+		// the same in the model of the scripts that the simulation runs on
+		{
+			"model: a failure is settled without the token", "dedupe/dedupetest/record.go",
+			"	case !succeeded && (!r.Exists || r.Token != token):", "	case !succeeded && !r.Exists:", model,
+		},
+		{
+			"model: a release without the token", "dedupe/dedupetest/record.go",
+			"	case r.Exists && r.Token == token:\n		r.Generation++", "	case r.Exists:\n		r.Generation++", model,
+		},
+		{
+			"model: a claim does not look at the lease", "dedupe/dedupetest/record.go",
+			`	case !mine && r.Token != "" && r.Until > now:`, `	case !mine && r.Token != "" && r.Until > now+lease.Milliseconds():`, model,
+		},
+		{
+			"model: the newest copy counts as superseded", "dedupe/dedupetest/record.go",
+			"	case !mine && generation < r.Confirmed:", "	case !mine && generation <= r.Confirmed && r.Confirmed > 0:", model,
+		},
+		{
+			"model: lapses are forgotten", "dedupe/dedupetest/record.go",
+			"			r.Lapses++\n", "", model,
+		},
+		{
+			"a contradiction is kept quiet", "consumer/ends.go",
+			"	if s.Contradiction {\n		return h.contradiction(", "	if s.Contradiction && s.Event == nil {\n		return h.contradiction(", flow,
+		},
+		{
+			"what Redis forgot is called as if it were new", "consumer/work.go",
+			"		c.note.unknownCall(c.claim.Now.Add(h.cfg.Lease))\n", "", flow,
+		},
+		{
+			"a message older than KEEP is executed", "consumer/work.go",
+			"		c.note.QueryOnly = true // R10", "		c.note.QueryOnly = false // R10", flow,
+		},
+		// R8, R9
+		{
+			"a call begins although it does not fit the lease", "consumer/work.go",
+			"	return left >= h.cfg.AlipayTimeout+min(callMargin, h.cfg.Lease/10)", "	return left > 0", flow,
+		},
+		{
+			"a claimed command is rejected when it cannot be read", "consumer/handler.go",
+			"	if in.copy.Claimed {\n		in.log.WithField(\"detail\"", "	if in.copy.Claimed && err == nil {\n		in.log.WithField(\"detail\"", flow,
+		},
+		{
+			"a claimed command is rejected as a conflict", "consumer/handler.go",
+			"	case dedupe.Conflict:\n		if in.copy.Claimed {", "	case dedupe.Conflict:\n		if in.copy.Claimed && in.cmd.Amount == 0 {", flow,
+		},
+		// events and notifications
+		{
+			"the id of an event depends on more than the fact", "consumer/facts.go",
+			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.cmd.Trade(), int64(c.cmd.Amount), outcome)",
+			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.copy.MsgID, int64(c.cmd.Amount), outcome)", flow,
+		},
+		{
+			"success is answered although nothing was published", "notifyhttp/notifyhttp.go",
+			"		return fmt.Errorf(\"%w: %w\", errUnpublished, err)", "		_ = fmt.Sprint(err)\n		return nil", receive,
+		},
+		{
+			"a notification's signature is not looked at", "alipay/notification.go",
+			"	return \"\", fmt.Errorf(\"%w: changed on its way", "	if len(v.keys) > 0 {\n		return \"v2\", nil\n	}\n	return \"\", fmt.Errorf(\"%w: changed on its way", gateway,
+		},
+	}
+}
