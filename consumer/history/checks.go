@@ -215,7 +215,8 @@ func conserved(b *book) (string, []breach) {
 	return "", broken
 }
 
-// I5 needs events; that a decision is told, an end.
+// I5 needs events; that a decision is told, an end. Where Redis forgot it before it was
+// told, another command of the number may come first, and its own one conflicts.
 func toldAlike(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish); lacks != "" {
 		return lacks, nil
@@ -228,11 +229,15 @@ func toldAlike(b *book) (string, []breach) {
 	first := map[string]copyOf{}
 	ids := map[string]string{}
 	told := map[string]bool{}
+	conflict := map[refund]int{}
 	b.all(Publish, func(i int, f *Fact) {
 		if !event(f, Succeeded, Failed, Rejected) {
 			return
 		}
 		r, _ := b.refundOf(*f)
+		if f.Outcome == Rejected && f.Reason == "conflict" {
+			conflict[r] = i
+		}
 		told[f.Event] = true
 		was, again := first[f.Event]
 		if again && was.body != f.Body && !b.forgot(-1, i) && !b.forgot(was.index, i) {
@@ -253,6 +258,9 @@ func toldAlike(b *book) (string, []breach) {
 	b.all(Settle, func(i int, f *Fact) {
 		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
 			r, _ := b.refundOf(*f)
+			if at, rejected := conflict[r]; rejected && at > i && b.forgot(i, at) {
+				return
+			}
 			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})
 		}
 	})

@@ -46,6 +46,12 @@ func TestExcused(t *testing.T) {
 			of(Fact{What: Claim, Delivery: "d2", Token: "t2", Result: Won, Message: "m1"}),
 			of(Fact{What: Publish, Delivery: "d1", Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Event: "e1", Message: "m1"}),
 		}},
+		"a decision that Redis forgot before it was told, and another command came first": {"I5", []Fact{
+			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Succeeded, Event: "e1"}),
+			{What: Redis, Result: "wiped"},
+			of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Reason: "conflict", Event: "e2", Message: "m1"}),
+			{What: End},
+		}},
 		"outcomes of two contents, where Redis forgot the first": {"I2", []Fact{
 			of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
 			of(Fact{What: Command, Message: "m2", Trade: "T2", Amount: 100}),

@@ -144,8 +144,9 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 	}
 	delete(m.properties, primitive.PropertyDelayTimeLevel)
 	w.broker.add(m)
-	// The index knows a command from its first release on.
-	if result == history.Confirmed && f.Generation > 0 && !w.forgets && w.fault("acknowledged copy lost", o.what, 0.01) {
+	// The index knows a command from its first release on, until it is decided.
+	indexed := f.Generation > 0 && !w.redis.Record(w.names.Key(cmd.identity())).Decided
+	if result == history.Confirmed && indexed && !w.forgets && w.fault("acknowledged copy lost", o.what, 0.01) {
 		m.lost = true
 		w.fact(cmd.bare(history.Fact{What: history.Lost, Copy: m.id}))
 	}
