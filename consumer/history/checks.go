@@ -216,7 +216,8 @@ func conserved(b *book) (string, []breach) {
 }
 
 // I5 needs events; that a decision is told, an end. Where Redis forgot it before it was
-// told, another command of the number may come first, and its own one conflicts.
+// told, its command comes to another end: a person is called, or it conflicts with one
+// that came first.
 func toldAlike(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish); lacks != "" {
 		return lacks, nil
@@ -229,14 +230,14 @@ func toldAlike(b *book) (string, []breach) {
 	first := map[string]copyOf{}
 	ids := map[string]string{}
 	told := map[string]bool{}
-	conflict := map[refund]int{}
+	ended := map[refund]int{} // the last such event
 	b.all(Publish, func(i int, f *Fact) {
+		r, _ := b.refundOf(*f)
+		if event(f, Rejected, Unresolved) {
+			ended[r] = i
+		}
 		if !event(f, Succeeded, Failed, Rejected) {
 			return
-		}
-		r, _ := b.refundOf(*f)
-		if f.Outcome == Rejected && f.Reason == "conflict" {
-			conflict[r] = i
 		}
 		told[f.Event] = true
 		was, again := first[f.Event]
@@ -258,7 +259,7 @@ func toldAlike(b *book) (string, []breach) {
 	b.all(Settle, func(i int, f *Fact) {
 		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
 			r, _ := b.refundOf(*f)
-			if at, rejected := conflict[r]; rejected && at > i && b.forgot(i, at) {
+			if at, other := ended[r]; other && at > i && b.forgot(i, at) {
 				return
 			}
 			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})
