@@ -85,30 +85,34 @@ func (e *explainer) tradeOf(id dedupe.Identity, ev producer.Event) string {
 	return first
 }
 
-func (e *explainer) try(m tap.Message) {
+// opened reads a retried or parked copy, if it is of a refund that is told.
+func (e *explainer) opened(m tap.Message) (s *story, p *parkedRefund, ours bool) {
 	if e.skips(m) {
-		return
+		return nil, p, false
 	}
-	p := e.desk.open(m)
+	p = e.desk.open(m)
 	if p.cmd.OutRequestNo != e.number || !e.wants(p.kind, p.cmd.Merchant) {
+		return nil, p, false
+	}
+	s = e.story(p.id)
+	s.learn(p.cmd)
+	return s, p, true
+}
+
+func (e *explainer) try(m tap.Message) {
+	s, p, ours := e.opened(m)
+	if !ours {
 		return
 	}
-	s := e.story(p.id)
-	s.learn(p.cmd)
 	s.tries = append(s.tries, p.copy)
 	s.add(m.Born, "retry", fmt.Sprintf("sent to come back: %s, %d tries spent, generation %d", p.copy.Reason, p.copy.Try, p.copy.Generation))
 }
 
 func (e *explainer) park(m tap.Message) {
-	if e.skips(m) {
+	s, p, ours := e.opened(m)
+	if !ours {
 		return
 	}
-	p := e.desk.open(m)
-	if p.cmd.OutRequestNo != e.number || !e.wants(p.kind, p.cmd.Merchant) {
-		return
-	}
-	s := e.story(p.id)
-	s.learn(p.cmd)
 	s.copies = append(s.copies, p)
 	s.add(m.Born, "parked", fmt.Sprintf("parked for a person: %s, number %d, generation %d", p.copy.Reason, p.copy.Park, p.copy.Generation))
 }
