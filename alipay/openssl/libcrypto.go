@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"unsafe"
 
 	"github.com/ebitengine/purego"
 )
@@ -31,9 +32,9 @@ type libcrypto struct {
 	signInit     func(context uintptr) int32
 	setPadding   func(context uintptr, padding int32) int32
 	setHash      func(context, hash uintptr) int32
-	sign         func(context uintptr, signature *byte, signatureSize *uintptr, digest *byte, digestSize uintptr) int32
 	sha256       func() uintptr
 	sha256Handle uintptr
+	sign         uintptr // EVP_PKEY_sign(context, signature, *signatureSize, digest, digestSize)
 }
 
 // open loads the library. It stays loaded: libcrypto is not made to be closed,
@@ -58,7 +59,6 @@ func open(library string) (*libcrypto, error) {
 		{&c.signInit, "EVP_PKEY_sign_init"},
 		{&c.setPadding, "EVP_PKEY_CTX_set_rsa_padding"},
 		{&c.setHash, "EVP_PKEY_CTX_set_signature_md"},
-		{&c.sign, "EVP_PKEY_sign"},
 		{&c.sha256, "EVP_sha256"},
 	} {
 		address, err := purego.Dlsym(handle, f.name)
@@ -66,6 +66,9 @@ func open(library string) (*libcrypto, error) {
 			return nil, fmt.Errorf("%s has no %s: %w", library, f.name, err)
 		}
 		purego.RegisterFunc(f.into, address)
+	}
+	if c.sign, err = purego.Dlsym(handle, "EVP_PKEY_sign"); err != nil {
+		return nil, fmt.Errorf("%s has no EVP_PKEY_sign: %w", library, err)
 	}
 	c.sha256Handle = c.sha256()
 	return c, nil
@@ -94,22 +97,44 @@ func load(key *rsa.PrivateKey) (*Signer, error) {
 	return s, nil
 }
 
-// sign has a context of its own for each signature, as libcrypto wants it for
-// each thread. What it allocates there is a hundredth of a signature's work.
-func (s *Signer) sign(digest []byte) ([]byte, error) {
-	defer runtime.KeepAlive(s) // or its key could be freed in the middle
+// signing is a context that is set up for signatures of one key: libcrypto wants
+// one for each thread, and allows many signatures with it, one after the other.
+type signing struct{ context uintptr }
+
+// newSigning sets up a context, which is freed when nobody refers to it any more.
+// It keeps the key as long as it lives.
+func (s *Signer) newSigning() (*signing, error) {
 	c := s.crypto
 	context := c.newContext(s.key, 0)
 	if context == 0 {
 		return nil, errors.New("sign with libcrypto: no context")
 	}
-	defer c.freeContext(context)
 	if c.signInit(context) != 1 || c.setPadding(context, pkcs1Padding) != 1 || c.setHash(context, c.sha256Handle) != 1 {
+		c.freeContext(context)
 		return nil, errors.New("sign with libcrypto: the context cannot be set up")
 	}
+	ready := &signing{context}
+	runtime.AddCleanup(ready, c.freeContext, context)
+	return ready, nil
+}
+
+func (s *Signer) sign(digest []byte) ([]byte, error) {
+	ready, ok := s.ready.Get().(*signing)
+	if !ok {
+		var err error
+		if ready, err = s.newSigning(); err != nil {
+			return nil, err
+		}
+	}
+	defer s.ready.Put(ready) // and so it is not freed in the middle
 	signature := make([]byte, s.public.Size())
 	size := uintptr(len(signature))
-	if c.sign(context, &signature[0], &size, &digest[0], uintptr(len(digest))) != 1 || size != uintptr(len(signature)) {
+	// Called without the wrapper that the other functions have: that one looks at
+	// its arguments by reflection, each time.
+	//nolint:gosec // SyscallN keeps what such arguments point to where it is
+	done, _, _ := purego.SyscallN(s.crypto.sign, ready.context,
+		uintptr(unsafe.Pointer(&signature[0])), uintptr(unsafe.Pointer(&size)), uintptr(unsafe.Pointer(&digest[0])), uintptr(len(digest)))
+	if int32(done) != 1 || size != uintptr(len(signature)) { //nolint:gosec // it is an int in C
 		return nil, errors.New("sign with libcrypto: no signature")
 	}
 	return signature, nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Signer makes RSA PKCS#1 v1.5 signatures over SHA-256, the same bytes as
@@ -17,7 +18,8 @@ type Signer struct {
 	public  *rsa.PublicKey
 	version string
 	crypto  *libcrypto
-	key     uintptr // an EVP_PKEY
+	key     uintptr   // an EVP_PKEY
+	ready   sync.Pool // of *signing
 }
 
 // New hands the key to libcrypto and compares a signature of it with one of
