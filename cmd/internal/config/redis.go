@@ -1,11 +1,22 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
 
 	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// redisBuffer is what a connection reads and writes at once, in bytes. A claim
+	// writes about 1 KiB, and larger ones go in parts. go-redis' default, 32 KiB each
+	// way, was most of what this process keeps in memory.
+	redisBuffer = 4 << 10
+	// noPipelinePool makes claims, which are pipelines, use the connections of
+	// everything else; go-redis would keep ten more for them, with 256 KiB each.
+	noPipelinePool = -1
 )
 
 // OpenRedis returns a client for RedisURL in RedisMode with the password of the file. It connects when it is first
@@ -22,6 +33,8 @@ func (c Config) OpenRedis() (redis.UniversalClient, error) {
 		}
 		o.Password = c.Secrets.RedisPassword
 		o.ContextTimeoutEnabled = true
+		o.ReadBufferSize, o.WriteBufferSize = redisBuffer, redisBuffer
+		o.PipelinePoolSize = cmp.Or(o.PipelinePoolSize, noPipelinePool)
 		return redis.NewClient(o), nil
 	case ModeCluster:
 		o, err := redis.ParseClusterURL(c.RedisURL)
@@ -30,6 +43,8 @@ func (c Config) OpenRedis() (redis.UniversalClient, error) {
 		}
 		o.Password = c.Secrets.RedisPassword
 		o.ContextTimeoutEnabled = true
+		o.ReadBufferSize, o.WriteBufferSize = redisBuffer, redisBuffer
+		o.PipelinePoolSize = cmp.Or(o.PipelinePoolSize, noPipelinePool)
 		return redis.NewClusterClient(o), nil
 	case ModeSentinel:
 		o, err := redis.ParseFailoverURL(c.RedisURL)
@@ -38,6 +53,8 @@ func (c Config) OpenRedis() (redis.UniversalClient, error) {
 		}
 		o.Password = c.Secrets.RedisPassword
 		o.ContextTimeoutEnabled = true
+		o.ReadBufferSize, o.WriteBufferSize = redisBuffer, redisBuffer
+		o.PipelinePoolSize = cmp.Or(o.PipelinePoolSize, noPipelinePool)
 		if o.SentinelUsername != "" {
 			o.SentinelPassword = c.Secrets.RedisPassword
 		}
