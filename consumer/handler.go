@@ -206,7 +206,7 @@ func (h *Handler) Postpone(ctx context.Context, d Delivery) bool {
 // open reads what the message carries besides the command. Only messages of
 // the retry topic are ours; properties elsewhere are anybody's.
 func (h *Handler) open(d Delivery) commandInHand {
-	in := commandInHand{Delivery: d, log: h.log.WithFields(logrus.Fields{"message_id": d.MsgID})}
+	in := commandInHand{Delivery: d}
 	if d.Topic != h.cfg.RetryTopic {
 		in.copy = producer.Copy{
 			Body: d.Body, Topic: d.Topic, MsgID: d.MsgID, Born: d.Born, First: time.Now(),
@@ -216,17 +216,16 @@ func (h *Handler) open(d Delivery) commandInHand {
 		c, err := producer.CopyFromProperties(d.Properties, d.Body)
 		if err != nil {
 			// What cannot be read is taken in its most careful sense.
-			in.log.WithError(err).Error("a retried message carries a damaged property")
+			h.log.WithError(err).WithField("message_id", d.MsgID).Error("a retried message carries a damaged property")
 			c = producer.Copy{
 				Body: d.Body, Topic: d.Properties[producer.PropertyTopic], MsgID: d.MsgID, Born: d.Born,
 				First: time.Now(), Traceparent: d.Properties[producer.PropertyTraceparent], Claimed: true,
 			}
 		}
 		in.copy = c
-		in.log = in.log.WithField("message_id", c.MsgID)
 	}
 	in.kind, _ = h.kindOf(in.copy.Topic)
-	in.log = in.log.WithField("kind", string(in.kind))
+	in.log = h.log.WithFields(logrus.Fields{"message_id": in.copy.MsgID, "kind": string(in.kind)})
 	if producer.ValidTraceparent(in.copy.Traceparent) {
 		in.log = in.log.WithField("traceparent", in.copy.Traceparent)
 	}

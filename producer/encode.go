@@ -21,6 +21,8 @@ const (
 
 	maxMetadataEntries = 32
 	maxMetadataBytes   = 2048
+
+	usualEvent = 1 << 10 // bytes that are enough for most events
 )
 
 // Encoded is an event as it is stored and published. Its bytes are the event: whoever publishes a decided refund again publishes
@@ -105,6 +107,7 @@ func (e Event) Encode() (Encoded, error) {
 		return Encoded{}, fmt.Errorf("encode event: %w", err)
 	}
 	var body bytes.Buffer
+	body.Grow(usualEvent)
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(e.wire()); err != nil {
