@@ -14,7 +14,10 @@ REDIS    ?= standalone
 SEED     ?=
 SEEDS    ?= 3000
 FROM     ?= 1
-LINT     := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
+LINT     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod golangci-lint
+
+# A module of its own, because of the peer that it measures.
+BENCHMODULE := cmd/internal/bench
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
 # without the race detector. These are their packages.
@@ -37,13 +40,16 @@ build: ## the programs, into bin/
 
 fmt: ## format all Go code
 	$(LINT) fmt
+	cd $(BENCHMODULE) && $(LINT) fmt
 
 tidy: ## check that go.mod says what the code imports, and the downloads' checksums
 	$(GO) mod verify
 	$(GO) mod tidy -diff
+	cd $(BENCHMODULE) && $(GO) mod tidy -diff
 
 lint: ## golangci-lint, the format included
 	$(LINT) run ./...
+	cd $(BENCHMODULE) && $(LINT) run ./...
 
 test: ## everything: tidy, lint, tests on embedded parts, fuzz, tests on a real RocketMQ and Redis
 	@$(MAKE) tidy
@@ -57,6 +63,7 @@ test-embedded: ## all tests, with Go alone: embedded broker, miniredis, local Al
 	$(GO) vet -tags static ./alipay/openssl
 	REFUNDD_TEST_PROMTOOL="$$(.ci/promtool)" $(TEST) -race ./...
 	$(TEST) -p 4 $(NORACE)
+	cd $(BENCHMODULE) && $(TEST) ./...
 
 test-real: ## all tests again on a real RocketMQ and Redis, brought up and taken down
 	$(GO) run ./deploy/stack -- \
@@ -80,9 +87,10 @@ chaos: ## real processes under every trouble of network, Redis and broker, CHAOS
 		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
 	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS).jsonl
 
-bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-h" for its flags
-	cd cmd/internal/bench && $(GO) build -o ../../../bin/bench .
-	$(GO) run ./deploy/stack -- bin/bench $(BENCH)
+bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-scale all" for its growth, "-h" for its flags
+	cd $(BENCHMODULE) && $(GO) build -o $(CURDIR)/bin/bench .
+	$(GO) build -o bin/stack ./deploy/stack
+	bin/stack -- bin/bench $(BENCH)
 
 sim: ## simulated runs of the flow in a world that fails, SEEDS=3000 FROM=1
 	$(GO) test ./consumer/simulation -run 'TestSimulation$$' -count=1 -timeout 0 -v -args -seeds=$(SEEDS) -from=$(FROM) -coverage

@@ -7,60 +7,53 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
-	"github.com/redis/go-redis/v9"
 	"refundd/alipay/alipaytest"
-	"refundd/cmd/internal/tap"
-	"refundd/consumer/remoting"
 )
 
 const appID = "2021000000000001"
 
-// bench is the surroundings that all runs share.
+// bench is what all runs share.
 type bench struct {
 	options
-	nameServer, redisURL string
-	cluster              tap.Cluster
-	redis                *redis.Client
-	sender               *tap.Sender
-	keys                 *alipaytest.Keys
-	folder               string
-	runs                 int
+	home   *surroundings
+	keys   *alipaytest.Keys
+	folder string
+	runs   int
 }
 
 func newBench(o options) (*bench, error) {
-	b := &bench{options: o, nameServer: os.Getenv("REFUNDD_TEST_NAMESERVERS"), redisURL: os.Getenv("REFUNDD_TEST_REDIS")}
-	if b.nameServer == "" || b.redisURL == "" {
+	nameServer, redisURL := os.Getenv("REFUNDD_TEST_NAMESERVERS"), os.Getenv("REFUNDD_TEST_REDIS")
+	if nameServer == "" || redisURL == "" {
 		return nil, errors.New("there is no stack: run it by make bench")
 	}
-	opts, err := redis.ParseURL(b.redisURL)
-	if err != nil {
-		return nil, err
-	}
-	b.redis = redis.NewClient(opts)
-	b.cluster = tap.Cluster{NameServers: []string{b.nameServer}}
-	if b.sender, err = tap.NewSender(b.cluster); err != nil {
+	b := &bench{options: o}
+	var err error
+	if b.home, err = standalone(nameServer, redisURL); err != nil {
 		return nil, err
 	}
 	if b.folder, err = os.MkdirTemp("", "refundd-bench-"); err != nil {
 		return nil, err
 	}
-	if b.keys, err = alipaytest.LoadOrCreateKeys(b.folder); err != nil {
-		return nil, err
-	}
-	return b, nil
+	b.keys, err = alipaytest.LoadOrCreateKeys(b.folder)
+	return b, err
 }
 
 func (b *bench) close() {
-	_ = b.sender.Close()
-	_ = b.redis.Close()
+	b.home.close()
 	if b.keep {
 		fmt.Fprintln(os.Stderr, "bench: logs are in", b.folder)
 		return
 	}
 	_ = os.RemoveAll(b.folder)
 }
+
+const (
+	contenderGo      = "refundd"
+	contenderOpenSSL = "refundd-openssl"
+	contenderPeer    = "peer"
+)
 
 func (b *bench) contenders() ([]contender, error) {
 	self, err := os.Executable()
@@ -72,9 +65,9 @@ func (b *bench) contenders() ([]contender, error) {
 		return nil, err
 	}
 	all := []contender{
-		{name: "refundd", program: program, env: append([]string{"REFUNDD_ALIPAY_SIGNER=go"}, b.env...)},
-		{name: "refundd-openssl", program: program, env: append([]string{"REFUNDD_ALIPAY_SIGNER=openssl"}, b.env...)},
-		{name: "peer", program: self, args: []string{rolePeer}},
+		{name: contenderGo, program: program, env: append([]string{"REFUNDD_ALIPAY_SIGNER=go"}, b.env...)},
+		{name: contenderOpenSSL, program: program, env: append([]string{"REFUNDD_ALIPAY_SIGNER=openssl"}, b.env...)},
+		{name: contenderPeer, program: self, args: []string{rolePeer}},
 	}
 	if b.contender == "" {
 		return all, nil
@@ -87,73 +80,143 @@ func (b *bench) contenders() ([]contender, error) {
 	return nil, fmt.Errorf("no contender is called %q", b.contender)
 }
 
-// all runs every contender under every load, in turns, and prints the tables. A
-// run that was not correct is an error, after the tables.
+// entrant is a contender under a load, a row of a table.
+type entrant struct {
+	name string
+	c    contender
+	l    load
+}
+
+// group are entrants that are compared with each other: they run in turns.
+type group struct {
+	kind     string
+	title    string
+	columns  []column
+	entrants []entrant
+	close    func() // what was started for it; may be nil
+}
+
+// The kinds of groups: two loads for all contenders, and the questions of -scale.
+const (
+	kindBacklog   = "backlog"
+	kindRate      = "rate"
+	kindRedis     = "redis"
+	kindFlush     = "flush"
+	kindInstances = "instances"
+	kindInFlight  = "inflight"
+	kindDrain     = "drain"
+)
+
+// measured is an entrant with what its runs showed.
+type measured struct {
+	entrant
+	kind    string
+	results []result
+}
+
+// all measures every group and prints its table, and then the goals beside what
+// was seen. A run that was not correct is an error, after the tables.
 func (b *bench) all(ctx context.Context, out io.Writer) error {
-	contenders, err := b.contenders()
-	if err != nil {
-		return err
-	}
+	var seen []measured
 	var wrong []error
-	for _, l := range b.loads() {
-		results := map[string][]result{}
-		for round := range b.rounds {
-			for i := range contenders {
-				c := contenders[(round+i)%len(contenders)] // another one begins each time
-				r, err := b.measure(ctx, c, l)
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", l.name, c.name, err)
-				}
+	for _, prepare := range b.groups() {
+		g, err := prepare(ctx)
+		if err != nil {
+			return err
+		}
+		rows, err := b.compete(ctx, g)
+		if g.close != nil {
+			g.close()
+		}
+		if err != nil {
+			return err
+		}
+		printTable(out, g, rows)
+		seen = append(seen, rows...)
+		for _, m := range rows {
+			for _, r := range m.results {
 				if r.verdict != clean {
-					wrong = append(wrong, fmt.Errorf("%s, %s: %s", l.name, c.name, r.verdict))
+					wrong = append(wrong, fmt.Errorf("%s, %s: %s", g.title, m.name, r.verdict))
 				}
-				fmt.Fprintf(os.Stderr, "bench: %s, round %d: %s: %.2f signatures, %.0f/s, %s\n", l.name, round+1, c.name, r.signatures, r.perSecond, r.verdict)
-				results[c.name] = append(results[c.name], r)
 			}
 		}
-		printTable(out, l, contenders, results)
 	}
-	if b.eachStage {
-		if err := b.stages(ctx, out); err != nil {
+	var again []toldAgain
+	if b.eachStage && b.scale == "" {
+		var err error
+		if again, err = b.stages(ctx, out); err != nil {
 			wrong = append(wrong, fmt.Errorf("stages: %w", err))
 		}
 	}
+	printGoals(out, judgeGoals(seen, again))
 	return errors.Join(wrong...)
 }
 
-// topics are those of one run; a run has none of another's messages.
-type topics struct{ group, command, event, retry, parked string }
-
-func (t topics) names() []string { return []string{t.command, t.event, t.retry, t.parked} }
-
-const queues = 8
-
-func (b *bench) createTopics(ctx context.Context, name string) (topics, error) {
-	t := topics{name, name + "-command", name + "-event", name + "-retry", name + "-parked"}
-	broker, err := remoting.WaitBroker(ctx, b.nameServer)
-	if err != nil {
-		return t, err
-	}
-	for _, topic := range t.names() {
-		if err := remoting.CreateTopic(ctx, broker, topic, queues); err != nil {
-			return t, err
+// groups are made one after the other, since each may start something.
+func (b *bench) groups() (all []func(context.Context) (group, error)) {
+	if b.scale != "" {
+		for name := range strings.SplitSeq(b.scale, ",") {
+			all = append(all, func(ctx context.Context) (group, error) { return b.scaleGroup(ctx, name) })
 		}
-		if err := remoting.WaitRoute(ctx, b.nameServer, topic); err != nil {
-			return t, err
-		}
+		return all
 	}
-	return t, remoting.CreateGroup(ctx, broker, t.group)
+	if b.backlog > 0 {
+		all = append(all, func(context.Context) (group, error) { return b.backlogGroup() })
+	}
+	if b.rate > 0 {
+		all = append(all, func(context.Context) (group, error) { return b.rateGroup() })
+	}
+	return all
 }
 
-func (b *bench) deleteTopics(t topics) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	broker, err := remoting.WaitBroker(ctx, b.nameServer)
-	if err != nil {
-		return
+func (b *bench) backlogGroup() (group, error) {
+	l := b.plain()
+	l.refunds, l.latency = b.backlog, b.slow
+	return b.sideBySide(group{
+		kind: kindBacklog, columns: backlogColumns(),
+		title: fmt.Sprintf("backlog of %d, Alipay takes %v, %d at work", b.backlog, b.slow, b.instances),
+	}, l)
+}
+
+func (b *bench) rateGroup() (group, error) {
+	l := b.plain()
+	l.refunds, l.rate, l.latency, l.warmUp = b.rate*b.seconds, b.rate, b.latency, b.warmUp
+	return b.sideBySide(group{
+		kind: kindRate, columns: rateColumns(),
+		title: fmt.Sprintf("%d a second for %d s, Alipay takes %v, %d at work", b.rate, b.seconds, b.latency, b.instances),
+	}, l)
+}
+
+// plain is a load without commands on the stack as it is.
+func (b *bench) plain() load {
+	return load{instances: b.instances, queues: b.queues, workers: b.workers, in: b.home}
+}
+
+// sideBySide lets all contenders enter under the same load.
+func (b *bench) sideBySide(g group, l load) (group, error) {
+	contenders, err := b.contenders()
+	for _, c := range contenders {
+		g.entrants = append(g.entrants, entrant{c.name, c, l})
 	}
-	for _, topic := range t.names() {
-		_ = remoting.DeleteTopic(ctx, b.nameServer, broker, topic)
+	return g, err
+}
+
+// compete lets each entrant of the group run as often as there are rounds.
+func (b *bench) compete(ctx context.Context, g group) ([]measured, error) {
+	rows := make([]measured, len(g.entrants))
+	for i, e := range g.entrants {
+		rows[i] = measured{entrant: e, kind: g.kind}
 	}
-	_ = remoting.DeleteGroup(ctx, broker, t.group)
+	for round := range b.rounds {
+		for i := range rows {
+			m := &rows[(round+i)%len(rows)] // another one begins each time
+			r, err := b.measure(ctx, m.c, m.l)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", g.title, m.name, err)
+			}
+			fmt.Fprintf(os.Stderr, "bench: %s, round %d: %s: %.2f signatures, %.0f/s, %s\n", g.title, round+1, m.name, r.signatures, r.perSecond, r.verdict)
+			m.results = append(m.results, r)
+		}
+	}
+	return rows, nil
 }

@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,7 +33,7 @@ type process struct {
 	begun  time.Time
 }
 
-func (b *bench) start(ctx context.Context, c contender, t topics, gateway, folder string) (*process, error) {
+func (b *bench) start(ctx context.Context, c contender, l load, t topics, gateway, folder string) (*process, error) {
 	admin, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
@@ -45,10 +42,11 @@ func (b *bench) start(ctx context.Context, c contender, t topics, gateway, folde
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(c.program, c.args...)
+	cmd := exec.Command(c.program, c.args...) //nolint:noctx // ended by signal, so that it can stop as it should
 	cmd.Env = append([]string{
 		"HOME=" + folder, "PATH=" + os.Getenv("PATH"),
-		"REFUNDD_ROCKETMQ_NAMESERVERS=" + b.nameServer, "REFUNDD_ROCKETMQ_GROUP=" + t.group, "REFUNDD_REDIS_URL=" + b.redisURL,
+		"REFUNDD_ROCKETMQ_NAMESERVERS=" + l.in.nameServer, "REFUNDD_ROCKETMQ_GROUP=" + t.group,
+		"REFUNDD_REDIS_URL=" + l.in.redisURL, "REFUNDD_REDIS_MODE=" + l.in.redisMode,
 		"REFUNDD_TOPIC_REFUND=" + t.command, "REFUNDD_TOPIC_COUPON_REFUND=", "REFUNDD_TOPIC_EVENT=" + t.event,
 		"REFUNDD_TOPIC_RETRY=" + t.retry, "REFUNDD_TOPIC_PARKED=" + t.parked,
 		"REFUNDD_ALIPAY_APP_ID=" + appID, "REFUNDD_ALIPAY_GATEWAY=" + gateway,
@@ -56,6 +54,9 @@ func (b *bench) start(ctx context.Context, c contender, t topics, gateway, folde
 		"REFUNDD_ALIPAY_PUBLIC_KEY_FILE=" + filepath.Join(b.folder, "alipay_public_key.pem"),
 		"REFUNDD_HTTP_ADDR=", "REFUNDD_ADMIN_ADDR=" + admin,
 	}, c.env...)
+	if l.workers > 0 {
+		cmd.Env = append(cmd.Env, "REFUNDD_CONCURRENCY="+strconv.Itoa(l.workers))
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	p := &process{cmd: cmd, log: log, admin: admin, exited: make(chan error, 1), begun: time.Now()}
 	if err := cmd.Start(); err != nil {
@@ -69,14 +70,14 @@ func (b *bench) start(ctx context.Context, c contender, t topics, gateway, folde
 // processes are the instances of one contender.
 type processes []*process
 
-func (b *bench) startAll(ctx context.Context, c contender, t topics, gateway, folder string) (processes, error) {
+func (b *bench) startAll(ctx context.Context, c contender, l load, t topics, gateway, folder string) (processes, error) {
 	var all processes
-	for i := range b.instances {
+	for i := range l.instances {
 		own := filepath.Join(folder, strconv.Itoa(i))
 		if err := os.Mkdir(own, 0o700); err != nil {
 			return all, err
 		}
-		p, err := b.start(ctx, c, t, gateway, own)
+		p, err := b.start(ctx, c, l, t, gateway, own)
 		if err != nil {
 			_ = all.stop()
 			return nil, err
@@ -88,21 +89,22 @@ func (b *bench) startAll(ctx context.Context, c contender, t topics, gateway, fo
 
 func (all processes) begun() time.Time { return all[0].begun }
 
-func (all processes) cpu() (sum time.Duration, err error) {
-	for _, p := range all {
-		one, err := p.cpu()
-		if err != nil {
-			return 0, err
+// cpu is the time of each.
+func (all processes) cpu() ([]time.Duration, error) {
+	each := make([]time.Duration, len(all))
+	for i, p := range all {
+		var err error
+		if each[i], err = p.cpu(); err != nil {
+			return nil, err
 		}
-		sum += one
 	}
-	return sum, nil
+	return each, nil
 }
 
-// rss is that of the largest.
-func (all processes) rss() (most float64, err error) {
+// rss is that of the largest: VmHWM is the most so far, VmRSS that of now.
+func (all processes) rss(which string) (most float64, err error) {
 	for _, p := range all {
-		one, err := p.rss()
+		one, err := p.rss(which)
 		if err != nil {
 			return 0, err
 		}
@@ -111,15 +113,34 @@ func (all processes) rss() (most float64, err error) {
 	return most, nil
 }
 
-func (all processes) memory(ctx context.Context) (objects, size float64, err error) {
+// counted returns what all have counted together.
+func (all processes) counted(ctx context.Context) (counted, error) {
+	var sum counted
 	for _, p := range all {
-		o, s, err := p.memory(ctx)
+		m, err := p.metrics(ctx)
 		if err != nil {
-			return 0, 0, err
+			return sum, err
 		}
-		objects, size = objects+o, size+s
+		if !m.has("go_memstats_mallocs_total", "go_memstats_alloc_bytes_total") {
+			return sum, fmt.Errorf("%s does not tell its allocations", p.cmd.Path)
+		}
+		sum.objects += m["go_memstats_mallocs_total"]
+		sum.size += m["go_memstats_alloc_bytes_total"]
+		sum.exchanges += m.exchanges()
 	}
-	return objects, size, nil
+	return sum, nil
+}
+
+// gauges returns how many goroutines the process has that has most, and how many
+// commands all work on. Who does not answer now is not counted.
+func (all processes) gauges(ctx context.Context) (goroutines, inFlight float64) {
+	for _, p := range all {
+		if m, err := p.metrics(ctx); err == nil {
+			goroutines = max(goroutines, m["go_goroutines"])
+			inFlight += m["refundd_inflight"]
+		}
+	}
+	return goroutines, inFlight
 }
 
 func (all processes) stop() error {
@@ -174,48 +195,20 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, err
 }
 
-// rss returns the most memory that was resident, in MiB.
-func (p *process) rss() (float64, error) {
+// rss returns a size of the resident memory, in MiB.
+func (p *process) rss(which string) (float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(lines.Text(), which+":"); ok {
 			kib, err := strconv.Atoi(strings.Fields(rest)[0])
 			return float64(kib) / 1024, err
 		}
 	}
-	return 0, fmt.Errorf("no VmHWM of %d", p.cmd.Process.Pid)
-}
-
-// memory returns how many objects and bytes the process has allocated so far.
-func (p *process) memory(ctx context.Context) (objects, size float64, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", http.NoBody)
-	if err != nil {
-		return 0, 0, err
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, 0, err
-	}
-	for name, into := range map[string]*float64{"go_memstats_mallocs_total": &objects, "go_memstats_alloc_bytes_total": &size} {
-		match := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
-		if match == nil {
-			return 0, 0, fmt.Errorf("%s is not told", name)
-		}
-		if *into, err = strconv.ParseFloat(string(match[1]), 64); err != nil {
-			return 0, 0, err
-		}
-	}
-	return objects, size, nil
+	return 0, fmt.Errorf("no %s of %d", which, p.cmd.Process.Pid)
 }
 
 func freeAddress(ctx context.Context) (string, error) {

@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,9 @@ type events struct {
 }
 
 type seenEvent struct {
-	id, number, trade, outcome, amount, body string
-	stored                                   time.Time
+	id, number, trade, outcome, amount string
+	body                               [8]byte // of a digest
+	stored                             time.Time
 }
 
 func newEvents() *events {
@@ -47,7 +49,7 @@ func (e *events) add(m tap.Message) {
 		e.err = fmt.Errorf("an event is not JSON: %w", err)
 	}
 	d := event.Data
-	e.seen = append(e.seen, seenEvent{event.ID, d.Number, d.Trade, d.Outcome, d.Amount, hex.EncodeToString(sum[:8]), m.Stored})
+	e.seen = append(e.seen, seenEvent{event.ID, d.Number, d.Trade, d.Outcome, d.Amount, [8]byte(sum[:8]), m.Stored})
 	e.numbers[d.Number] = true
 	e.mu.Unlock()
 	e.tell()
@@ -94,18 +96,27 @@ func (e *events) wait(ctx context.Context, p processes, refunds int) error {
 	}
 }
 
+// count is how many refunds have an event.
+func (e *events) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.numbers)
+}
+
+// all are those so far. Nobody changes them.
 func (e *events) all() []seenEvent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]seenEvent(nil), e.seen...)
+	return slices.Clip(e.seen)
 }
 
-func (e *events) first() time.Time {
-	var first time.Time
+// storedAt is when the first event of each refund was stored, in order.
+func (e *events) storedAt() []time.Time {
+	first := map[string]time.Time{}
 	for _, seen := range e.all() {
-		if first.IsZero() || seen.stored.Before(first) {
-			first = seen.stored
+		if at, ok := first[seen.number]; !ok || seen.stored.Before(at) {
+			first[seen.number] = seen.stored
 		}
 	}
-	return first
+	return slices.SortedFunc(maps.Values(first), time.Time.Compare)
 }

@@ -2,64 +2,90 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
-	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"refundd/cmd/internal/tap"
 )
 
-// load is how commands come.
+// load is how commands come, and what they meet.
 type load struct {
-	name    string
-	refunds int
-	rate    int // a second; 0: they lie there when the process starts
-	latency time.Duration
-	warmUp  int
+	refunds   int
+	rate      int // a second; 0: they lie there when the process starts
+	latency   time.Duration
+	warmUp    int
+	instances int
+	queues    int // of each topic
+	workers   int // of an instance; 0: what the contender has by default
+	in        *surroundings
+	closely   bool // sample the contender's own metrics, too
 }
 
-func (b *bench) loads() []load {
-	var all []load
-	if b.backlog > 0 {
-		all = append(all, load{name: fmt.Sprintf("backlog of %d, Alipay takes %v, %d at work", b.backlog, b.slow, b.instances), refunds: b.backlog, latency: b.slow})
+// defaultWorkers are those of REFUNDD_CONCURRENCY.
+const defaultWorkers = 128
+
+func (l load) workersOf() int {
+	if l.workers == 0 {
+		return defaultWorkers
 	}
-	if b.rate > 0 {
-		all = append(all, load{
-			name:    fmt.Sprintf("%d a second for %d s, Alipay takes %v, %d at work", b.rate, b.seconds, b.latency, b.instances),
-			refunds: b.rate * b.seconds, rate: b.rate, latency: b.latency, warmUp: b.warmUp,
-		})
+	return l.workers
+}
+
+// limit is how long a run may take altogether.
+func (l load) limit() time.Duration {
+	each := 10*time.Millisecond + 2*l.latency/time.Duration(l.workersOf()*l.instances)
+	if l.rate > 0 {
+		each += time.Second / time.Duration(l.rate)
 	}
-	return all
+	return 5*time.Minute + time.Duration(l.refunds)*each
 }
 
 // result is what one run showed.
 type result struct {
-	cpu                     time.Duration // of a refund
-	signature               time.Duration // one, right before and after
-	signatures              float64       // cpu as so many of them
-	perSecond               float64
-	first                   time.Duration // from the process' start to the first event
-	latencies               []time.Duration
-	objects, size           float64 // allocated for a refund; size in KiB
-	rss                     float64 // MiB
-	trips, traffic, kept    float64 // reads by Redis, bytes to and from it, bytes of its memory; for a refund
-	alipayConns, redisConns int64
-	verdict                 string
+	cpu                         time.Duration // of a refund
+	signature                   time.Duration // one, right before and after
+	signatures                  float64       // cpu as so many of them
+	perSecond                   float64       // from the process' start to the last event
+	steady                      float64       // a second, without start and end
+	first                       time.Duration // from the process' start to the first event
+	latencies                   []time.Duration
+	hop, twoHops                []time.Duration // of the broker meanwhile, sorted
+	objects, size               float64         // allocated for a refund; size in KiB
+	rss                         float64         // MiB
+	refunds                     int
+	samples                     []sample
+	atAlipay                    int64   // calls at once
+	leastShare                  float64 // of several instances
+	trips, traffic              float64 // reads by Redis, bytes to and from it; for a refund
+	exchanges                   float64 // of refundd with Redis, by its own count; for a refund
+	kept, keptAll               float64 // bytes of Redis' memory for a refund, by MEMORY USAGE and by what it uses altogether
+	scriptMicros, bareSetMicros float64 // Redis at work on a script and on a SET
+	alipayConns, redisConns     int64
+	verdict                     string
 }
 
-// limit is how long a run may take altogether.
-const limit = 5 * time.Minute
+// counts are what grows in a run.
+type counts struct {
+	cpu     []time.Duration
+	counted counted
+	redis   redisState
+}
+
+func count(ctx context.Context, p processes, in *surroundings) (c counts, err error) {
+	if c.cpu, err = p.cpu(); err != nil {
+		return c, err
+	}
+	if c.counted, err = p.counted(ctx); err != nil {
+		return c, err
+	}
+	c.redis, err = in.redisState(ctx)
+	return c, err
+}
 
 func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, l.limit())
 	defer cancel()
 	b.runs++
 	name := fmt.Sprintf("bench-%d-%d", os.Getpid(), b.runs)
@@ -67,12 +93,12 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return r, err
 	}
-	t, err := b.createTopics(ctx, name)
+	t, err := l.in.createTopics(ctx, name, l.queues)
 	if err != nil {
 		return r, err
 	}
-	defer b.deleteTopics(t)
-	if err := b.redis.FlushAll(ctx).Err(); err != nil {
+	defer l.in.deleteTopics(t)
+	if err := l.in.emptyRedis(ctx); err != nil {
 		return r, err
 	}
 	g, err := startGateway(ctx, b.keys, l.latency)
@@ -80,31 +106,27 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 		return r, err
 	}
 	defer g.close()
-	seen := newEvents()
-	following, stopFollowing := context.WithCancel(ctx)
-	defer stopFollowing()
-	ready := make(chan struct{})
-	go func() {
-		err := tap.Follow(following, b.cluster, tap.Following{Topic: t.event, Beginning: true, Ready: func() { close(ready) }}, seen.add)
-		seen.ended(err)
-	}()
-	select {
-	case <-ready:
-	case <-ctx.Done():
-		return r, ctx.Err()
-	}
-	before := signature(b.keys)
-	commands := &commands{b: b, topic: t.command, run: b.runs}
-	if l.rate == 0 {
-		if err := commands.atOnce(ctx, l.refunds); err != nil {
-			return r, err
-		}
-	}
-	redisBefore, err := b.redisState(ctx)
+	seen, stopFollowing, err := follow(ctx, l.in, t.event)
 	if err != nil {
 		return r, err
 	}
-	p, err := b.startAll(ctx, c, t, g.url, folder)
+	defer stopFollowing()
+	commands := &commands{sender: l.in.sender, topic: t.command, run: b.runs}
+	if l.rate == 0 {
+		began := time.Now()
+		if err := commands.atOnce(ctx, l.refunds); err != nil {
+			return r, err
+		}
+		if l.refunds >= manyRefunds {
+			fmt.Fprintf(os.Stderr, "bench: sent %d commands in %.0f s\n", l.refunds, time.Since(began).Seconds())
+		}
+	}
+	signatureBefore := signature(b.keys)
+	var before counts // a process that begins has counted nothing
+	if before.redis, err = l.in.redisState(ctx); err != nil {
+		return r, err
+	}
+	p, err := b.startAll(ctx, c, l, t, g.url, folder)
 	if err != nil {
 		return r, err
 	}
@@ -114,9 +136,9 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 			_ = p.stop()
 		}
 	}()
-	var cpuBefore time.Duration
-	var objects, size float64
 	began := p.begun()
+	before.cpu = make([]time.Duration, len(p))
+	sampled := watch(ctx, p, seen, l.warmUp+l.refunds, l.closely)
 	if l.rate > 0 {
 		if err := commands.atOnce(ctx, l.warmUp); err != nil {
 			return r, err
@@ -124,37 +146,36 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 		if err := seen.wait(ctx, p, l.warmUp); err != nil {
 			return r, err
 		}
-		if cpuBefore, err = p.cpu(); err != nil {
+		h, err := startHops(ctx, l.in, b.runs, l.queues)
+		if err != nil {
 			return r, err
 		}
-		if objects, size, err = p.memory(ctx); err != nil {
-			return r, err
-		}
-		if redisBefore, err = b.redisState(ctx); err != nil {
+		if before, err = count(ctx, p, l.in); err != nil {
+			_, _, _ = h.end()
 			return r, err
 		}
 		began = time.Now()
-		if err := commands.atRate(ctx, l.refunds, l.rate); err != nil {
+		err = commands.atRate(ctx, l.refunds, l.rate)
+		var ofHops error
+		r.hop, r.twoHops, ofHops = h.end()
+		if err != nil {
 			return r, err
 		}
+		if ofHops != nil {
+			return r, fmt.Errorf("hops of the broker: %w", ofHops)
+		}
 	}
-	if err := seen.wait(ctx, p, l.warmUp+l.refunds); err != nil {
-		return r, err
-	}
-	cpu, err := p.cpu()
+	err = seen.wait(ctx, p, l.warmUp+l.refunds)
+	r.samples, r.refunds = sampled(), l.warmUp+l.refunds
 	if err != nil {
 		return r, err
 	}
 	took := time.Since(began)
-	objectsAfter, sizeAfter, err := p.memory(ctx)
+	after, err := count(ctx, p, l.in)
 	if err != nil {
 		return r, err
 	}
-	redisAfter, err := b.redisState(ctx)
-	if err != nil {
-		return r, err
-	}
-	if r.rss, err = p.rss(); err != nil {
+	if r.rss, err = p.rss("VmHWM"); err != nil {
 		return r, err
 	}
 	stopped = true
@@ -162,186 +183,61 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 		return r, fmt.Errorf("stop: %w", err)
 	}
 	stopFollowing()
-	r.signature = (before + signature(b.keys)) / 2
-	n := float64(l.refunds)
-	r.cpu = time.Duration(float64(cpu-cpuBefore) / n)
-	r.signatures = float64(r.cpu) / float64(r.signature)
-	r.perSecond = n / took.Seconds()
-	r.first = seen.first().Sub(p.begun())
+	r.signature = (signatureBefore + signature(b.keys)) / 2
+	r.compare(before, after, float64(l.refunds))
+	r.perSecond, r.steady = float64(l.refunds)/took.Seconds(), steady(seen.storedAt())
+	r.first = seen.storedAt()[0].Sub(p.begun())
 	r.latencies = commands.latencies(seen, l.warmUp)
-	r.objects, r.size = (objectsAfter-objects)/n, (sizeAfter-size)/n/1024
-	r.trips = float64(redisAfter.reads-redisBefore.reads) / n
-	r.traffic = float64(redisAfter.traffic-redisBefore.traffic) / n
-	r.redisConns, r.alipayConns = redisAfter.connections-redisBefore.connections, g.opened.Load()
-	if r.kept, err = b.kept(ctx, n+float64(l.warmUp)); err != nil {
+	r.alipayConns, r.atAlipay = g.opened.Load(), g.most.Load()
+	if r.kept, err = l.in.kept(ctx, float64(l.refunds+l.warmUp)); err != nil {
 		return r, err
 	}
-	r.verdict = judge(commands, g, seen)
+	if r.bareSetMicros, err = l.in.bareSet(ctx); err != nil {
+		return r, err
+	}
+	r.verdict = judge(commands, g, seen, l.limit())
 	return r, nil
 }
 
-// commands sends a run's commands and remembers them.
-type commands struct {
-	b     *bench
-	topic string
-	run   int
-
-	mu   sync.Mutex
-	sent []sentCommand
-}
-
-type sentCommand struct {
-	number, trade, message string
-	at                     time.Time
-}
-
-const amount = "16.00"
-
-func (c *commands) send(ctx context.Context, i int) error {
-	s := sentCommand{number: fmt.Sprintf("R-%d-%07d", c.run, i), trade: fmt.Sprintf("T-%d-%07d", c.run, i), at: time.Now()}
-	body, err := json.Marshal(map[string]string{"out_request_no": s.number, "out_trade_no": s.trade, "refund_amount": amount})
-	if err != nil {
-		return err
+// compare fills in what one refund has cost.
+func (r *result) compare(before, after counts, refunds float64) {
+	each := make([]time.Duration, len(after.cpu))
+	sum := time.Duration(0)
+	for i := range each {
+		each[i] = after.cpu[i] - before.cpu[i]
+		sum += each[i]
 	}
-	for try := 1; ; try++ {
-		// A broker that is busy says no. What it took all the same is one command more, as in life.
-		if s.message, err = c.b.sender.Send(ctx, tap.Outgoing{Topic: c.topic, Keys: s.number, Body: body}); err == nil {
-			break
+	r.cpu, r.leastShare = time.Duration(float64(sum)/refunds), leastShare(each)
+	r.signatures = float64(r.cpu) / float64(r.signature)
+	r.objects = (after.counted.objects - before.counted.objects) / refunds
+	r.size = (after.counted.size - before.counted.size) / refunds / 1024
+	r.exchanges = (after.counted.exchanges - before.counted.exchanges) / refunds
+	redis := func(of func(redisState) int64) float64 { return float64(of(after.redis) - of(before.redis)) }
+	r.trips = redis(func(s redisState) int64 { return s.reads }) / refunds
+	r.traffic = redis(func(s redisState) int64 { return s.traffic }) / refunds
+	r.keptAll = redis(func(s redisState) int64 { return s.memory }) / refunds
+	r.redisConns = after.redis.connections - before.redis.connections
+	if scripts := redis(func(s redisState) int64 { return s.scripts }); scripts > 0 {
+		r.scriptMicros = redis(func(s redisState) int64 { return s.scriptMicros }) / scripts
+	}
+}
+
+// follow reads the event topic from its beginning until stop.
+func follow(ctx context.Context, in *surroundings, topic string) (seen *events, stop context.CancelFunc, err error) {
+	seen = newEvents()
+	following, stop := context.WithCancel(ctx)
+	ready := make(chan struct{})
+	go func() {
+		err := tap.Follow(following, in.cluster, tap.Following{Topic: topic, Beginning: true, Ready: func() { close(ready) }}, seen.add)
+		if following.Err() == nil {
+			seen.ended(err)
 		}
-		if try == 10 {
-			return err
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sent = append(c.sent, s)
-	return nil
-}
-
-// atOnce sends as fast as the broker takes them.
-func (c *commands) atOnce(ctx context.Context, n int) error {
-	base := len(c.all())
-	var wg sync.WaitGroup
-	next := make(chan int)
-	failed := make(chan error, n)
-	for range 32 {
-		wg.Go(func() {
-			for i := range next {
-				if err := c.send(ctx, i); err != nil {
-					failed <- err
-				}
-			}
-		})
-	}
-	for i := range n {
-		next <- base + i
-	}
-	close(next)
-	wg.Wait()
-	return first(failed)
-}
-
-// atRate sends so many a second, each when it is due, however long others take.
-func (c *commands) atRate(ctx context.Context, n, rate int) error {
-	base := len(c.all())
-	var wg sync.WaitGroup
-	failed := make(chan error, n)
-	begin := time.Now()
-	for i := range n {
-		due := time.NewTimer(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
-		select {
-		case <-due.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		wg.Go(func() {
-			if err := c.send(ctx, base+i); err != nil {
-				failed <- err
-			}
-		})
-	}
-	wg.Wait()
-	return first(failed)
-}
-
-func first(failed chan error) error {
+	}()
 	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
+	case <-ready:
+		return seen, stop, nil
+	case <-ctx.Done():
+		stop()
+		return nil, nil, ctx.Err()
 	}
-}
-
-func (c *commands) all() []sentCommand {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.sent)
-}
-
-// latencies are those from a command's birth to its event's storing, of all
-// commands but the first ones.
-func (c *commands) latencies(e *events, skip int) []time.Duration {
-	stored := map[string]time.Time{}
-	for _, seen := range e.all() {
-		if at, ok := stored[seen.number]; !ok || seen.stored.Before(at) {
-			stored[seen.number] = seen.stored
-		}
-	}
-	var all []time.Duration
-	for _, s := range c.all()[skip:] {
-		if at, ok := stored[s.number]; ok {
-			all = append(all, at.Sub(s.at))
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// redisState is what Redis has counted.
-type redisState struct{ reads, traffic, connections int64 }
-
-func (b *bench) redisState(ctx context.Context) (redisState, error) {
-	info, err := b.redis.Info(ctx, "stats").Result()
-	if err != nil {
-		return redisState{}, err
-	}
-	var s redisState
-	for name, into := range map[string]*int64{
-		"total_reads_processed": &s.reads, "total_net_input_bytes": &s.traffic, "total_net_output_bytes": &s.traffic,
-		"total_connections_received": &s.connections,
-	} {
-		match := regexp.MustCompile(name + `:(\d+)`).FindStringSubmatch(info)
-		if match == nil {
-			return s, fmt.Errorf("redis does not count %s", name)
-		}
-		n, err := strconv.ParseInt(match[1], 10, 64)
-		if err != nil {
-			return s, err
-		}
-		*into += n
-	}
-	return s, nil
-}
-
-// kept returns how many bytes Redis keeps for a refund, by MEMORY USAGE of
-// everything that does not expire within seconds.
-func (b *bench) kept(ctx context.Context, refunds float64) (float64, error) {
-	var total int64
-	keys := b.redis.Scan(ctx, 0, "*", 1000).Iterator()
-	for keys.Next(ctx) {
-		left, err := b.redis.PTTL(ctx, keys.Val()).Result()
-		if err != nil {
-			return 0, err
-		}
-		if left > 0 && left < 10*time.Second {
-			continue
-		}
-		size, err := b.redis.MemoryUsage(ctx, keys.Val()).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return 0, err
-		}
-		total += size
-	}
-	return float64(total) / refunds, keys.Err()
 }

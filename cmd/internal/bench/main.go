@@ -5,13 +5,16 @@
 //	make bench                                     # brings the stack up and takes it down, about ten minutes
 //	make bench BENCH="-rounds 1 -seconds 5"        # a quick look; -h lists the flags
 //	make bench BENCH="-only refundd GOGC=200"      # what follows the flags is refundd's environment
+//	make bench BENCH="-scale instances,inflight"   # how it grows instead; see scale.go
 //
-// Two loads, in turns between the contenders:
+// After the tables each goal stands beside what was seen. Two loads, in turns between the contenders:
 //
 //   - backlog: the commands lie in the topic when the process starts, and Alipay
 //     answers at once. What counts is the CPU time of a refund.
 //   - rate: commands come at a fixed rate, and Alipay takes its time. What counts is
-//     how long after its birth a command's event is stored.
+//     how long after its birth a command's event is stored. Beside it stands what
+//     the broker alone takes meanwhile: a hop is a message sent until somebody who
+//     waits for it has it.
 //
 // The contenders are refundd with each signer, and what many would write: the
 // SDK's push consumer with 20 handlers, SETNX, smartwalle/alipay, SendSync
@@ -31,6 +34,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -47,6 +52,11 @@ type options struct {
 	latency   time.Duration
 	warmUp    int
 	instances int
+	queues    int
+	workers   int
+	inFlight  int
+	scale     string
+	stack     string
 	slow      time.Duration
 	contender string
 	eachStage bool
@@ -89,6 +99,11 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.backlog, "backlog", 5000, "`commands` of the backlog; 0: leave this load out")
 	flags.DurationVar(&o.slow, "backlog-latency", 0, "how long Alipay takes under the backlog")
 	flags.IntVar(&o.instances, "instances", 1, "`processes` of a contender that share the work")
+	flags.IntVar(&o.queues, "queues", 8, "`number` of queues of each topic")
+	flags.IntVar(&o.workers, "workers", 0, "`commands` that an instance of refundd works on at once; 0: its default")
+	flags.StringVar(&o.scale, "scale", "", "measure these `questions` instead, comma-separated: redis, flush, instances, inflight, drain; or all")
+	flags.IntVar(&o.inFlight, "in-flight", 10_000, "`commands` at work at once for -scale inflight")
+	flags.StringVar(&o.stack, "stack", "bin/stack", "the `program` that brings up a second stack for -scale flush")
 	flags.IntVar(&o.rate, "rate", 100, "commands a second; 0: leave this load out")
 	flags.IntVar(&o.seconds, "seconds", 20, "`length` of a run at that rate")
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "how long Alipay takes at that rate")
@@ -100,8 +115,8 @@ func run(ctx context.Context, args []string) error {
 		return errors.Join(errUsage, err)
 	}
 	o.env = flags.Args() // NAME=value, for refundd
-	if o.rounds < 1 || o.instances < 1 || o.backlog < 0 || o.rate < 0 || o.seconds < 1 {
-		fmt.Fprintln(os.Stderr, "bench: numbers must be positive; -h lists the flags")
+	if err := o.check(); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v; -h lists the flags\n", err)
 		return errUsage
 	}
 	b, err := newBench(o)
@@ -110,4 +125,37 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer b.close()
 	return b.all(ctx, os.Stdout)
+}
+
+func (o *options) check() error {
+	for name, value := range map[string]int{
+		"rounds": o.rounds, "instances": o.instances, "queues": o.queues, "in-flight": o.inFlight, "seconds": o.seconds,
+	} {
+		if value < 1 {
+			return fmt.Errorf("-%s %d: want 1 or more", name, value)
+		}
+	}
+	for name, value := range map[string]int{"backlog": o.backlog, "rate": o.rate, "workers": o.workers, "warm-up": o.warmUp} {
+		if value < 0 {
+			return fmt.Errorf("-%s %d: want 0 or more", name, value)
+		}
+	}
+	if o.scale == "" {
+		return nil
+	}
+	if o.scale == "all" {
+		o.scale = strings.Join(questions(), ",")
+	}
+	for name := range strings.SplitSeq(o.scale, ",") {
+		if !slices.Contains(questions(), name) {
+			return fmt.Errorf("-scale %s: want all or some of %s", name, strings.Join(questions(), ","))
+		}
+	}
+	switch {
+	case o.contender == contenderPeer:
+		return errors.New("-scale measures refundd, not the peer")
+	case o.backlog == 0:
+		return errors.New("-scale needs a -backlog")
+	}
+	return nil
 }

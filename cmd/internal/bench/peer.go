@@ -56,7 +56,7 @@ func peer(ctx context.Context) error {
 		return err
 	}
 	commands, err := rocketmq.NewPushConsumer(
-		rmqconsumer.WithNsResolver(resolver), rmqconsumer.WithGroupName(group), rmqconsumer.WithInstance("peer"),
+		rmqconsumer.WithNsResolver(resolver), rmqconsumer.WithGroupName(group), rmqconsumer.WithInstance(fmt.Sprint("peer-", os.Getpid())),
 		rmqconsumer.WithConsumeFromWhere(rmqconsumer.ConsumeFromFirstOffset), rmqconsumer.WithConsumeGoroutineNums(20),
 	)
 	if err != nil {
@@ -67,7 +67,7 @@ func peer(ctx context.Context) error {
 		func(ctx context.Context, messages ...*primitive.MessageExt) (rmqconsumer.ConsumeResult, error) {
 			for _, m := range messages {
 				if err := refund(ctx, m, store, client, events, topic); err != nil {
-					return rmqconsumer.ConsumeRetryLater, nil
+					return rmqconsumer.ConsumeRetryLater, nil //nolint:nilerr // an error makes the SDK log whole messages; later is all that it does
 				}
 			}
 			return rmqconsumer.ConsumeSuccess, nil
@@ -130,7 +130,8 @@ func serveMemory(ctx context.Context, addr string) error {
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		_, _ = fmt.Fprintf(w, "go_memstats_mallocs_total %d\ngo_memstats_alloc_bytes_total %d\n", m.Mallocs, m.TotalAlloc)
+		_, _ = fmt.Fprintf(w, "go_memstats_mallocs_total %d\ngo_memstats_alloc_bytes_total %d\ngo_goroutines %d\n",
+			m.Mallocs, m.TotalAlloc, runtime.NumGoroutine())
 	})}
 	go func() { _ = server.Serve(listener) }()
 	return nil

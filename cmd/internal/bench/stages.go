@@ -48,6 +48,12 @@ func serveGateway(ctx context.Context, folder string) error {
 	return nil
 }
 
+// toldAgain is what a decided refund costs that is delivered again.
+type toldAgain struct {
+	signer     string
+	signatures float64
+}
+
 // stage is one part of a refund, which works on the refund number i.
 type stage struct {
 	name string
@@ -56,33 +62,34 @@ type stage struct {
 
 // stages prints what each part of a refund costs this process, one after the
 // other, and what the whole flow costs. What the sum lacks of the whole is the
-// flow itself: the note, the log line, contexts, metrics.
-func (b *bench) stages(ctx context.Context, out io.Writer) error {
-	t, err := b.createTopics(ctx, fmt.Sprintf("bench-%d-stages", os.Getpid()))
+// flow itself: the note, the log line, contexts, metrics. It returns what a decided
+// refund costs that is delivered again.
+func (b *bench) stages(ctx context.Context, out io.Writer) (again []toldAgain, err error) {
+	t, err := b.home.createTopics(ctx, fmt.Sprintf("bench-%d-stages", os.Getpid()), b.queues)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer b.deleteTopics(t)
-	if err := b.redis.FlushAll(ctx).Err(); err != nil {
-		return err
+	defer b.home.deleteTopics(t)
+	if err := b.home.emptyRedis(ctx); err != nil {
+		return nil, err
 	}
 	url, stop, err := b.gatewayProcess(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer stop()
-	store, err := dedupe.New(b.redis, dedupe.Config{Prefix: "refundd:", Lease: time.Minute, Keep: time.Hour})
+	store, err := dedupe.New(b.home.redis, dedupe.Config{Prefix: "refundd:", Lease: time.Minute, Keep: time.Hour})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sdk, err := rocketmq.NewProducer(
-		rmqproducer.WithNsResolver(primitive.NewPassthroughResolver(consumer.NameServerURLs([]string{b.nameServer}))),
+		rmqproducer.WithNsResolver(primitive.NewPassthroughResolver(consumer.NameServerURLs([]string{b.home.nameServer}))),
 		rmqproducer.WithGroupName(t.group+"-producer"), rmqproducer.WithRetry(0))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := sdk.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = sdk.Shutdown() }()
 	tell := producer.New(sdk, producer.Config{EventTopic: t.event, RetryTopic: t.retry, ParkedTopic: t.parked})
@@ -105,7 +112,7 @@ func (b *bench) stages(ctx context.Context, out io.Writer) error {
 			Gateway: url, AppID: appID, Signer: s.signer, AlipayKeys: []*rsa.PublicKey{b.keys.AlipayPublic},
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		row := []string{s.name}
 		sum := time.Duration(0)
@@ -113,13 +120,15 @@ func (b *bench) stages(ctx context.Context, out io.Writer) error {
 		for _, p := range b.parts(n*100_000, s.signer, client, store, tell, t) {
 			each, err := cpuOf(ctx, p)
 			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
 			switch p.name {
 			case "call": // it signs and verifies, too, and verifying comes after it
 				each -= took["sign"] + took["verify"]
 			case "whole":
 				row = append(row, micro(sum, one))
+			case "again":
+				again = append(again, toldAgain{s.name, float64(each) / float64(one)})
 			}
 			took[p.name] = each
 			sum += each
@@ -131,7 +140,7 @@ func (b *bench) stages(ctx context.Context, out io.Writer) error {
 		rows = append(rows, row)
 	}
 	printRows(out, rows)
-	return nil
+	return again, nil
 }
 
 func micro(d, signature time.Duration) string {

@@ -46,66 +46,95 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// printTable prints medians, and the range of what was measured most carefully.
-func printTable(out io.Writer, l load, contenders []contender, results map[string][]result) {
-	fmt.Fprintf(out, "\n%s; medians of the runs; load average %s\n\n", l.name, loadAverage())
-	heads := []string{"contender", "signatures of CPU (range)", "CPU ms"}
-	if l.rate == 0 {
-		heads = append(heads, "refunds/s", "first event s")
-	} else {
-		heads = append(heads, "p50 ms", "p90", "p99", "max")
+// column is a figure of a run.
+type column struct {
+	head   string
+	format string
+	of     func(result) float64
+}
+
+func backlogColumns() []column {
+	return append([]column{
+		{"refunds/s", "%.0f", func(r result) float64 { return r.perSecond }},
+		{"first event s", "%.1f", func(r result) float64 { return r.first.Seconds() }},
+	}, costColumns()...)
+}
+
+func rateColumns() []column {
+	took := func(q float64) func(result) float64 {
+		return func(r result) float64 { return milliseconds(quantile(r.latencies, q)) }
 	}
-	heads = append(heads, "allocs", "KiB", "RSS MiB", "Redis reads", "its traffic B", "kept B", "conns Alipay", "Redis", "verdict")
-	rows := [][]string{heads}
-	for _, c := range contenders {
-		rs := results[c.name]
-		m := func(of func(result) float64) float64 { return median(rs, of) }
+	return append([]column{
+		{"p50 ms", "%.0f", took(0.5)},
+		{"p90", "%.0f", took(0.9)},
+		{"p99", "%.0f", took(0.99)},
+		{"max", "%.0f", took(1)},
+		{"hop p50", "%.1f", func(r result) float64 { return milliseconds(quantile(r.hop, 0.5)) }},
+		{"p99", "%.1f", func(r result) float64 { return milliseconds(quantile(r.hop, 0.99)) }},
+		{"two hops p50", "%.1f", func(r result) float64 { return milliseconds(quantile(r.twoHops, 0.5)) }},
+		{"p99", "%.1f", func(r result) float64 { return milliseconds(quantile(r.twoHops, 0.99)) }},
+	}, costColumns()...)
+}
+
+func costColumns() []column {
+	return []column{
+		{"allocs", "%.0f", func(r result) float64 { return r.objects }},
+		{"KiB", "%.1f", func(r result) float64 { return r.size }},
+		{"RSS MiB", "%.0f", func(r result) float64 { return r.rss }},
+		{"Redis reads", "%.2f", func(r result) float64 { return r.trips }},
+		{"its traffic B", "%.0f", func(r result) float64 { return r.traffic }},
+		{"script µs", "%.0f", func(r result) float64 { return r.scriptMicros }},
+		{"kept B", "%.0f", func(r result) float64 { return r.kept }},
+		{"conns Alipay", "%.0f", func(r result) float64 { return float64(r.alipayConns) }},
+		{"Redis", "%.0f", func(r result) float64 { return float64(r.redisConns) }},
+	}
+}
+
+// printTable prints medians, and the range of what was measured most carefully.
+func printTable(out io.Writer, g group, rows []measured) {
+	fmt.Fprintf(out, "\n%s; medians of the runs; load average %s\n\n", g.title, loadAverage())
+	heads := []string{g.kind, "signatures of CPU (range)", "CPU ms"}
+	for _, c := range g.columns {
+		heads = append(heads, c.head)
+	}
+	lines := [][]string{append(heads, "verdict")}
+	var signatures []float64
+	for _, m := range rows {
 		low, high := math.Inf(1), math.Inf(-1)
 		verdict := clean
-		for _, r := range rs {
+		for _, r := range m.results {
 			low, high = min(low, r.signatures), max(high, r.signatures)
+			signatures = append(signatures, milliseconds(r.signature))
 			if r.verdict != clean {
 				verdict = "WRONG"
 			}
 		}
 		cells := []string{
-			c.name, fmt.Sprintf("%.2f (%.2f–%.2f)", m(func(r result) float64 { return r.signatures }), low, high),
-			fmt.Sprintf("%.2f", m(func(r result) float64 { return r.cpu.Seconds() * 1000 })),
+			m.name, fmt.Sprintf("%.2f (%.2f–%.2f)", m.median(cpuOfRun), low, high),
+			fmt.Sprintf("%.2f", m.median(func(r result) float64 { return milliseconds(r.cpu) })),
 		}
-		if l.rate == 0 {
-			cells = append(cells,
-				fmt.Sprintf("%.0f", m(func(r result) float64 { return r.perSecond })),
-				fmt.Sprintf("%.1f", m(func(r result) float64 { return r.first.Seconds() })))
-		} else {
-			for _, q := range []float64{0.5, 0.9, 0.99, 1} {
-				cells = append(cells, fmt.Sprintf("%.0f", m(func(r result) float64 { return quantile(r.latencies, q).Seconds() * 1000 })))
-			}
+		for _, c := range g.columns {
+			cells = append(cells, fmt.Sprintf(c.format, m.median(c.of)))
 		}
-		for _, f := range []struct {
-			format string
-			of     func(result) float64
-		}{
-			{"%.0f", func(r result) float64 { return r.objects }},
-			{"%.1f", func(r result) float64 { return r.size }},
-			{"%.0f", func(r result) float64 { return r.rss }},
-			{"%.2f", func(r result) float64 { return r.trips }},
-			{"%.0f", func(r result) float64 { return r.traffic }},
-			{"%.0f", func(r result) float64 { return r.kept }},
-			{"%.0f", func(r result) float64 { return float64(r.alipayConns) }},
-			{"%.0f", func(r result) float64 { return float64(r.redisConns) }},
-		} {
-			cells = append(cells, fmt.Sprintf(f.format, m(f.of)))
-		}
-		rows = append(rows, append(cells, verdict))
+		lines = append(lines, append(cells, verdict))
 	}
-	printRows(out, rows)
-	var all []float64
-	for _, rs := range results {
-		for _, r := range rs {
-			all = append(all, r.signature.Seconds()*1000)
-		}
+	printRows(out, lines)
+	fmt.Fprintf(out, "\none crypto/rsa signature: %.2f to %.2f ms of CPU", slices.Min(signatures), slices.Max(signatures))
+	if slices.ContainsFunc(rows, func(m measured) bool { return m.l.instances > 1 }) {
+		fmt.Fprint(out, "; of several instances RSS and goroutines are those of the largest, all else is of all together")
 	}
-	fmt.Fprintf(out, "\none crypto/rsa signature: %.2f to %.2f ms of CPU\n", slices.Min(all), slices.Max(all))
+	fmt.Fprintln(out)
+}
+
+func cpuOfRun(r result) float64 { return r.signatures }
+
+// median of a figure over the runs.
+func (m measured) median(of func(result) float64) float64 {
+	values := make([]float64, 0, len(m.results))
+	for _, r := range m.results {
+		values = append(values, of(r))
+	}
+	return median(values)
 }
 
 // printRows prints a table in Markdown that a person can read as well.
@@ -138,25 +167,6 @@ func printRows(out io.Writer, rows [][]string) {
 		}
 		fmt.Fprintln(out)
 	}
-}
-
-func median(rs []result, of func(result) float64) float64 {
-	values := make([]float64, 0, len(rs))
-	for _, r := range rs {
-		values = append(values, of(r))
-	}
-	slices.Sort(values)
-	if n := len(values); n%2 == 0 {
-		return (values[n/2-1] + values[n/2]) / 2
-	}
-	return values[len(values)/2]
-}
-
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
 }
 
 func loadAverage() string {
