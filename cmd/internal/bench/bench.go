@@ -93,7 +93,8 @@ type group struct {
 	title    string
 	columns  []column
 	entrants []entrant
-	close    func() // what was started for it; may be nil
+	cold     bool   // something was started for it, which has to get warm
+	close    func() // ends that; may be nil
 }
 
 // The kinds of groups: two loads for all contenders, and the questions of -scale.
@@ -201,11 +202,23 @@ func (b *bench) sideBySide(g group, l load) (group, error) {
 	return g, err
 }
 
+// coldRefunds are those of a run that does not count: a broker that has just begun
+// compiles itself meanwhile, and would be held against who comes first.
+const coldRefunds = 1000
+
 // compete lets each entrant of the group run as often as there are rounds.
 func (b *bench) compete(ctx context.Context, g group) ([]measured, error) {
 	rows := make([]measured, len(g.entrants))
 	for i, e := range g.entrants {
 		rows[i] = measured{entrant: e, kind: g.kind}
+	}
+	if g.cold {
+		for _, m := range rows {
+			m.l.refunds = min(m.l.refunds, coldRefunds)
+			if _, err := b.measure(ctx, m.c, m.l); err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", g.title, m.name, err)
+			}
+		}
 	}
 	for round := range b.rounds {
 		for i := range rows {

@@ -72,6 +72,10 @@ func startGateway(ctx context.Context, keys *alipaytest.Keys, latency time.Durat
 }
 
 func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
+	now := g.held.Add(1)
+	defer g.held.Add(-1)
+	for most := g.most.Load(); now > most && !g.most.CompareAndSwap(most, now); most = g.most.Load() {
+	}
 	if err := r.ParseForm(); err != nil || !g.genuine(r.Form) {
 		http.Error(w, "not signed", http.StatusForbidden)
 		return
@@ -103,10 +107,6 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 
 // wait lets Alipay's time pass. False: the caller has gone.
 func (g *gateway) wait(ctx context.Context) bool {
-	now := g.held.Add(1)
-	defer g.held.Add(-1)
-	for most := g.most.Load(); now > most && !g.most.CompareAndSwap(most, now); most = g.most.Load() {
-	}
 	if g.latency == 0 {
 		return true
 	}

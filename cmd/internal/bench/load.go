@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -215,7 +216,10 @@ func (r *result) compare(before, after counts, refunds float64) {
 	redis := func(of func(redisState) int64) float64 { return float64(of(after.redis) - of(before.redis)) }
 	r.trips = redis(func(s redisState) int64 { return s.reads }) / refunds
 	r.traffic = redis(func(s redisState) int64 { return s.traffic }) / refunds
-	r.keptAll = redis(func(s redisState) int64 { return s.memory }) / refunds
+	r.keptAll = math.NaN() // buffers of connections are more than what few refunds leave
+	if refunds >= manyRefunds {
+		r.keptAll = redis(func(s redisState) int64 { return s.memory }) / refunds
+	}
 	r.redisConns = after.redis.connections - before.redis.connections
 	if scripts := redis(func(s redisState) int64 { return s.scripts }); scripts > 0 {
 		r.scriptMicros = redis(func(s redisState) int64 { return s.scriptMicros }) / scripts

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,7 +18,7 @@ type metrics map[string]float64
 // counted is what a process has counted so far.
 type counted struct {
 	objects, size float64 // allocated
-	exchanges     float64 // with Redis, for commands
+	exchanges     float64 // with Redis, for commands; NaN where it is not told
 }
 
 func (p *process) metrics(ctx context.Context) (metrics, error) {
@@ -67,9 +68,14 @@ func (m metrics) has(names ...string) bool {
 
 // exchanges is how many round trips to Redis commands have made; those that
 // watch, such as pings, go on without any command.
-func (m metrics) exchanges() (sum float64) {
+func (m metrics) exchanges() float64 {
+	sum := 0.0
 	for _, op := range []string{"claim", "settle", "release", "confirm", "amend", "limit"} {
-		sum += m[`refundd_redis_call_seconds_count{op="`+op+`"}`]
+		n, ok := m[`refundd_redis_call_seconds_count{op="`+op+`"}`]
+		if !ok {
+			return math.NaN()
+		}
+		sum += n
 	}
 	return sum
 }

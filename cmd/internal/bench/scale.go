@@ -53,7 +53,7 @@ func (b *bench) scaleGroup(ctx context.Context, question string) (group, error) 
 		if err != nil {
 			return g, err
 		}
-		g.title, g.close = "Redis: "+backlog, cluster.close
+		g.title, g.cold, g.close = "Redis: "+backlog, true, cluster.close
 		enter("one Redis", l)
 		l.in = b.home.on(cluster)
 		enter(fmt.Sprintf("Cluster of %d masters", masters), l)
@@ -62,7 +62,7 @@ func (b *bench) scaleGroup(ctx context.Context, question string) (group, error) 
 		if err != nil {
 			return g, err
 		}
-		g.title, g.close = "Flush of broker and Redis: "+backlog, stop
+		g.title, g.cold, g.close = "Flush of broker and Redis: "+backlog, true, stop
 		enter("in the background", l)
 		l.in = second
 		enter("before confirming", l)
@@ -106,7 +106,8 @@ func scaleColumns() []column {
 		{"at 10 %", "%.0f", at(0.1)},
 		{"50 %", "%.0f", at(0.5)},
 		{"100 %", "%.0f", at(1)},
-		{"Redis reads", "%.2f", func(r result) float64 { return r.trips }},
+		{"Redis trips", "%.2f", func(r result) float64 { return r.exchanges }},
+		{"reads", "%.2f", func(r result) float64 { return r.trips }},
 		{"kept B", "%.0f", func(r result) float64 { return r.kept }},
 		{"in all", "%.0f", func(r result) float64 { return r.keptAll }},
 		{"conns Alipay", "%.0f", func(r result) float64 { return float64(r.alipayConns) }},

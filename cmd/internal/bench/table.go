@@ -53,6 +53,14 @@ type column struct {
 	of     func(result) float64
 }
 
+// cell leaves open what cannot be told.
+func (c column) cell(value float64) string {
+	if math.IsNaN(value) {
+		return "–"
+	}
+	return fmt.Sprintf(c.format, value)
+}
+
 func backlogColumns() []column {
 	return append([]column{
 		{"refunds/s", "%.0f", func(r result) float64 { return r.perSecond }},
@@ -81,7 +89,8 @@ func costColumns() []column {
 		{"allocs", "%.0f", func(r result) float64 { return r.objects }},
 		{"KiB", "%.1f", func(r result) float64 { return r.size }},
 		{"RSS MiB", "%.0f", func(r result) float64 { return r.rss }},
-		{"Redis reads", "%.2f", func(r result) float64 { return r.trips }},
+		{"Redis trips", "%.2f", func(r result) float64 { return r.exchanges }},
+		{"reads", "%.2f", func(r result) float64 { return r.trips }},
 		{"its traffic B", "%.0f", func(r result) float64 { return r.traffic }},
 		{"script µs", "%.0f", func(r result) float64 { return r.scriptMicros }},
 		{"kept B", "%.0f", func(r result) float64 { return r.kept }},
@@ -114,7 +123,7 @@ func printTable(out io.Writer, g group, rows []measured) {
 			fmt.Sprintf("%.2f", m.median(func(r result) float64 { return milliseconds(r.cpu) })),
 		}
 		for _, c := range g.columns {
-			cells = append(cells, fmt.Sprintf(c.format, m.median(c.of)))
+			cells = append(cells, c.cell(m.median(c.of)))
 		}
 		lines = append(lines, append(cells, verdict))
 	}

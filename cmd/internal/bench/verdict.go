@@ -16,16 +16,20 @@ import (
 const clean = "clean"
 
 // judgedAtOnce is of about how many refunds the facts are in memory together.
-// Every refund here is of a trade of its own, so no invariant looks at two.
 const judgedAtOnce = 50_000
 
 // judge holds a run to the checker of refundd's own tests, by what the sender,
 // Alipay's ledger and the event topic know, and to what is stricter here: every
 // command has one event, and succeeded.
 func judge(c *commands, g *gateway, e *events, bound time.Duration) string {
+	return judgeIn(uint32(len(c.all())/judgedAtOnce+1), c, g, e, bound) //nolint:gosec // few
+}
+
+// judgeIn judges in so many parts. Every refund here is of a trade of its own, so no
+// invariant looks at two of them.
+func judgeIn(parts uint32, c *commands, g *gateway, e *events, bound time.Duration) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	parts := uint32(len(c.all())/judgedAtOnce + 1) //nolint:gosec // few
 	refunds := 0
 	for part := range parts {
 		mine := func(number string) bool {
