@@ -197,6 +197,7 @@ func (b *bench) plain() load {
 func (b *bench) sideBySide(g group, l load) (group, error) {
 	contenders, err := b.contenders()
 	for _, c := range contenders {
+		l.again = g.kind == kindBacklog && c.name != contenderPeer // which says nothing of what it has had before
 		g.entrants = append(g.entrants, entrant{c.name, c, l})
 	}
 	return g, err

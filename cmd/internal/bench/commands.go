@@ -28,20 +28,10 @@ type sentCommand struct {
 
 const amount = "16.00"
 
-func (c *commands) send(ctx context.Context, i int) error {
+func (c *commands) send(ctx context.Context, i int) (err error) {
 	s := sentCommand{number: fmt.Sprintf("R-%d-%07d", c.run, i), trade: fmt.Sprintf("T-%d-%07d", c.run, i), at: time.Now()}
-	body, err := json.Marshal(map[string]string{"out_request_no": s.number, "out_trade_no": s.trade, "refund_amount": amount})
-	if err != nil {
+	if s.message, err = c.put(ctx, s); err != nil {
 		return err
-	}
-	for try := 1; ; try++ {
-		// A broker that is busy says no. What it took all the same is one command more, as in life.
-		if s.message, err = c.sender.Send(ctx, tap.Outgoing{Topic: c.topic, Keys: s.number, Body: body}); err == nil {
-			break
-		}
-		if try == 10 || ctx.Err() != nil {
-			return err
-		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,24 +39,53 @@ func (c *commands) send(ctx context.Context, i int) error {
 	return nil
 }
 
+// put returns the message's id.
+func (c *commands) put(ctx context.Context, s sentCommand) (id string, err error) {
+	body, err := json.Marshal(map[string]string{"out_request_no": s.number, "out_trade_no": s.trade, "refund_amount": amount})
+	if err != nil {
+		return "", err
+	}
+	for try := 1; ; try++ {
+		// A broker that is busy says no. What it took all the same is one command more, as in life.
+		id, err = c.sender.Send(ctx, tap.Outgoing{Topic: c.topic, Keys: s.number, Body: body})
+		if err == nil || try == 10 || ctx.Err() != nil {
+			return id, err
+		}
+	}
+}
+
 // atOnce sends as fast as the broker takes them.
 func (c *commands) atOnce(ctx context.Context, n int) error {
+	base := len(c.all())
+	return inParallel(ctx, n, func(ctx context.Context, i int) error { return c.send(ctx, base+i) })
+}
+
+// again sends all once more.
+func (c *commands) again(ctx context.Context) error {
+	all := c.all()
+	return inParallel(ctx, len(all), func(ctx context.Context, i int) error {
+		_, err := c.put(ctx, all[i])
+		return err
+	})
+}
+
+// inParallel ends with the first error.
+func inParallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	base := len(c.all())
 	var wg sync.WaitGroup
 	next := make(chan int)
 	for range 32 {
 		wg.Go(func() {
 			for i := range next {
-				if err := c.send(ctx, i); err != nil {
+				if err := do(ctx, i); err != nil {
 					fail(err)
 				}
 			}
 		})
 	}
 	for i := 0; i < n && ctx.Err() == nil; i++ {
-		next <- base + i
+		next <- i
 	}
 	close(next)
 	wg.Wait()

@@ -74,24 +74,34 @@ func (e *events) tell() {
 
 // wait returns when so many refunds have an event.
 func (e *events) wait(ctx context.Context, p processes, refunds int) error {
+	return e.waitFor(ctx, p, e.count, refunds)
+}
+
+// waitAll returns when there are so many events, repeats included.
+func (e *events) waitAll(ctx context.Context, p processes, events int) error {
+	return e.waitFor(ctx, p, func() int { return len(e.all()) }, events)
+}
+
+func (e *events) waitFor(ctx context.Context, p processes, count func() int, want int) error {
 	for {
+		n := count()
 		e.mu.Lock()
-		n, err := len(e.numbers), e.err
+		err := e.err
 		e.mu.Unlock()
 		switch {
 		case err != nil:
 			return err
-		case n >= refunds:
+		case n >= want:
 			return nil
 		}
 		if err := p.ended(); err != nil {
-			return fmt.Errorf("%d of %d events: %w", n, refunds, err)
+			return fmt.Errorf("%d of %d events: %w", n, want, err)
 		}
 		select {
 		case <-e.changed:
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d events: %w", n, refunds, ctx.Err())
+			return fmt.Errorf("%d of %d events: %w", n, want, ctx.Err())
 		}
 	}
 }

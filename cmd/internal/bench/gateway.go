@@ -144,6 +144,12 @@ func (g *gateway) book(method, number, trade, amount string) string {
 		change, time.Now().In(time.FixedZone("", 8*60*60)).Format(time.DateTime), m.trade, m.amount, tradeNo)
 }
 
+func (g *gateway) called() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.calls)
+}
+
 func (g *gateway) genuine(form map[string][]string) bool {
 	var keys []string
 	for key := range form {

@@ -95,11 +95,9 @@ func judgeGoals(all []measured, again []toldAgain) []goal {
 	add("time of a script at Redis", "≤ 30 µs", haveAny, anyRun.median(func(r result) float64 { return r.scriptMicros }), mostScript, "%.0f µs",
 		fmt.Sprintf(", a bare SET %.1f", anyRun.median(func(r result) float64 { return r.bareSetMicros })))
 	add("start to first event", "≤ 1 s", haveAny, anyRun.median(func(r result) float64 { return r.first.Seconds() }), mostFirst, "%.1f s", "")
+	add("a decided refund again, backlog", "≤ 0.15 signatures", havePlain, plain.median(func(r result) float64 { return r.again }), mostAgain, "%.2f", "")
 	for _, a := range again {
-		add("a decided refund again, signer "+a.signer, "≤ 0.15 signatures", true, a.signatures, mostAgain, "%.2f", "")
-	}
-	if len(again) == 0 {
-		add("a decided refund again", "≤ 0.15 signatures", false, 0, 0, "", "")
+		add("the same one at a time, signer "+a.signer, "≤ 0.15 signatures", true, a.signatures, mostAgain, "%.2f", "")
 	}
 
 	held, haveHeld := find(all, func(m measured) bool { return m.kind == kindInFlight && m.l.workers >= wantInFlight })

@@ -49,9 +49,9 @@ func TestGoals(t *testing.T) {
 	drained := []sample{{done: 20_000, rss: 50}, {done: 100_000, rss: 51}, {done: 200_000, rss: 57}}
 	all := []measured{
 		of(kindBacklog, contenderGo, load{refunds: 5000},
-			result{signatures: 1.1, rss: 41, exchanges: 2.001, kept: 264, scriptMicros: 31, first: 900 * time.Millisecond},
-			result{signatures: 1.2, rss: 41, exchanges: 2.001, kept: 264, scriptMicros: 31, first: 900 * time.Millisecond},
-			result{signatures: 9.9, rss: 41, exchanges: 2.001, kept: 264, scriptMicros: 31, first: 900 * time.Millisecond}),
+			result{signatures: 1.1, rss: 41, exchanges: 2.001, kept: 264, scriptMicros: 31, again: 0.15, first: 900 * time.Millisecond},
+			result{signatures: 1.2, rss: 41, exchanges: 2.001, kept: 264, scriptMicros: 31, again: 0.15, first: 900 * time.Millisecond},
+			result{signatures: 9.9, rss: 41, exchanges: 2.001, kept: 264, scriptMicros: 31, again: 0.15, first: 900 * time.Millisecond}),
 		of(kindBacklog, contenderOpenSSL, load{refunds: 5000}, result{signatures: 0.66}),
 		of(kindRate, contenderGo, paced, result{signatures: 2.10, latencies: ms(20, 26.9), twoHops: ms(2, 3)}),
 		of(kindRate, contenderPeer, paced, result{signatures: 2.101}),
@@ -70,8 +70,9 @@ func TestGoals(t *testing.T) {
 		"Redis memory":                           met,
 		"time of a script":                       notMet,
 		"start to first event":                   met,
-		"a decided refund again, signer go":      met,
-		"a decided refund again, signer openssl": notMet,
+		"a decided refund again":                 met,
+		"the same one at a time, signer go":      met,
+		"the same one at a time, signer openssl": notMet,
 		"in flight":                              notMet, // one is missing
 		"memory while":                           met,    // 57 / 50
 		"verdict":                                met,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -22,6 +23,7 @@ type load struct {
 	workers   int // of an instance; 0: what the contender has by default
 	in        *surroundings
 	closely   bool // sample the contender's own metrics, too
+	again     bool // afterwards, deliver everything once more
 }
 
 // defaultWorkers are those of REFUNDD_CONCURRENCY.
@@ -51,6 +53,7 @@ type result struct {
 	perSecond                   float64       // from the process' start to the last event
 	steady                      float64       // a second, without start and end
 	first                       time.Duration // from the process' start to the first event
+	again                       float64       // signatures, of a decided refund that comes again; NaN where none did
 	latencies                   []time.Duration
 	hop, twoHops                []time.Duration // of the broker meanwhile, sorted
 	objects, size               float64         // allocated for a refund; size in KiB
@@ -183,7 +186,6 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 	if err := p.stop(); err != nil {
 		return r, fmt.Errorf("stop: %w", err)
 	}
-	stopFollowing()
 	r.signature = (signatureBefore + signature(b.keys)) / 2
 	r.compare(before, after, float64(l.refunds))
 	r.perSecond, r.steady = float64(l.refunds)/took.Seconds(), steady(seen.storedAt())
@@ -196,8 +198,45 @@ func (b *bench) measure(ctx context.Context, c contender, l load) (r result, err
 	if r.bareSetMicros, err = l.in.bareSet(ctx); err != nil {
 		return r, err
 	}
+	calls := g.called()
+	if r.again, err = b.again(ctx, c, l, t, g.url, folder+"-again", commands, seen); err != nil {
+		return r, fmt.Errorf("again: %w", err)
+	}
+	r.again /= float64(r.signature)
+	stopFollowing()
 	r.verdict = judge(commands, g, seen, l.limit())
+	if more := g.called() - calls; more > 0 && r.verdict == clean {
+		r.verdict = fmt.Sprintf("%d calls for refunds that were decided before", more)
+	}
 	return r, nil
+}
+
+// again sends every command of the run once more, lets the contender begin anew,
+// and returns the CPU nanoseconds that a refund takes which was decided before.
+func (b *bench) again(ctx context.Context, c contender, l load, t topics, gateway, folder string, sent *commands, seen *events) (float64, error) {
+	if !l.again {
+		return math.NaN(), nil
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return 0, err
+	}
+	if err := sent.again(ctx); err != nil {
+		return 0, err
+	}
+	n := len(sent.all())
+	p, err := b.startAll(ctx, c, l, t, gateway, folder)
+	if err != nil {
+		return 0, err
+	}
+	if err := seen.waitAll(ctx, p, len(seen.all())+n); err != nil {
+		return 0, errors.Join(err, p.stop())
+	}
+	each, err := p.cpu()
+	sum := time.Duration(0)
+	for _, one := range each {
+		sum += one
+	}
+	return float64(sum) / float64(n), errors.Join(err, p.stop())
 }
 
 // compare fills in what one refund has cost.

@@ -65,6 +65,7 @@ func backlogColumns() []column {
 	return append([]column{
 		{"refunds/s", "%.0f", func(r result) float64 { return r.perSecond }},
 		{"first event s", "%.1f", func(r result) float64 { return r.first.Seconds() }},
+		{"again, signatures", "%.2f", func(r result) float64 { return r.again }},
 	}, costColumns()...)
 }
 
