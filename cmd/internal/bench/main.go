@@ -10,7 +10,8 @@
 // After the tables each goal stands beside what was seen. Two loads, in turns between the contenders:
 //
 //   - backlog: the commands lie in the topic when the process starts, and Alipay
-//     answers at once. What counts is the CPU time of a refund.
+//     answers at once. What counts is the CPU time of a refund. Then all comes once
+//     more, which refundd answers from memory and without a call.
 //   - rate: commands come at a fixed rate, and Alipay takes its time. What counts is
 //     how long after its birth a command's event is stored. Beside it stands what
 //     the broker alone takes meanwhile: a hop is a message sent until somebody who
