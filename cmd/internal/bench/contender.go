@@ -24,6 +24,8 @@ type contender struct {
 	env     []string
 }
 
+func (c contender) isRefundd() bool { return strings.HasPrefix(c.name, contenderGo) }
+
 // process is a contender that runs.
 type process struct {
 	cmd    *exec.Cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -82,9 +83,17 @@ func (e *events) waitAll(ctx context.Context, p processes, events int) error {
 	return e.waitFor(ctx, p, func() int { return len(e.all()) }, events)
 }
 
+// errStalled: what is missing does not come any more.
+var errStalled = errors.New("no event for a minute")
+
 func (e *events) waitFor(ctx context.Context, p processes, count func() int, want int) error {
+	const patience = time.Minute
+	most, moved := -1, time.Now()
 	for {
 		n := count()
+		if n > most {
+			most, moved = n, time.Now()
+		}
 		e.mu.Lock()
 		err := e.err
 		e.mu.Unlock()
@@ -93,6 +102,8 @@ func (e *events) waitFor(ctx context.Context, p processes, count func() int, wan
 			return err
 		case n >= want:
 			return nil
+		case time.Since(moved) > patience:
+			return fmt.Errorf("%d of %d events: %w", n, want, errStalled)
 		}
 		if err := p.ended(); err != nil {
 			return fmt.Errorf("%d of %d events: %w", n, want, err)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 	"time"
 )
 
@@ -64,13 +63,20 @@ func judgeGoals(all []measured, again []toldAgain) []goal {
 
 	plain, havePlain := backlog(contenderGo)
 	fast, haveFast := backlog(contenderOpenSSL)
-	add("CPU of the backlog, signer go", "≤ 1.20 signatures", havePlain, plain.median(cpuOfRun), mostGo, "%.2f", "")
-	add("CPU of the backlog, signer openssl", "≤ 0.65 signatures", haveFast, fast.median(cpuOfRun), mostOpenSSL, "%.2f", "")
+	// libraries tells what a refund costs with refundd's libraries and without refundd.
+	libraries := func(m measured, ok bool) string {
+		if !ok {
+			return ""
+		}
+		return fmt.Sprintf("; its libraries alone take %.2f", m.median(cpuOfRun))
+	}
+	add("CPU of the backlog, signer go", "≤ 1.20 signatures", havePlain, plain.median(cpuOfRun), mostGo, "%.2f", libraries(backlog(contenderBare)))
+	add("CPU of the backlog, signer openssl", "≤ 0.65 signatures", haveFast, fast.median(cpuOfRun), mostOpenSSL, "%.2f", libraries(backlog(contenderBareOpenSSL)))
 
 	paced, havePaced := rate(contenderGo)
 	peer, havePeer := rate(contenderPeer)
 	add("CPU at 100/s, signer go", "less than the peer's", havePaced && havePeer,
-		paced.median(cpuOfRun), math.Round(100*peer.median(cpuOfRun))/100-0.005, "%.2f", fmt.Sprintf(" and %.2f", peer.median(cpuOfRun)))
+		paced.median(cpuOfRun), math.Round(100*peer.median(cpuOfRun))/100-0.005, "%.2f", fmt.Sprintf(" and %.2f", peer.median(cpuOfRun))+libraries(rate(contenderBare)))
 	over := paced.median(func(r result) float64 { return overHops(r, paced.l.latency) })
 	add("p99 at 100/s, signer go", "≤ Alipay's time, two hops' p99 and 4 ms", havePaced, over, mostOverHops, "%.1f ms", fmt.Sprintf(
 		" more: p99 %.1f, Alipay %d, two hops p50 %.1f p99 %.1f", paced.median(func(r result) float64 { return milliseconds(quantile(r.latencies, 0.99)) }),
@@ -80,13 +86,13 @@ func judgeGoals(all []measured, again []toldAgain) []goal {
 	rss := func(r result) float64 { return r.rss }
 	add("memory at 128 workers, signer go", "≤ 40 MiB", havePlain && plain.l.workersOf() == defaultWorkers, plain.median(rss), mostMemory, "%.0f MiB", "")
 	long, haveLong := find(all, func(m measured) bool {
-		return isRefundd(m) && m.l.rate == 0 && m.l.refunds >= waiting && m.l.workersOf() == defaultWorkers && m.l.instances == 1
+		return m.c.isRefundd() && m.l.rate == 0 && m.l.refunds >= waiting && m.l.workersOf() == defaultWorkers && m.l.instances == 1
 	})
 	add("memory with 100,000 waiting", "≤ 64 MiB", haveLong, long.median(rss), mostMemoryWaiting, "%.0f MiB",
 		fmt.Sprintf(", %d waiting, %s", long.l.refunds, long.c.name))
 
 	anyRun, haveAny := find(all, func(m measured) bool {
-		return isRefundd(m) && m.l.rate == 0 && m.l.latency == 0 && m.l.instances == 1 && m.kind != kindRedis && m.kind != kindFlush
+		return m.c.isRefundd() && m.l.rate == 0 && m.l.latency == 0 && m.l.instances == 1 && m.kind != kindRedis && m.kind != kindFlush
 	})
 	add("Redis round trips", "≤ 2", haveAny, anyRun.median(func(r result) float64 { return r.exchanges }), mostExchanges, "%.2f",
 		fmt.Sprintf("; %.2f with those that watch", anyRun.median(func(r result) float64 { return r.trips })))
@@ -145,8 +151,6 @@ func find(all []measured, fits func(measured) bool) (measured, bool) {
 	}
 	return measured{}, false
 }
-
-func isRefundd(m measured) bool { return strings.HasPrefix(m.c.name, contenderGo) }
 
 // overHops is how many ms the p99 is above what Alipay and the broker alone take.
 func overHops(r result, latency time.Duration) float64 {

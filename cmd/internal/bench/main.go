@@ -2,7 +2,7 @@
 // every run by Alipay's ledger. It is a module of its own, so that refundd does
 // not depend on the peer's SDK. From the root:
 //
-//	make bench                                     # brings the stack up and takes it down, about ten minutes
+//	make bench                                     # brings the stack up and takes it down, about a quarter of an hour
 //	make bench BENCH="-rounds 1 -seconds 5"        # a quick look; -h lists the flags
 //	make bench BENCH="-only refundd GOGC=200"      # what follows the flags is refundd's environment
 //	make bench BENCH="-scale instances,inflight"   # how it grows instead; see scale.go
@@ -19,12 +19,13 @@
 //
 // The contenders are refundd with each signer, and what many would write: the
 // SDK's push consumer with 20 handlers, SETNX, smartwalle/alipay, SendSync
-// (peer.go). Each is a process of its own; Alipay is a stub in this one, which
-// verifies every request and signs every answer. CPU time is the contender's
-// alone, from its start to its last event, and is also told as a ratio to one
-// crypto/rsa signature, measured on all cores right before and after the run: so
-// what else a shared machine does, and how fast it is, matters little. Wall-clock
-// figures have no such remedy.
+// (peer.go). Beside them bare shows with each signer what refundd's libraries cost
+// by themselves (bare.go): nobody who uses them gets below it. Each is a process of
+// its own; Alipay is a stub in this one, which verifies every request and signs
+// every answer. CPU time is the contender's alone, from its start to its last
+// event, and is also told as a ratio to one crypto/rsa signature, measured on all
+// cores right before and after the run: so what else a shared machine does, and how
+// fast it is, matters little. Wall-clock figures have no such remedy.
 package main
 
 import (
@@ -74,6 +75,8 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == rolePeer:
 		err = peer(ctx)
+	case len(os.Args) == 3 && os.Args[1] == roleBare:
+		err = bare(ctx, os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == roleGateway:
 		err = serveGateway(ctx, os.Args[2])
 	default:
@@ -153,8 +156,8 @@ func (o *options) check() error {
 		}
 	}
 	switch {
-	case o.contender == contenderPeer:
-		return errors.New("-scale measures refundd, not the peer")
+	case o.contender != "" && !(contender{name: o.contender}).isRefundd():
+		return fmt.Errorf("-scale measures refundd and not %s", o.contender)
 	case o.backlog == 0:
 		return errors.New("-scale needs a -backlog")
 	}

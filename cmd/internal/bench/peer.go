@@ -25,13 +25,10 @@ const rolePeer = "peer"
 // acknowledges. It has none of what makes that safe; it is the cost to compare
 // with. It is configured as refundd is, by the same variables.
 func peer(ctx context.Context) error {
-	resolver := primitive.NewPassthroughResolver([]string{"http://" + os.Getenv("REFUNDD_ROCKETMQ_NAMESERVERS")})
-	group := os.Getenv("REFUNDD_ROCKETMQ_GROUP")
-	opts, err := redis.ParseURL(os.Getenv("REFUNDD_REDIS_URL"))
+	store, err := openRedis()
 	if err != nil {
 		return err
 	}
-	store := redis.NewClient(opts)
 	key, err := os.ReadFile(os.Getenv("REFUNDD_ALIPAY_PRIVATE_KEY_FILE"))
 	if err != nil {
 		return err
@@ -48,25 +45,56 @@ func peer(ctx context.Context) error {
 	if err := client.LoadAliPayPublicKey(string(public)); err != nil {
 		return err
 	}
-	events, err := rocketmq.NewProducer(rmqproducer.WithNsResolver(resolver), rmqproducer.WithGroupName(group+"-producer"))
-	if err != nil {
-		return err
-	}
-	if err := events.Start(); err != nil {
-		return err
-	}
-	commands, err := rocketmq.NewPushConsumer(
-		rmqconsumer.WithNsResolver(resolver), rmqconsumer.WithGroupName(group), rmqconsumer.WithInstance(fmt.Sprint("peer-", os.Getpid())),
-		rmqconsumer.WithConsumeFromWhere(rmqconsumer.ConsumeFromFirstOffset), rmqconsumer.WithConsumeGoroutineNums(20),
-	)
+	events, err := startProducer()
 	if err != nil {
 		return err
 	}
 	topic := os.Getenv("REFUNDD_TOPIC_EVENT")
+	return consume(ctx, rolePeer, 20, func(ctx context.Context, m *primitive.MessageExt) error {
+		return refund(ctx, m, store, client, events, topic)
+	}, func() {
+		_ = events.Shutdown()
+		_ = store.Close()
+	})
+}
+
+func openRedis() (*redis.Client, error) {
+	opts, err := redis.ParseURL(os.Getenv("REFUNDD_REDIS_URL"))
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewClient(opts), nil
+}
+
+func nameServers() primitive.NsResolver {
+	return primitive.NewPassthroughResolver([]string{"http://" + os.Getenv("REFUNDD_ROCKETMQ_NAMESERVERS")})
+}
+
+func startProducer() (rocketmq.Producer, error) {
+	events, err := rocketmq.NewProducer(
+		rmqproducer.WithNsResolver(nameServers()), rmqproducer.WithGroupName(os.Getenv("REFUNDD_ROCKETMQ_GROUP")+"-producer"))
+	if err != nil {
+		return nil, err
+	}
+	return events, events.Start()
+}
+
+// consume hands every command to refund, so many at a time, until ctx ends. Then
+// it closes what refund uses.
+func consume(ctx context.Context, name string, workers int, refund func(context.Context, *primitive.MessageExt) error, closeAll func()) error {
+	defer closeAll()
+	commands, err := rocketmq.NewPushConsumer(
+		rmqconsumer.WithNsResolver(nameServers()), rmqconsumer.WithGroupName(os.Getenv("REFUNDD_ROCKETMQ_GROUP")),
+		rmqconsumer.WithInstance(fmt.Sprint(name, "-", os.Getpid())),
+		rmqconsumer.WithConsumeFromWhere(rmqconsumer.ConsumeFromFirstOffset), rmqconsumer.WithConsumeGoroutineNums(workers),
+	)
+	if err != nil {
+		return err
+	}
 	err = commands.Subscribe(os.Getenv("REFUNDD_TOPIC_REFUND"), rmqconsumer.MessageSelector{},
 		func(ctx context.Context, messages ...*primitive.MessageExt) (rmqconsumer.ConsumeResult, error) {
 			for _, m := range messages {
-				if err := refund(ctx, m, store, client, events, topic); err != nil {
+				if err := refund(ctx, m); err != nil {
 					return rmqconsumer.ConsumeRetryLater, nil //nolint:nilerr // an error makes the SDK log whole messages; later is all that it does
 				}
 			}
@@ -82,9 +110,7 @@ func peer(ctx context.Context) error {
 		return err
 	}
 	<-ctx.Done()
-	_ = commands.Shutdown()
-	_ = events.Shutdown()
-	return store.Close()
+	return commands.Shutdown()
 }
 
 func refund(ctx context.Context, m *primitive.MessageExt, store *redis.Client, client *smartwalle.Client, events rocketmq.Producer, topic string) error {
