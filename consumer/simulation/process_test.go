@@ -150,8 +150,9 @@ func (w *world) kill(p *process) {
 // bury ends everything that a process still does, and starts another one. Requests
 // that it was writing may still arrive.
 func (w *world) bury(p *process) {
-	p.die()
 	w.mu.Lock()
+	// Its actors end before their contexts do: which of them saw that first would be chance.
+	p.dead = true
 	var writing []*op
 	w.parked = slices.DeleteFunc(w.parked, func(q *op) bool {
 		if q.proc == p && q.wire && !q.gone {
@@ -165,6 +166,7 @@ func (w *world) bury(p *process) {
 		}
 	}
 	w.mu.Unlock()
+	p.die()
 	slices.SortFunc(writing, func(a, b *op) int { return cmp.Compare(a.key, b.key) })
 	for _, q := range writing {
 		if w.fault("request of the dead", q.what, 0.5) {
