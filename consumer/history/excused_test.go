@@ -46,6 +46,15 @@ func TestExcused(t *testing.T) {
 			of(Fact{What: Claim, Delivery: "d2", Token: "t2", Result: Won, Message: "m1"}),
 			of(Fact{What: Publish, Delivery: "d1", Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Event: "e1", Message: "m1"}),
 		}},
+		"a call that was made after Redis had forgotten its claim": {"I8", []Fact{
+			of(Fact{What: Command, Message: "m1", Fingerprint: "a", Trade: "T1", Amount: 100}),
+			of(Fact{What: Command, Message: "m2", Fingerprint: "b", Trade: "T1", Amount: 200}),
+			of(Fact{What: Claim, Delivery: "d1", Token: "t1", Result: Won}),
+			{What: Redis, Result: "rolled_back"},
+			of(Fact{What: Call, Delivery: "d1", Method: MethodRefund, Trade: "T1", Amount: 100}),
+			of(Fact{What: Claim, Delivery: "d2", Token: "t2", Result: Won}),
+			of(Fact{What: Call, Delivery: "d2", Method: MethodRefund, Trade: "T1", Amount: 200}),
+		}},
 		"a decision that Redis forgot before it was told, and another command came first": {"I5", []Fact{
 			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Succeeded, Event: "e1"}),
 			{What: Redis, Result: "wiped"},

@@ -2,7 +2,8 @@ package history
 
 import "fmt"
 
-// I8 needs commands and calls.
+// I8 needs commands and calls. What a Redis that forgot excuses counts from the claim
+// that a call was made for.
 func oneContent(b *book) (string, []breach) {
 	if lacks := b.lacking(Command, Call); lacks != "" {
 		return lacks, nil
@@ -15,20 +16,28 @@ func oneContent(b *book) (string, []breach) {
 		}
 	})
 	for _, r := range b.order {
-		called := -1
+		called, since := -1, -1
+		claimed := map[string]int{}             // delivery -> its claim
 		parked, kept := false, map[string]int{} // fingerprint -> a command that was not rejected
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
 			//exhaustive:ignore
 			switch f.What {
+			case Claim:
+				if f.Result == Won {
+					claimed[f.Delivery] = i
+				}
 			case Call:
 				if f.Method != MethodRefund {
 					continue
 				}
-				if called >= 0 && !b.forgot(called, i) && !f.alike(&b.facts[called]) {
+				if called >= 0 && !b.forgot(since, i) && !f.alike(&b.facts[called]) {
 					broken = append(broken, breach{i, r, "two calls under one number differ in trade or amount"})
 				}
-				called = i
+				called, since = i, i
+				if at, known := claimed[f.Delivery]; known {
+					since = at
+				}
 			case Publish:
 				parked = parked || event(f, Unresolved)
 			case Command:
