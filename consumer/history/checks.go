@@ -216,8 +216,8 @@ func conserved(b *book) (string, []breach) {
 }
 
 // I5 needs events; that a decision is told, an end. Where Redis forgot it before it was
-// told, its command comes to another end: a person is called, or it conflicts with one
-// that came first.
+// told, its command comes to another end: it is proven anew, and a refund that had failed
+// may be carried out then; a person is called; or it conflicts with one that came first.
 func toldAlike(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish); lacks != "" {
 		return lacks, nil
@@ -233,7 +233,7 @@ func toldAlike(b *book) (string, []breach) {
 	ended := map[refund]int{} // the last such event
 	b.all(Publish, func(i int, f *Fact) {
 		r, _ := b.refundOf(*f)
-		if event(f, Rejected, Unresolved) {
+		if event(f, Succeeded, Failed, Rejected, Unresolved) {
 			ended[r] = i
 		}
 		if !event(f, Succeeded, Failed, Rejected) {

@@ -61,6 +61,12 @@ func TestExcused(t *testing.T) {
 			of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Reason: "conflict", Event: "e2", Message: "m1"}),
 			{What: End},
 		}},
+		"a failure that Redis forgot before it was told, and the next try succeeded": {"I5", []Fact{
+			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Failed, Event: "e1"}),
+			{What: Redis, Result: "rolled_back"},
+			told(Succeeded, "T1"),
+			{What: End},
+		}},
 		"outcomes of two contents, where Redis forgot the first": {"I2", []Fact{
 			of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
 			of(Fact{What: Command, Message: "m2", Trade: "T2", Amount: 100}),
