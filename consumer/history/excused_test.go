@@ -34,6 +34,14 @@ func TestExcused(t *testing.T) {
 			of(Fact{What: Release, Token: "t1", Result: Released}),
 			of(Fact{What: Release, Token: "t1", Result: Released}),
 		}},
+		"a release that a rollback left, and that is sent again": {"I9", []Fact{
+			of(Fact{What: Claim, Token: "t1", Result: Won, Lease: 60}),
+			of(Fact{What: Release, Token: "t1", Result: Released}),
+			{What: Redis, Result: "rolled_back"},
+			of(Fact{What: Claim, Token: "t2", Result: Won, Clock: 70, Lease: 130}),
+			of(Fact{What: Release, Token: "t1", Result: Released}),
+			of(Fact{What: Release, Token: "t2", Result: Released}),
+		}},
 		"a rollback that brought a holder back": {"I9", []Fact{
 			of(Fact{What: Claim, Token: "t1", Result: Won, Lease: 60}),
 			of(Fact{What: Claim, Token: "t2", Result: Won, Clock: 70, Lease: 130}),

@@ -60,7 +60,8 @@ func oneContent(b *book) (string, []breach) {
 func (f *Fact) alike(g *Fact) bool { return f.Trade == g.Trade && f.Amount == g.Amount }
 
 // I9 needs the record's transitions. A Redis that lost its newest writes may have
-// kept, or brought back, any earlier holder.
+// kept, or brought back, any earlier holder, and any earlier release, which it then
+// answers alike when it is sent again.
 func oneHolder(b *book) (string, []breach) {
 	if lacks := b.lacking(Claim); lacks != "" {
 		return lacks, nil
@@ -70,6 +71,7 @@ func oneHolder(b *book) (string, []breach) {
 		holder, until, since := "", int64(0), 0
 		released := ""
 		won, unsure := map[string]bool{}, false
+		gave := map[string]int{} // token -> its first release
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
 			if b.forgot(since, i) {
@@ -86,8 +88,13 @@ func oneHolder(b *book) (string, []breach) {
 				holder, until, since, unsure = f.Token, f.Lease, i, false
 				won[f.Token] = true
 			case f.What == Release && f.Result == Released:
-				if f.Token != holder && f.Token != released {
+				at, again := gave[f.Token]
+				repeated := again && b.forgot(at, i)
+				if f.Token != holder && f.Token != released && !repeated {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s released what %q holds", f.Token, holder)})
+				}
+				if !again {
+					gave[f.Token] = i
 				}
 				if f.Token == holder {
 					holder, released, since, unsure = "", f.Token, i, false
