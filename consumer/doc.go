@@ -13,7 +13,8 @@
 //   - R4 four ends of a delivery: ends.go; nothing else acknowledges:
 //     Consumer.deliver in rocketmq.go
 //   - R5 the fence: package dedupe; used by Handler.claimed, Handler.settle
-//   - R6 settle, publish, acknowledge: Handler.settle, Handler.stored
+//   - R6 settle, publish, acknowledge: Handler.settle, Handler.stored; what a dead
+//     worker settled and did not publish: Handler.told, Handler.retell
 //   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.held; copies
 //     made from the record: republish.go, for the sweeper and for notifications
 //   - R8 a call fits its lease: Handler.fits, Handler.ask
@@ -27,8 +28,8 @@
 //     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide
 //     (Free), Handler.aside for a merchant with its share of the workers or in a pause (share.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
-//   - R14 loud ends: Handler.parkCopy, Handler.contradiction; what a person then
-//     did with it: act.go
+//   - R14 loud ends: Handler.parkCopy, Handler.parkAgain, Handler.contradiction; what
+//     a person then did with it: act.go
 //
 // # The log
 //
@@ -90,7 +91,8 @@
 //     one that did not start: Consumer.Start.
 //  13. Gate, settle, shutdown: Consumer.Stop.
 //  14. Instead of a transactional outbox the settled event is kept in the
-//     record and published from there until confirmed: Handler.settle.
+//     record and published from there until confirmed: Handler.settle, and
+//     Handler.Republish where whoever settled it has died.
 //  15. Never SendAsync, one-way, batch, orderly, request: package producer.
 //  16. The first send is bounded by package producer's own deadline. No health
 //     event is sent at start: the event topic belongs to accounting.

@@ -25,7 +25,10 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 	req := dedupe.SettleRequest{
 		ID: c.id, Fingerprint: c.print, Token: c.token, Succeeded: outcome == producer.Succeeded, Event: e.Stored(),
 	}
-	if !c.claim.Fresh {
+	if !c.claim.Fresh || c.copy.Claimed || time.Now().After(c.claim.Deadline) {
+		// Not the fast path: somebody has to tell it if this process dies before it
+		// does, and the broker loses the copy (R10). Whoever has outlived its lease
+		// may contradict what another told, and its entry has left the index by then.
 		req.Entry = h.entry(c)
 	}
 	var s dedupe.Settlement
@@ -40,6 +43,7 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		return h.again(ctx, c.commandInHand, producer.ReasonHeld, time.Until(c.claim.Deadline))
 	case waitedDone:
 	}
+	told := req.Event
 	switch s.State {
 	case dedupe.Stale:
 		c.log.Warn("the claim was lost before a failure could be settled; the command comes back after the lease")
@@ -52,6 +56,7 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		if bytes.Equal(s.Event, req.Event) {
 			break // it is e
 		}
+		told = s.Event
 		if e, err = producer.DecodeEncoded(s.Event); err != nil {
 			c.log.WithError(err).Error("the stored event cannot be read; the command comes back")
 			return h.held(ctx, c.commandInHand, h.cfg.Lease)
@@ -70,17 +75,52 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		"outcome": string(outcome), "reason": string(reason), "calls": c.note.Calls + c.note.Queries,
 		"sub_code": c.note.Last.SubCode, "event_id": e.ID,
 	}).Info("refund decided")
-	if s.Contradiction {
-		return h.contradiction(ctx, c.commandInHand, c.note, c.first.Metadata)
+	if s.Contradiction && !h.contradiction(ctx, c.commandInHand, c.note, c.first.Metadata) {
+		return false
+	}
+	if req.Entry != "" {
+		h.told(c.commandInHand, req.Entry, told)
 	}
 	return true
+}
+
+// stored publishes what was settled before, the same bytes again (R6). A crash
+// before a person was called must not silence a contradiction.
+func (h *Handler) stored(ctx context.Context, in commandInHand, event []byte, contradiction bool) bool {
+	e, err := producer.DecodeEncoded(event)
+	if err != nil {
+		in.log.WithError(err).Error("the stored event cannot be read; the command waits for a person to mend the record")
+		return h.again(ctx, in, producer.ReasonHeld, time.Hour)
+	}
+	if !h.tell(ctx, in, e) {
+		return false
+	}
+	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
+	in.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "event_id": e.ID}).Info("decided before: its event is published again")
+	if contradiction && !h.contradiction(ctx, in, note{}, in.cmd.Metadata) {
+		return false
+	}
+	if in.copy.Claimed {
+		// Whoever decided it may have died before it could tell. A first delivery need
+		// not ask for the entry: what it leaves there, the sweeper tells once more.
+		h.told(in, h.records.Entry(in.copy.Born, int64(in.cmd.Amount), in.id), event)
+	}
+	return true
+}
+
+// told takes the entry out of the index when everything about a decided command is
+// published. If it fails, the sweeper tells the same event again.
+func (h *Handler) told(in commandInHand, entry string, event []byte) {
+	h.once("take the entry of what is told out of the index", in, func(ctx context.Context) error {
+		return h.records.Told(ctx, in.id, in.print, entry, event)
+	})
 }
 
 // contradiction: success was proven after failed had been published. It must
 // scream: counted, logged, parked for a person (R5, R14).
 func (h *Handler) contradiction(ctx context.Context, in commandInHand, n note, metadata map[string]string) bool {
 	h.metrics.Contradiction()
-	in.log.Error("CONTRADICTION: the money moved although failed was published; succeeded is published, a person must look")
+	in.log.Error(alarmContradiction)
 	return h.parkCopy(ctx, in, &n, metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
 }
 
@@ -89,6 +129,7 @@ func (h *Handler) contradiction(ctx context.Context, in commandInHand, n note, m
 // stored, and then the event says so.
 func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.Reason) bool {
 	var rel dedupe.Release
+	c.note.Reason = reason
 	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
 		rel, err = h.release(ctx, c, 0, true)
 		return err
@@ -108,6 +149,10 @@ func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.R
 		return false
 	}
 	h.confirm(c)
+	// From now on the sweeper need not park it once more.
+	h.once("park the entry in the index", c.commandInHand, func(ctx context.Context) error {
+		return h.records.Reschedule(ctx, h.cfg.AppID, h.entry(c), time.Time{})
+	})
 	return true
 }
 
@@ -129,14 +174,14 @@ func (h *Handler) parkUnclaimed(ctx context.Context, in commandInHand, reason pr
 		return h.again(ctx, in, reason, h.shortest())
 	case waitedDone:
 	}
-	if rec.Decided && rec.Fingerprint == in.cmd.Fingerprint() {
-		return h.stored(ctx, in, rec.Event)
+	in.id, in.print = id, in.cmd.Fingerprint()
+	if rec.Decided && rec.Fingerprint == in.print {
+		return h.stored(ctx, in, rec.Event, rec.Contradiction)
 	}
 	var n *note
-	if stored, err := decodeNote(rec.Note); err == nil && rec.Fingerprint == in.cmd.Fingerprint() {
+	if stored, err := decodeNote(rec.Note); err == nil && rec.Fingerprint == in.print {
 		n = &stored
 	}
-	in.id = id
 	return h.parkCopy(ctx, in, n, in.cmd.Metadata, reason, detail)
 }
 
@@ -151,9 +196,7 @@ func (h *Handler) parkUnread(ctx context.Context, in commandInHand, reason produ
 // The park number follows from the message alone, so that a repeat after a
 // crash gives the same event id.
 func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metadata map[string]string, reason producer.Reason, detail string) bool {
-	c := in.copy
-	c.Park++
-	c.Reason, c.Keys = string(reason), keyOf(in)
+	c := parkedCopy(in, reason)
 	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
 		return false
 	}
@@ -163,13 +206,8 @@ func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metad
 		log.Error("parked for a person, and too little of it can be read to tell accounting")
 		return true
 	}
-	ev := h.event(in.cmd, producer.Unresolved)
-	ev.ID = producer.UnresolvedID(h.eventIdentity(in.cmd), c.Park)
-	ev.Time, ev.Traceparent, ev.Metadata = time.Now(), in.copy.Traceparent, metadata
-	ev.Reason, ev.Detail = reason, detail
-	if n != nil {
-		n.tell(&ev)
-	}
+	ev := h.unresolvedEvent(in.cmd, c, n, metadata)
+	ev.Detail = detail
 	e, err := ev.Encode()
 	if err != nil {
 		log.WithError(err).Error("the event of a parked refund cannot be encoded")
@@ -181,6 +219,14 @@ func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metad
 	h.metrics.Command(string(in.kind), string(producer.Unresolved), in.copy.Born)
 	log.WithField("event_id", e.ID).Error("refund unresolved: parked for a person")
 	return true
+}
+
+// parkedCopy is what lies on the person's desk.
+func parkedCopy(in commandInHand, reason producer.Reason) producer.Copy {
+	c := in.copy
+	c.Park++
+	c.Reason, c.Keys = string(reason), keyOf(in)
+	return c
 }
 
 // reject ends a message that was never sent to Alipay.

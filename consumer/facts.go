@@ -49,6 +49,19 @@ func (h *Handler) decidedEvent(c *claimedCommand, outcome producer.Outcome, reas
 	return ev
 }
 
+// unresolvedEvent tells of a copy that is parked. The note is nil where there is none.
+func (h *Handler) unresolvedEvent(cmd Command, parked producer.Copy, n *note, metadata map[string]string) producer.Event {
+	ev := h.event(cmd, producer.Unresolved)
+	ev.ID = producer.UnresolvedID(h.eventIdentity(cmd), parked.Park)
+	ev.Time, ev.Traceparent, ev.Metadata = time.Now(), parked.Traceparent, metadata
+	ev.Reason = producer.Reason(parked.Reason)
+	ev.Detail = unresolvedDetail(ev.Reason)
+	if n != nil {
+		n.tell(&ev)
+	}
+	return ev
+}
+
 // tell puts into the event what Alipay's answers told.
 func (n *note) tell(ev *producer.Event) {
 	f := n.Last

@@ -31,6 +31,8 @@ type records interface {
 	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
 	Throttled(ctx context.Context, appID string) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
+	Told(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
+	Reschedule(ctx context.Context, appID, entry string, due time.Time) error
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
 	Confirm(ctx context.Context, id dedupe.Identity, generation int64) error
 	Read(ctx context.Context, id dedupe.Identity) (dedupe.Record, error)
@@ -320,11 +322,7 @@ func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) boo
 		}
 		return h.work(ctx, in, m, claim, grant, req.Token, n)
 	case dedupe.Decided:
-		if !h.stored(ctx, in, claim.Event) {
-			return false
-		}
-		// A crash before it was parked must not silence a contradiction.
-		return !claim.Contradiction || h.contradiction(ctx, in, note{}, in.cmd.Metadata)
+		return h.stored(ctx, in, claim.Event, claim.Contradiction)
 	case dedupe.Superseded:
 		h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
 		in.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "generation": in.copy.Generation}).Info("a newer copy lives, this one is dropped")
@@ -358,21 +356,6 @@ func (h *Handler) held(ctx context.Context, in commandInHand, heldFor time.Durat
 	}
 	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
 	return h.again(ctx, in, producer.ReasonHeld, heldFor)
-}
-
-// stored publishes what was settled before, the same bytes again (R6).
-func (h *Handler) stored(ctx context.Context, in commandInHand, event []byte) bool {
-	e, err := producer.DecodeEncoded(event)
-	if err != nil {
-		in.log.WithError(err).Error("the stored event cannot be read; the command waits for a person to mend the record")
-		return h.again(ctx, in, producer.ReasonHeld, time.Hour)
-	}
-	if !h.tell(ctx, in, e) {
-		return false
-	}
-	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
-	in.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "event_id": e.ID}).Info("decided before: its event is published again")
-	return true
 }
 
 // spent tells whether the tries are used up after the given number.

@@ -40,8 +40,9 @@ func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
 		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
 	}
 	var rec dedupe.Record
+	in.id, in.print = h.identity(in.cmd), in.cmd.Fingerprint()
 	switch h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
-		rec, err = h.records.Read(ctx, h.identity(in.cmd))
+		rec, err = h.records.Read(ctx, in.id)
 		return err
 	}) {
 	case waitedStop:
@@ -50,9 +51,9 @@ func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
 		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
 	case waitedDone:
 	}
-	switch ours := rec.Exists && rec.Fingerprint == in.cmd.Fingerprint(); {
+	switch ours := rec.Exists && rec.Fingerprint == in.print; {
 	case ours && rec.Decided:
-		return h.stored(ctx, in, rec.Event)
+		return h.stored(ctx, in, rec.Event, rec.Contradiction)
 	case ours:
 		in.copy.Claimed = true
 		return h.unknownMerchant(ctx, in)

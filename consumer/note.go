@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"refundd/alipay"
+	"refundd/producer"
 )
 
 // note is what the record keeps between tries of an undecided command: where
@@ -19,6 +20,8 @@ type note struct {
 	Try int `json:"try,omitempty"`
 	// Park is how often the command was parked.
 	Park int `json:"park,omitempty"`
+	// Reason is why it is parked, for a copy made from the record.
+	Reason producer.Reason `json:"reason,omitempty"`
 
 	Calls   int `json:"calls,omitempty"`
 	Queries int `json:"queries,omitempty"`

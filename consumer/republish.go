@@ -1,24 +1,86 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"refundd/dedupe"
 	"refundd/producer"
 )
 
-// Republish sends the command of an overdue record to the retry topic again,
-// made from the record alone (R10): for dedupe's sweeper.
+// Republish publishes what an overdue record keeps, made from the record alone (R10):
+// for dedupe's sweeper. The command of an undecided one goes to the retry topic again.
+// What was decided or parked is told, since its worker may have died before that (R6).
 func (h *Handler) Republish(ctx context.Context, key string, r dedupe.Record) error {
+	if err := h.fromRecord(ctx, key, r); err != nil {
+		return fmt.Errorf("republish %s: %w", key, err)
+	}
+	return nil
+}
+
+func (h *Handler) fromRecord(ctx context.Context, key string, r dedupe.Record) error {
+	if r.Decided {
+		return h.retell(ctx, key, r)
+	}
 	n, err := decodeNote(r.Note)
+	switch {
+	case err != nil:
+		return err
+	case r.Parked:
+		return h.parkAgain(ctx, n, r.Generation)
+	}
+	return h.republish(ctx, n, r.Generation)
+}
+
+// retell publishes the stored event, the same bytes. Nothing is left of a
+// contradiction's command that could be parked, so this is how its person is called.
+func (h *Handler) retell(ctx context.Context, key string, r dedupe.Record) error {
+	e, err := producer.DecodeEncoded(r.Event)
 	if err != nil {
-		return fmt.Errorf("republish %s: %w", key, err)
+		return err
 	}
-	if err := h.republish(ctx, n, r.Generation); err != nil {
-		return fmt.Errorf("republish %s: %w", key, err)
+	if err := h.tellOnce(ctx, e); err != nil {
+		return err
 	}
+	if r.Contradiction {
+		h.metrics.Contradiction()
+		h.log.WithFields(logrus.Fields{"key": key, "event_id": e.ID}).Error(alarmContradiction)
+	}
+	return nil
+}
+
+// parkAgain parks the copy that the record was parked with, and tells of it under the
+// same id: nothing is called by this, since only a person may send it again.
+func (h *Handler) parkAgain(ctx context.Context, n note, generation int64) error {
+	cmd, readable := h.commandOf(n)
+	reason := cmp.Or(n.Reason, producer.ReasonUnknownOutcome)
+	c := parkedCopy(commandInHand{copy: h.copyOf(n, generation), cmd: cmd}, reason)
+	if err := h.publish.Park(ctx, c); err != nil {
+		h.metrics.PublishFailed(h.cfg.ParkedTopic)
+		return err
+	}
+	h.metrics.Parked(c.Reason)
+	if !readable {
+		return nil // as in parkCopy
+	}
+	e, err := h.unresolvedEvent(cmd, c, &n, cmd.Metadata).Encode()
+	if err != nil {
+		return err
+	}
+	return h.tellOnce(ctx, e)
+}
+
+// tellOnce is tell with a single attempt: the sweeper comes again.
+func (h *Handler) tellOnce(ctx context.Context, e producer.Encoded) error {
+	if err := h.publish.Publish(ctx, e); err != nil {
+		h.metrics.PublishFailed(h.cfg.EventTopic)
+		return err
+	}
+	h.metrics.Published(string(e.Type))
 	return nil
 }
 
@@ -26,6 +88,16 @@ func (h *Handler) Republish(ctx context.Context, key string, r dedupe.Record) er
 // has, or has lost, is of the same: the two merge by R7, the second to be
 // claimed is superseded by what the first one left.
 func (h *Handler) republish(ctx context.Context, n note, generation int64) error {
+	c := h.copyOf(n, generation)
+	if err := h.publish.Retry(ctx, c, 0); err != nil {
+		h.metrics.PublishFailed(h.cfg.RetryTopic)
+		return err
+	}
+	h.metrics.Retried(string(producer.ReasonHeld))
+	return nil
+}
+
+func (h *Handler) copyOf(n note, generation int64) producer.Copy {
 	c := producer.Copy{
 		Body: n.Origin.Body, Topic: n.Origin.Topic, MsgID: n.Origin.MsgID, Traceparent: n.Origin.Traceparent,
 		Born: time.UnixMilli(n.Origin.Born), First: time.UnixMilli(n.Origin.First),
@@ -34,12 +106,7 @@ func (h *Handler) republish(ctx context.Context, n note, generation int64) error
 	if cmd, ok := h.commandOf(n); ok {
 		c.Keys = cmd.OutRequestNo
 	}
-	if err := h.publish.Retry(ctx, c, 0); err != nil {
-		h.metrics.PublishFailed(h.cfg.RetryTopic)
-		return err
-	}
-	h.metrics.Retried(string(producer.ReasonHeld))
-	return nil
+	return c
 }
 
 // commandOf reads the command that a note keeps.

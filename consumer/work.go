@@ -176,6 +176,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 }
 
 const (
+	alarmContradiction = "CONTRADICTION: the money moved although failed was published; succeeded is published, a person must look"
 	alarmConfiguration = "Alipay refuses our configuration: keys, permissions or authorisation need a person (blocked_configuration)"
 	alarmMerchant      = "Alipay refuses until the merchant's account is mended: funds or account state need a person (blocked_merchant)"
 )
@@ -208,6 +209,9 @@ func (h *Handler) letGo(c *claimedCommand) bool {
 // should have come back.
 func (h *Handler) release(ctx context.Context, c *claimedCommand, delay time.Duration, parked bool) (dedupe.Release, error) {
 	c.note.Claimant = c.who
+	if !parked {
+		c.note.Reason = ""
+	}
 	b, err := c.note.encode()
 	if err != nil {
 		return dedupe.Release{}, err
@@ -276,7 +280,8 @@ const freeDelay = time.Minute
 // overtaken: the claim was lost while working; somebody else has the command.
 func (h *Handler) overtaken(ctx context.Context, c *claimedCommand, rel dedupe.Release) bool {
 	if rel.State == dedupe.AlreadyDecided {
-		return h.stored(ctx, c.commandInHand, rel.Event)
+		c.copy.Claimed = true
+		return h.stored(ctx, c.commandInHand, rel.Event, false)
 	}
 	c.log.Warn("the claim was lost while working on it; the command comes back after the lease")
 	return h.held(ctx, c.commandInHand, h.cfg.Lease)

@@ -28,7 +28,8 @@ type Config struct {
 	Observe func(op string, took time.Duration)
 }
 
-// Store keeps one record per refund, and an index of those that are undecided.
+// Store keeps one record per refund, and an index of those that are undecided or
+// whose end was not told yet.
 // Its methods may be called from many goroutines at once. Every method may be
 // repeated after an error: what it did the first time is recognised.
 type Store struct {

@@ -55,23 +55,32 @@
 // # The index
 //
 // A sorted set per application names every record that was released undecided,
-// with its due time. It is a hint, and the record is the truth: since a script
-// touches one key, on a Cluster the two may be on different nodes. It is written
-// by ordinary commands around the scripts, so that each crash is harmless:
+// with its due time, until what became of it was told. The sweeper publishes from
+// the record what is overdue. The set is a hint, and the record is the truth: since
+// a script touches one key, on a Cluster the two may be on different nodes. It is
+// written by ordinary commands around the scripts, so that each crash is harmless:
 //   - Release: entry first, then record. A crash between them leaves an entry of
 //     a record that is still held; it comes due, and the sweeper reads the record.
-//   - Settle: record first, then entry. A crash leaves an entry of a decided
-//     record; the sweeper drops it.
-//   - A stale release moves the due time of an entry that another holder owns.
-//     That holder's own release or settle puts it right, and the sweeper believes
-//     the record. Only a finite time is ever written before the answer is known.
+//   - Settle: the same, due at once. The entry stays until the event is published,
+//     and Told says so. A crash in between leaves an entry of a decided record; the
+//     sweeper tells its event, the same bytes.
+//   - A release that parks is due at once as well, until its person was told; then
+//     Reschedule makes it due never. A crash in between: the sweeper parks it again.
+//   - Told looks at the record behind the removal. What it does not know, such as a
+//     contradiction that was settled while the failure was told, brings the entry back.
+//   - A stale release or settle moves the due time of an entry that another holder
+//     owns. That holder's own release or settle puts it right, and the sweeper
+//     believes the record. Only a finite time is ever written before it is known
+//     whose the record is.
 //
-// Entry and script go in one exchange where the answer makes no difference. On a
-// Cluster an exchange has one part for each node, and these have no order. That
-// is safe as well, because the delivery is acknowledged only after both were
-// answered: until then the broker holds the message, and its next delivery writes
-// both again. Removing an entry after a failed settle, and parking, depend on the
-// answer and take an exchange more. The fast path touches no index.
+// Entry and script go in one exchange. On a Cluster an exchange has one part for
+// each node, and these have no order. That is safe as well, because the delivery is
+// acknowledged only after both were answered: until then the broker holds the
+// message, and its next delivery writes both again. Only Told may then miss what is
+// settled in the very moment in which it asks.
+//
+// The fast path touches no index: of what a first try proves, the broker has the
+// only copy until the event is published.
 //
 // # Limits
 //
@@ -112,7 +121,7 @@
 // DESIGN R5 (the fence): claim.lua, settle.lua, release.lua, confirm.lua; (one
 // exchange with the reservations, void if the claim is not won): ClaimWithSlot.
 // R6 (settle, then publish what is stored): Settlement.Event, Claim.Event,
-// Release.Event. R7 (no copy dropped unless another lives): release.lua and
+// Release.Event, Store.Told. R7 (no copy dropped unless another lives): release.lua and
 // confirm.lua for the generation, "superseded" in claim.lua. R10 (what Redis no
 // longer knows): Claim.Fresh, the index, and Sweeper.
 package dedupe

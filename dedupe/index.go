@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,17 +17,18 @@ import (
 // indexPage is how many entries one command reads while summing up.
 const indexPage = 500
 
-// Undecided is one entry of the index.
+// Undecided is one entry of the index: of a command that is undecided, or whose end
+// may not have been told.
 type Undecided struct {
 	Entry     string    // as stored: what Reschedule and Forget take
 	FirstBorn time.Time // when the command's first message was born
 	Fen       int64     // the amount at stake
-	Due       time.Time // when it should have been tried again; zero when Parked
-	Parked    bool      // never due: it waits for a person
+	Due       time.Time // when it should have been tried again, or told; zero when Parked
+	Parked    bool      // never due: it waits for a person, who was told
 	Key       string    // of the record; empty if the entry cannot be read
 }
 
-// Totals sums up the index.
+// Totals sums up the index. What was decided counts until it was told.
 type Totals struct {
 	Count  int       // all entries, parked ones included
 	Parked int       // those never due
@@ -222,22 +224,42 @@ func (s *Store) indexKey(appID string) string {
 	return s.cfg.Prefix + "u:" + escape(appID)
 }
 
-// announce puts an entry in the index before its record is released, so that a
-// crash in between leaves an entry too many (the sweeper looks and drops it) and
-// never a record that nobody looks for. The release may yet turn out to be
-// stale, so a parked entry is put with a finite time first, and only if it is
-// new: "never" is written after the answer, or by the sweeper.
-func (s *Store) announce(ctx context.Context, appID, entry string, due time.Time) redis.Cmder {
-	if due.IsZero() {
-		return redis.NewIntCmd(ctx, "zadd", s.indexKey(appID), "nx", time.Now().UnixMilli(), entry)
+// Told takes the entry of a decided command out of the index, because its event is
+// published. If the record holds something else that has to be told, such as a
+// contradiction settled in between, or is undecided, because Redis was rolled back,
+// the entry comes back, due at once.
+func (s *Store) Told(ctx context.Context, id Identity, fingerprint, entry string, event []byte) error {
+	if err := errors.Join(checkIdentity(id), checkFingerprint(fingerprint)); err != nil {
+		return fmt.Errorf("dedupe: told %s: %w", s.Key(id), err)
 	}
-	return redis.NewIntCmd(ctx, "zadd", s.indexKey(appID), due.UnixMilli(), entry)
+	return s.told(ctx, id.AppID, s.Key(id), fingerprint, entry, event)
 }
 
-// forget removes an entry after its record was decided: a crash in between
-// leaves an entry of a decided record, which the sweeper drops.
-func (s *Store) forget(ctx context.Context, appID, entry string) redis.Cmder {
-	return redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), entry)
+func (s *Store) told(ctx context.Context, appID, key, fingerprint, entry string, event []byte) error {
+	forget := redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), entry)
+	r, err := s.readKey(ctx, "index", key, forget)
+	if err != nil {
+		return fmt.Errorf("dedupe: told %s: %w", key, err)
+	}
+	if !r.Exists || r.Fingerprint != fingerprint || r.Decided && bytes.Equal(r.Event, event) {
+		return nil
+	}
+	defer s.observe("index", time.Now())
+	if err := s.client.ZAddNX(ctx, s.indexKey(appID), redis.Z{Score: score(time.Now()), Member: entry}).Err(); err != nil {
+		return fmt.Errorf("dedupe: put back in %s: %w", s.indexKey(appID), err)
+	}
+	return nil
+}
+
+// announce puts an entry in the index before its record is changed, so that a crash
+// in between leaves an entry too many (the sweeper looks at the record) and never a
+// record that nobody looks for. Since the record may turn out to be another's, only
+// a finite time is ever written; that of no due time is now.
+func (s *Store) announce(ctx context.Context, appID, entry string, due time.Time) redis.Cmder {
+	if due.IsZero() {
+		due = time.Now()
+	}
+	return redis.NewIntCmd(ctx, "zadd", s.indexKey(appID), due.UnixMilli(), entry)
 }
 
 func score(due time.Time) float64 {

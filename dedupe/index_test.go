@@ -60,46 +60,92 @@ func TestReleaseAndSettleKeepTheIndex(t *testing.T) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due.Add(-time.Hour)})
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 		}, millis(due)},
-		{"parked at once", func(t *testing.T, b *bench, entry string) {
+		{"parked at once, and nobody was told", func(t *testing.T, b *bench, entry string) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
-		}, "+Inf"},
+		}, "now"},
 		{"parked later", func(t *testing.T, b *bench, entry string) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+		}, "now"},
+		{"parked, and a person was told", func(t *testing.T, b *bench, entry string) {
+			b.park(t, id, entry)
 		}, "+Inf"},
 		{"parked and taken up again", func(t *testing.T, b *bench, entry string) {
-			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+			b.park(t, id, entry)
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 		}, millis(due)},
+		{"parked once more", func(t *testing.T, b *bench, entry string) {
+			b.park(t, id, entry)
+			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+		}, "now"},
 		{"a stale release cannot park another's entry", func(t *testing.T, b *bench, entry string) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 			b.won(t, id)
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: dedupe.NewToken(), Entry: entry, Parked: true})
-		}, millis(due)},
+		}, "now"},
 		{"succeeded", func(t *testing.T, b *bench, entry string) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
-		}, ""},
+		}, "now"},
 		{"failed", func(t *testing.T, b *bench, entry string) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: b.won(t, id), Event: []byte("e"), Entry: entry})
+		}, "now"},
+		{"parked, and succeeded", func(t *testing.T, b *bench, entry string) {
+			b.park(t, id, entry)
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
+		}, "now"},
+		{"succeeded, and was never released", func(t *testing.T, b *bench, entry string) {
+			b.won(t, id)
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
+		}, "now"},
+		{"succeeded without an entry", func(t *testing.T, b *bench, _ string) {
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: b.won(t, id), Succeeded: true, Event: []byte("e")})
+		}, ""},
+		{"succeeded and told", func(t *testing.T, b *bench, entry string) {
+			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
+			b.told(t, id, "fp", entry, "e")
 		}, ""},
 		{"a stale failure cannot remove another's entry", func(t *testing.T, b *bench, entry string) {
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
 			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: dedupe.NewToken(), Event: []byte("e"), Entry: entry})
-		}, millis(due)},
+		}, "now"},
+		{"a failure was told while its contradiction was settled", func(t *testing.T, b *bench, entry string) {
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: b.won(t, id), Event: []byte("failed"), Entry: entry})
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
+			b.told(t, id, "fp", entry, "failed")
+		}, "now"},
+		{"told, and Redis was rolled back to before the decision", func(t *testing.T, b *bench, entry string) {
+			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Due: due})
+			b.told(t, id, "fp", entry, "e")
+		}, "now"},
+		{"told, and the record has expired", func(t *testing.T, b *bench, entry string) {
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
+			must(t, b.client.Del(t.Context(), b.store.Key(id)).Err())
+			b.told(t, id, "fp", entry, "e")
+		}, ""},
+		{"told, and the record is another command's", func(t *testing.T, b *bench, entry string) {
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "other", Succeeded: true, Event: []byte("other"), Entry: entry})
+			b.told(t, id, "fp", entry, "e")
+		}, ""},
 		{"released after somebody settled", func(t *testing.T, b *bench, entry string) {
 			token := b.won(t, id)
 			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e")})
 			b.release(t, dedupe.ReleaseRequest{ID: id, Token: token, Entry: entry, Due: due})
-		}, ""},
+		}, millis(due)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			onEveryRedis(t, func(t *testing.T, b *bench) {
 				entry := b.store.Entry(due.Add(-time.Hour), 1230, id)
+				before := time.Now()
 				row.act(t, b, entry)
 				entries := b.entries(t)
-				if entries[entry] != row.want || len(entries) > 1 || len(entries) == 1 && row.want == "" {
+				is := entries[entry]
+				if at, err := strconv.ParseInt(is, 10, 64); err == nil && at >= before.UnixMilli() && at <= time.Now().UnixMilli() {
+					is = "now"
+				}
+				if is != row.want || len(entries) > 1 || len(entries) == 1 && row.want == "" {
 					t.Errorf("index %q, want %q", entries, row.want)
 				}
 			})
@@ -193,7 +239,7 @@ func TestEntered(t *testing.T) {
 	if u, there, err := b.store.Entered(t.Context(), appID, entry); !there || err != nil || !u.Due.Equal(due) || u.Parked {
 		t.Errorf("released: %+v, %t, %v", u, there, err)
 	}
-	b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+	b.park(t, id, entry)
 	if u, there, err := b.store.Entered(t.Context(), appID, entry); !there || err != nil || !u.Parked || u.Fen != 100 {
 		t.Errorf("parked: %+v, %t, %v", u, there, err)
 	}

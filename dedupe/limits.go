@@ -144,7 +144,7 @@ func (s *Store) Throttled(ctx context.Context, appID string) error {
 	if appID == "" {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, errors.New("no app id"))
 	}
-	_, err := s.run(ctx, "limit", s.scripts.throttle, key, nil, nil,
+	_, err := s.run(ctx, "limit", s.scripts.throttle, key, nil,
 		shortestBackOff.Microseconds(), longestBackOff.Microseconds(), backOffEase.Microseconds())
 	if err != nil {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, err)

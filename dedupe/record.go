@@ -66,7 +66,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
 	began := time.Now()
-	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, nil, s.claimArgs(req)...)
+	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, s.claimArgs(req)...)
 	if err != nil {
 		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
@@ -123,7 +123,10 @@ type SettleRequest struct {
 	Token       Token // may be empty for a success, which needs none
 	Succeeded   bool
 	Event       []byte // not empty; what every later delivery gets
-	Entry       string // the index entry to remove; empty: was never indexed
+	// Entry is put in the index, due at once, before the record is decided: until
+	// Told takes it out, the sweeper will tell the Event. From Store.Entry; empty:
+	// the index is left alone, as for a first try that proves at once.
+	Entry string
 }
 
 // Settlement is the answer to a SettleRequest.
@@ -138,7 +141,7 @@ type Settlement struct {
 // Settle stores the event that ends a refund. Success is stored whoever holds
 // the record, and over a stored failure, because the money has moved; failure
 // only by the holder (DESIGN R5). Publish what the answer holds, not what was
-// asked (DESIGN R6).
+// asked (DESIGN R6), and then say so with Told.
 func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, error) {
 	key := s.Key(req.ID)
 	err := errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint))
@@ -151,18 +154,15 @@ func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, erro
 	if err != nil {
 		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, err)
 	}
-	// After a success the record is decided whatever the answer, so its entry can
-	// leave in the same exchange. A failure may be Stale, and the record of
-	// another holder must not lose its entry: there it leaves once the answer is known.
-	var forget redis.Cmder
-	if req.Entry != "" && req.Succeeded {
-		forget = s.forget(ctx, req.ID.AppID, req.Entry)
+	var index redis.Cmder
+	if req.Entry != "" {
+		index = s.announce(ctx, req.ID.AppID, req.Entry, time.Time{})
 	}
 	succeeded := 0
 	if req.Succeeded {
 		succeeded = 1
 	}
-	r, err := s.run(ctx, "settle", s.scripts.settle, key, nil, forget,
+	r, err := s.run(ctx, "settle", s.scripts.settle, key, index,
 		req.Fingerprint, string(req.Token), succeeded, s.cfg.Keep.Milliseconds(), req.Event)
 	if err != nil {
 		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, err)
@@ -183,11 +183,6 @@ func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, erro
 	if r.err != nil {
 		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, r.err)
 	}
-	if req.Entry != "" && !req.Succeeded && settlement.State != Stale {
-		if err := s.Forget(ctx, req.ID.AppID, req.Entry); err != nil {
-			return Settlement{}, err
-		}
-	}
 	return settlement, nil
 }
 
@@ -202,9 +197,11 @@ type ReleaseRequest struct {
 	Note        []byte // replaces the stored one
 	Entry       string // from Store.Entry; empty: the index is left alone
 	// Due is when the command should have been tried again; after a grace the
-	// sweeper asks why it was not. Zero: never, the record is parked.
-	Due    time.Time
-	Parked bool // whether the record waits for a person from now on
+	// sweeper asks why it was not. Zero: at once.
+	Due time.Time
+	// Parked tells whether the record waits for a person from now on. When that
+	// person was told, Reschedule makes its entry due never.
+	Parked bool
 }
 
 // Release is the answer to a ReleaseRequest.
@@ -232,7 +229,7 @@ func (s *Store) Release(ctx context.Context, req ReleaseRequest) (Release, error
 	if req.Parked {
 		parked = 1
 	}
-	r, err := s.run(ctx, "release", s.scripts.release, key, index, nil,
+	r, err := s.run(ctx, "release", s.scripts.release, key, index,
 		string(req.Token), req.Note, parked, req.Fingerprint)
 	if err != nil {
 		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, err)
@@ -251,18 +248,6 @@ func (s *Store) Release(ctx context.Context, req ReleaseRequest) (Release, error
 	if r.err != nil {
 		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, r.err)
 	}
-	if req.Entry == "" {
-		return release, nil
-	}
-	switch {
-	case release.State == AlreadyDecided:
-		err = s.Forget(ctx, req.ID.AppID, req.Entry)
-	case release.State == Released && req.Due.IsZero():
-		err = s.Reschedule(ctx, req.ID.AppID, req.Entry, time.Time{})
-	}
-	if err != nil {
-		return Release{}, err
-	}
 	return release, nil
 }
 
@@ -274,7 +259,7 @@ func (s *Store) Confirm(ctx context.Context, id Identity, generation int64) erro
 	if err := checkIdentity(id); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
-	if _, err := s.run(ctx, "confirm", s.scripts.confirm, key, nil, nil, clamp(generation)); err != nil {
+	if _, err := s.run(ctx, "confirm", s.scripts.confirm, key, nil, clamp(generation)); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
 	return nil
@@ -291,7 +276,7 @@ func (s *Store) Amend(ctx context.Context, id Identity, read Record, note []byte
 	if !read.Exists || read.Decided || bytes.Equal(read.Note, note) {
 		return Record{}, false, nil
 	}
-	r, err := s.run(ctx, "amend", s.scripts.amend, key, nil, nil, read.Note, note)
+	r, err := s.run(ctx, "amend", s.scripts.amend, key, nil, read.Note, note)
 	if err != nil {
 		return Record{}, false, fmt.Errorf("dedupe: amend %s: %w", key, err)
 	}
@@ -333,7 +318,11 @@ func (s *Store) Read(ctx context.Context, id Identity) (Record, error) {
 
 // ReadKey is Read for a key that was taken from the index.
 func (s *Store) ReadKey(ctx context.Context, key string) (Record, error) {
-	r, err := s.run(ctx, "read", s.scripts.read, key, nil, nil)
+	return s.readKey(ctx, "read", key, nil)
+}
+
+func (s *Store) readKey(ctx context.Context, op, key string, before redis.Cmder) (Record, error) {
+	r, err := s.run(ctx, op, s.scripts.read, key, before)
 	if err != nil {
 		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, err)
 	}

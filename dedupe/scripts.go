@@ -62,30 +62,21 @@ func loadScripts() scripts {
 // errReply means that a script answered in a form that this version does not know.
 var errReply = errors.New("reply not understood")
 
-// run sends a script on one key and returns its answer. Commands of before and
-// after travel in the same exchange. On one node Redis carries them out in that
-// order; on a Cluster each node gets its own part, in no order between them.
+// run sends a script on one key and returns its answer. The command of before
+// travels in the same exchange. On one node Redis carries it out first; on a
+// Cluster each node gets its own part, in no order between them.
 func (s *Store) run(
-	ctx context.Context, op string, script *redis.Script, key string, before, after redis.Cmder, args ...any,
+	ctx context.Context, op string, script *redis.Script, key string, before redis.Cmder, args ...any,
 ) (*reply, error) {
 	defer s.observe(op, time.Now())
-	if before == nil && after == nil {
+	if before == nil {
 		return readReply(script.Run(ctx, s.client, []string{key}, args...))
 	}
-	if after != nil {
-		// What comes after the script must not be carried out where the script was
-		// not, because Redis does not have it yet. So it is sent in full.
-		cmd, err := s.pipeline(ctx, script.Eval, key, before, after, args)
-		if err != nil {
-			return nil, err
-		}
-		return readReply(cmd)
-	}
-	cmd, err := s.pipeline(ctx, script.EvalSha, key, before, after, args)
+	cmd, err := s.pipeline(ctx, script.EvalSha, key, before, args)
 	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
 		// A pipeline cannot fall back by itself. The command before was carried out;
 		// that it is once more changes nothing.
-		cmd, err = s.pipeline(ctx, script.Eval, key, before, after, args)
+		cmd, err = s.pipeline(ctx, script.Eval, key, before, args)
 	}
 	if err != nil {
 		return nil, err
@@ -95,16 +86,11 @@ func (s *Store) run(
 
 func (s *Store) pipeline(
 	ctx context.Context, eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd,
-	key string, before, after redis.Cmder, args []any,
+	key string, before redis.Cmder, args []any,
 ) (*redis.Cmd, error) {
 	pipe := s.client.Pipeline()
-	if before != nil {
-		_ = pipe.Process(ctx, before) // queues; Exec reports
-	}
+	_ = pipe.Process(ctx, before) // queues; Exec reports
 	cmd := eval(ctx, pipe, []string{key}, args...)
-	if after != nil {
-		_ = pipe.Process(ctx, after)
-	}
 	_, err := pipe.Exec(ctx)
 	return cmd, err
 }

@@ -288,6 +288,19 @@ func (b *bench) release(t *testing.T, req dedupe.ReleaseRequest) dedupe.Release 
 	return release
 }
 
+// park releases a record into the parked state, and its person was told.
+func (b *bench) park(t *testing.T, id dedupe.Identity, entry string) {
+	t.Helper()
+	b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+	must(t, b.store.Reschedule(t.Context(), appID, entry, time.Time{}))
+}
+
+//nolint:unparam // the fingerprint belongs to the call, whatever it is
+func (b *bench) told(t *testing.T, id dedupe.Identity, fp, entry, event string) {
+	t.Helper()
+	must(t, b.store.Told(t.Context(), id, fp, entry, []byte(event)))
+}
+
 func refund(number string) dedupe.Identity {
 	return dedupe.Identity{AppID: appID, Kind: "refund", OutRequestNo: number}
 }

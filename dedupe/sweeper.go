@@ -17,25 +17,27 @@ type SweeperConfig struct {
 	// Every is the pause between two rounds, above zero. Minutes are plenty.
 	Every time.Duration
 	// Grace is how long a command may be overdue before its record is asked for;
-	// zero means two hours. It has to be long beside retry delays, queues and
-	// clock differences between machines, all of which look like a lost message.
+	// zero means two hours. It has to be long beside retry delays, queues, outages
+	// and clock differences between machines, which look like a lost message.
 	Grace time.Duration
 	// Batch is how many overdue, and how many parked, entries one round looks at;
 	// zero means 100.
 	Batch int
-	// Republish publishes a copy of the command from its record, with the
-	// record's generation, and returns nil only if the broker has it. Its context
-	// ends after half a minute.
+	// Republish publishes what the record keeps: of an undecided one a copy of its
+	// command, with the record's generation; if that one is parked, the parked copy
+	// and what is told of it; and of a decided one its event. It returns nil only if
+	// the broker has it. Its context ends after half a minute.
 	Republish func(ctx context.Context, key string, r Record) error
-	// Alarm is told of every overdue entry before it is republished, and of every
-	// entry that cannot be read. It may be nil.
-	Alarm func(Undecided)
+	// Alarm is told of every overdue entry before it is republished, with its
+	// record, and of every entry that cannot be read, without one. It may be nil.
+	Alarm func(Undecided, Record)
 	// Failed is told why a round ended early or an entry was left as it is. It
 	// may be nil.
 	Failed func(error)
 }
 
-// Sweeper publishes again what the broker seems to have lost (DESIGN R10).
+// Sweeper publishes from the records what the broker seems to have lost: a command
+// that nobody tries any more, and an end that nobody told (DESIGN R10).
 type Sweeper struct {
 	store  *Store
 	cfg    SweeperConfig
@@ -126,11 +128,11 @@ func (w *Sweeper) sweep(ctx context.Context, lock *sweeperLock) error {
 	return nil
 }
 
-// look deals with one entry and reports whether it has left the index.
+// look deals with one entry and reports whether it has left its place in the index.
 func (w *Sweeper) look(ctx context.Context, u Undecided) (dropped bool, err error) {
 	later := time.Now().Add(w.cfg.Grace)
 	if u.Key == "" {
-		w.alarm(u)
+		w.alarm(u, Record{})
 		return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, later)
 	}
 	r, err := w.store.ReadKey(ctx, u.Key)
@@ -138,32 +140,39 @@ func (w *Sweeper) look(ctx context.Context, u Undecided) (dropped bool, err erro
 		return false, err
 	}
 	switch {
-	case !r.Exists, r.Decided:
+	case !r.Exists:
 		// A record that Redis lost cannot be published from, so an entry without
 		// one is of no use. It is not needed either: the command's copies live at
 		// the broker, and the next one to arrive makes record and entry anew.
 		return true, w.store.Forget(ctx, w.cfg.AppID, u.Entry)
-	case u.Parked:
+	case r.Decided: // and nobody has said that it was told
+	case u.Parked && r.Parked:
 		return false, nil
-	case r.Parked:
-		// Its release came as far as the record and not as far as the index.
-		return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, time.Time{})
+	case u.Parked:
+		// It was taken up again before its entry was parked, and is looked at in time.
+		return true, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, time.Now())
 	case r.HeldFor > 0:
 		// A delivery is in hand this very moment, so the broker has the message.
 		return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, later)
 	}
-	w.alarm(u)
+	w.alarm(u, r)
 	short, cancel := context.WithTimeout(ctx, sweeperLease/2)
 	defer cancel()
 	if err := w.cfg.Republish(short, u.Key, r); err != nil {
 		return false, fmt.Errorf("dedupe: republish %s: %w", u.Key, err)
 	}
+	switch {
+	case r.Parked: // and its person was told just now
+		return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, time.Time{})
+	case r.Decided:
+		return true, w.store.told(ctx, w.cfg.AppID, u.Key, r.Fingerprint, u.Entry, r.Event)
+	}
 	return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, later)
 }
 
-func (w *Sweeper) alarm(u Undecided) {
+func (w *Sweeper) alarm(u Undecided, r Record) {
 	if w.cfg.Alarm != nil {
-		w.cfg.Alarm(u)
+		w.cfg.Alarm(u, r)
 	}
 }
 

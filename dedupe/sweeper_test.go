@@ -115,14 +115,19 @@ func TestSweeperLooksAtWhatIsOverdue(t *testing.T) {
 		lost, lostEntry := b.index(t, "lost", 3*grace)
 		_, recentEntry := b.index(t, "recent", grace/2)
 		recent := b.due(t, recentEntry)
-		decided, decidedEntry := b.index(t, "decided", 3*grace)
-		b.settle(t, dedupe.SettleRequest{ID: decided, Fingerprint: "fp", Succeeded: true, Event: []byte("e")})
+		untold, untoldEntry := b.index(t, "untold", 4*grace)
+		b.settle(t, dedupe.SettleRequest{ID: untold, Fingerprint: "fp", Succeeded: true, Event: []byte("e")})
+		settling, settlingEntry := b.index(t, "settling", 3*grace)
+		b.settle(t, dedupe.SettleRequest{ID: settling, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: settlingEntry})
 		vanished, vanishedEntry := b.index(t, "vanished", 3*grace)
 		must(t, b.client.Del(ctx, b.store.Key(vanished)).Err())
 		held, heldEntry := b.index(t, "held", 3*grace)
 		b.won(t, held)
 		halfParked, halfParkedEntry := b.index(t, "half parked", 3*grace)
-		b.release(t, dedupe.ReleaseRequest{ID: halfParked, Token: b.won(t, halfParked), Parked: true})
+		b.release(t, dedupe.ReleaseRequest{ID: halfParked, Token: b.won(t, halfParked), Note: []byte("parked"), Parked: true})
+		takenUp, takenUpEntry := b.index(t, "taken up", 3*grace)
+		b.park(t, takenUp, takenUpEntry)
+		b.release(t, dedupe.ReleaseRequest{ID: takenUp, Token: b.won(t, takenUp)})
 		must(t, b.client.ZAdd(ctx, b.prefix+"u:"+appID, redis.Z{Score: 1, Member: "unreadable"}).Err())
 
 		var published, alarmed []string
@@ -132,26 +137,37 @@ func TestSweeperLooksAtWhatIsOverdue(t *testing.T) {
 				if _, bounded := ctx.Deadline(); !bounded {
 					t.Error("republish has no deadline")
 				}
-				published = append(published, fmt.Sprintf("%s %s %d", key, r.Note, r.Generation))
+				published = append(published, fmt.Sprintf("%s %s%s %d", key, r.Note, r.Event, r.Generation))
 				return nil
 			},
-			Alarm: func(u dedupe.Undecided) { alarmed = append(alarmed, u.Entry) },
+			Alarm: func(u dedupe.Undecided, r dedupe.Record) {
+				alarmed = append(alarmed, fmt.Sprint(u.Entry, " decided ", r.Decided))
+			},
 		})
 
-		if want := []string{b.store.Key(lost) + " note of lost 1"}; !slices.Equal(published, want) {
+		want := []string{b.store.Key(untold) + " e 0", b.store.Key(lost) + " note of lost 1", b.store.Key(halfParked) + " parked 2"}
+		slices.Sort(published)
+		if slices.Sort(want); !slices.Equal(published, want) {
 			t.Errorf("published %q, want %q", published, want)
 		}
-		if want := []string{"unreadable", lostEntry}; !slices.Equal(alarmed, want) {
+		want = []string{"unreadable decided false", untoldEntry + " decided true", lostEntry + " decided false", halfParkedEntry + " decided false"}
+		slices.Sort(alarmed)
+		if slices.Sort(want); !slices.Equal(alarmed, want) {
 			t.Errorf("alarmed %q, want %q", alarmed, want)
 		}
 		entries := b.entries(t)
-		for _, gone := range []string{decidedEntry, vanishedEntry} {
+		for _, gone := range []string{untoldEntry, vanishedEntry} {
 			if score, there := entries[gone]; there {
 				t.Errorf("%s is still there, due %s", gone, score)
 			}
 		}
+		for _, soon := range []string{settlingEntry, takenUpEntry} {
+			if due := b.due(t, soon); due.Before(began.Add(-time.Minute)) || due.After(time.Now()) {
+				t.Errorf("%s is due %v, want about now", soon, due)
+			}
+		}
 		if entries[halfParkedEntry] != "+Inf" {
-			t.Errorf("half parked: due %s, want never", entries[halfParkedEntry])
+			t.Errorf("half parked, and told now: due %s, want never", entries[halfParkedEntry])
 		}
 		for _, later := range []string{lostEntry, heldEntry, "unreadable"} {
 			if due := b.due(t, later); due.Before(began.Add(grace).Truncate(time.Millisecond)) {
@@ -193,14 +209,14 @@ func TestSweeperLeavesWhatCouldNotBePublished(t *testing.T) {
 	})
 }
 
-// A crash between a settle and its entry must not leave a parked entry for ever.
+// What a person was told of stays parked for as long as it is, and not for ever.
 func TestSweeperWalksThroughParkedEntries(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, b *bench) {
 		want := map[string]string{}
 		for i := range 7 {
 			id := refund(fmt.Sprintf("P%d", i))
 			entry := b.store.Entry(time.UnixMilli(int64(i)), 1, id)
-			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
+			b.park(t, id, entry)
 			if i%2 == 0 {
 				want[entry] = "+Inf"
 				continue
@@ -220,6 +236,49 @@ func TestSweeperWalksThroughParkedEntries(t *testing.T) {
 		done.Wait()
 		if got := b.entries(t); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("index %q\nwant %q", got, want)
+		}
+	})
+}
+
+// A decided record's event is told until the broker has it, and then no more.
+func TestSweeperTellsUntilItIsStored(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		id, entry := b.index(t, "untold", 3*grace)
+		b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: b.won(t, id), Event: []byte("failed")})
+		broken := errors.New("broker is away")
+		var told []string
+		cfg := dedupe.SweeperConfig{
+			Republish: func(_ context.Context, _ string, r dedupe.Record) error {
+				told = append(told, string(r.Event))
+				return broken
+			},
+			Failed: func(err error) {
+				if !errors.Is(err, broken) {
+					t.Error(err)
+				}
+			},
+		}
+		sweepOnce(t, b, cfg)
+		if len(b.entries(t)) != 1 {
+			t.Fatal("the entry has gone, and nothing was told")
+		}
+		// While it is told, a success is proven.
+		broken = nil
+		republish := cfg.Republish
+		cfg.Republish = func(ctx context.Context, key string, r dedupe.Record) error {
+			b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("succeeded"), Entry: entry})
+			return republish(ctx, key, r)
+		}
+		sweepOnce(t, b, cfg)
+		if len(b.entries(t)) != 1 {
+			t.Fatal("the entry has gone, and the success was not told")
+		}
+		cfg.Grace, cfg.Republish = time.Millisecond, republish
+		<-time.After(2 * time.Millisecond)
+		sweepOnce(t, b, cfg)
+		sweepOnce(t, b, cfg)
+		if want := []string{"failed", "failed", "succeeded"}; !slices.Equal(told, want) || len(b.entries(t)) != 0 {
+			t.Errorf("told %q, want %q; index %q", told, want, b.entries(t))
 		}
 	})
 }

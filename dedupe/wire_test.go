@@ -2,6 +2,7 @@ package dedupe_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -49,8 +50,12 @@ func TestScriptsComeBackAfterAFlush(t *testing.T) {
 		}
 		flush()
 		s := b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
-		if s.State != dedupe.Settled || len(b.entries(t)) != 0 {
+		if s.State != dedupe.Settled || len(b.entries(t)) != 1 {
 			t.Errorf("settle %+v, index %q", s, b.entries(t))
+		}
+		flush()
+		if b.told(t, id, "fp", entry, "e"); len(b.entries(t)) != 0 {
+			t.Errorf("told, index %q", b.entries(t))
 		}
 	})
 }
@@ -69,6 +74,7 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 	b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id), Entry: entry, Parked: true})
 	b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: b.won(t, id), Event: []byte("e"), Entry: entry})
 	b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Succeeded: true, Event: []byte("e"), Entry: entry})
+	b.told(t, id, "fp", entry, "e")
 	b.release(t, dedupe.ReleaseRequest{ID: refund("R2"), Token: b.won(t, refund("R2")), Entry: b.store.Entry(time.UnixMilli(1), 1, refund("R2")), Due: time.UnixMilli(5)})
 	must(t, b.store.Confirm(ctx, refund("R2"), 1))
 	record, err := b.store.Read(ctx, refund("R2"))
@@ -158,6 +164,19 @@ func TestExchangesOfTheFastPath(t *testing.T) {
 	})
 	if n := seen.exchanges.Load(); n != 1 {
 		t.Errorf("release with its entry takes %d exchanges, want 1", n)
+	}
+
+	// A later try has its entry put in the same exchange, and takes it out in one more.
+	entry := b.store.Entry(time.UnixMilli(1), 1, refund("R2"))
+	for i, succeeded := range []bool{true, false, true} {
+		id := refund(fmt.Sprintf("R%d", 3+i))
+		token := b.won(t, id)
+		seen.exchanges.Store(0)
+		b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: token, Succeeded: succeeded, Event: []byte("e"), Entry: entry})
+		b.told(t, id, "fp", entry, "e")
+		if n := seen.exchanges.Load(); i > 0 && n != 2 { // the first one finds that scripts are not there
+			t.Errorf("settled and told takes %d exchanges, want 2", n)
+		}
 	}
 }
 

@@ -140,10 +140,6 @@ func mistakes() []mistake {
 			"found: a decided command is rejected where its merchant is missing", "consumer/merchant.go",
 			"	switch ours := rec.Exists && rec.Fingerprint", "	switch ours := rec.Exists && rec.HeldFor < 0 && rec.Fingerprint", flow,
 		},
-		{
-			"found: an entry leaves the index before the decision", "dedupe/scripts.go",
-			"	if after != nil {\n		// What", "	if after != nil && before != nil {\n		// What", model,
-		},
 		// R2, R3: replay
 		{
 			"a new number on every call", "consumer/operation.go",
@@ -213,7 +209,7 @@ func mistakes() []mistake {
 		},
 		{
 			"a contradiction is kept quiet", "consumer/ends.go",
-			"	if s.Contradiction {\n		return h.contradiction(", "	if s.Contradiction && s.Event == nil {\n		return h.contradiction(", flow,
+			"	if s.Contradiction && !h.contradiction(", "	if s.Contradiction && s.Event == nil && !h.contradiction(", flow,
 		},
 		{
 			"what Redis forgot is called as if it were new", "consumer/work.go",
@@ -222,6 +218,25 @@ func mistakes() []mistake {
 		{
 			"a message older than KEEP is executed", "consumer/work.go",
 			"		c.note.QueryOnly = true // R10", "		c.note.QueryOnly = false // R10", flow,
+		},
+		{
+			"an entry leaves the index before its event is out", "consumer/ends.go",
+			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
+			"	h.told(c.commandInHand, h.entry(c), told)\n	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
+		},
+		{
+			"the sweeper drops what was decided and never told", "dedupe/sweeper.go",
+			"	case !r.Exists:\n", "	case !r.Exists, r.Decided:\n",
+			[]stage{simulated, redis[0]},
+		},
+		{
+			"the sweeper takes it that the person of a parked command was told", "dedupe/sweeper.go",
+			"	case u.Parked && r.Parked:\n", "	case r.Parked:\n",
+			[]stage{simulated, redis[0]},
+		},
+		{
+			"what was told stays in the index", "consumer/ends.go",
+			"		return h.records.Told(ctx, in.id, in.print, entry, event)\n", "		return nil\n", flow,
 		},
 		// R8, R9
 		{

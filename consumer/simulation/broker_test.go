@@ -144,13 +144,22 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 	}
 	delete(m.properties, primitive.PropertyDelayTimeLevel)
 	w.broker.add(m)
-	// The index knows a command from its first release on, until it is decided.
-	indexed := f.Generation > 0 && !w.redis.Record(w.names.Key(cmd.identity())).Decided
-	if result == history.Confirmed && indexed && !w.forgets && w.fault("acknowledged copy lost", o.what, 0.01) {
-		m.lost = true
-		w.fact(cmd.bare(history.Fact{What: history.Lost, Copy: m.id}))
+	if result == history.Confirmed && w.losable(cmd) && w.fault("acknowledged copy lost", o.what, 0.01) {
+		w.lose(m)
 	}
 	return status, err
+}
+
+// losable tells whether the broker may lose a message of the command: from its first
+// release on the index knows it, until its end is told. It never knows another command
+// under the same number.
+func (w *world) losable(cmd command) bool {
+	return !w.forgets && cmd.print != "" && w.released[w.names.Key(cmd.identity())] == cmd.print
+}
+
+func (w *world) lose(m *message) {
+	m.lost = true
+	w.fact(m.cmd.bare(history.Fact{What: history.Lost, Copy: m.id}))
 }
 
 // levels are the delays of RocketMQ's levels.

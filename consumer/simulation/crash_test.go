@@ -82,7 +82,8 @@ func (s tale) wrong(r result) string {
 }
 
 // TestCrashAtEveryAct kills the process at every outside act of every tale: before
-// the act, and after it with its answer on the way. Every tale comes to the same end.
+// the act, and after it with its answer on the way; and so that the broker loses what
+// it had in hand, if the command was released before. Every tale comes to the same end.
 func TestCrashAtEveryAct(t *testing.T) {
 	for _, s := range tales() {
 		t.Run(s.name, func(t *testing.T) {
@@ -95,8 +96,7 @@ func TestCrashAtEveryAct(t *testing.T) {
 			}
 			acts := r.acts
 			for act := 1; act <= acts; act++ {
-				for _, after := range []bool{false, true} {
-					k := kill{act: act, after: after}
+				for _, k := range []kill{{act: act}, {act: act, after: true}, {act: act, loses: true}, {act: act, after: true, loses: true}} {
 					if wrong := s.wrong(run(t, s.options(k))); wrong != "" {
 						t.Fatalf("killed at act %+v of %d: %s", k, acts, wrong)
 					}
@@ -119,10 +119,10 @@ func TestCrashTwice(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			runs := 0
 			for first := 1; first <= run(t, s.options()).acts; first++ {
-				one := kill{act: first, after: first%2 == 0}
+				one := kill{act: first, after: first%2 == 0, loses: first%5 == 0}
 				for second, acts := first+1, run(t, s.options(one)).acts; second <= acts; second++ {
 					runs++
-					two := kill{act: second, after: second%3 == 0}
+					two := kill{act: second, after: second%3 == 0, loses: (first+second)%2 == 0}
 					if wrong := s.wrong(run(t, s.options(one, two))); wrong != "" {
 						t.Fatalf("killed at acts %+v and %+v: %s", one, two, wrong)
 					}

@@ -30,17 +30,18 @@
 // line is mostly where it shows, the first fault before it is mostly why. With
 // -shrink=false the seed is told as it was.
 //
-// A crash can also be put at any single act of a told story: see tales in
-// crash_test.go, which is the place for a new story, too.
+// A crash can also be put at any single act of a told story, and let the broker lose
+// what was in hand: see tales in crash_test.go, which is the place for a new story, too.
 //
 // # What it cannot show
 //
 // Nothing below the seams above: the SDK, sockets, TLS, signatures, real processes.
 // That is what the tests on a real stack and the chaos run are for. Outside of what
 // is promised, and so outside of the worlds that are drawn: a broker that loses what
-// it acknowledged together with a Redis that forgets, or before the command was
-// released once, since then neither knows the command; and a merchant whose
-// authorisation changes while Redis forgets for whom it was called. Refusals of the
+// it acknowledged, or what a dead process had in hand, together with a Redis that
+// forgets, or before the command was released once, since then neither knows the
+// command (the first try has no entry in the index, and costs none); and a merchant
+// whose authorisation changes while Redis forgets for whom it was called. Refusals of the
 // simulated Alipay are lasting, and what arrives late arrives before QUERY_AFTER has
 // passed, as Alipay documents.
 //

@@ -225,7 +225,9 @@ func (w *world) act(o *op) {
 				o.unheard = true
 				w.carryOut(o)
 			}
+			w.loses = k.loses
 			w.kill(o.proc)
+			w.loses = false
 			return
 		}
 	}

@@ -64,7 +64,7 @@ func (w *world) start() {
 	w.run("sweeper "+p.name, func() { sweeper.Run(p.calls) })
 }
 
-func (p *process) alarm(u dedupe.Undecided) {
+func (p *process) alarm(u dedupe.Undecided, _ dedupe.Record) {
 	if cmd, known := p.w.keys[u.Key]; known {
 		p.w.tell(p, "sweeper "+p.name, cmd.fact(history.Fact{What: history.Alarm, Process: p.name}))
 	}
@@ -160,6 +160,9 @@ func (w *world) bury(p *process) {
 		}
 		return q.proc == p
 	})
+	inHand := slices.DeleteFunc(slices.Clone(w.broker.messages), func(m *message) bool {
+		return m.acked || !slices.Contains(m.holders, p)
+	})
 	for q := range w.waiting {
 		if q.proc == p {
 			w.resume(q, true)
@@ -167,6 +170,11 @@ func (w *world) bury(p *process) {
 	}
 	w.mu.Unlock()
 	p.die()
+	for _, m := range inHand { // the one copy that would have come again
+		if !m.lost && w.losable(m.cmd) && (w.loses || w.fault("acknowledged copy lost", m.role+" in hand", 0.3)) {
+			w.lose(m)
+		}
+	}
 	slices.SortFunc(writing, func(a, b *op) int { return cmp.Compare(a.key, b.key) })
 	for _, q := range writing {
 		if w.fault("request of the dead", q.what, 0.5) {

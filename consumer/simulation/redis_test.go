@@ -82,6 +82,9 @@ func (w *world) seen(t dedupetest.Transition) {
 			f.Token = "none"
 		}
 	case dedupe.Release:
+		if answer.State == dedupe.Released {
+			w.released[t.Key] = t.After.Fingerprint
+		}
 		f.What, f.Result, f.Generation, f.Parked = history.Release, strings.ReplaceAll(answer.State.String(), " ", "_"), answer.Generation, t.After.Parked
 	case bool:
 		f.What, f.Result = history.Amend, "no"

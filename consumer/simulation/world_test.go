@@ -48,6 +48,7 @@ type options struct {
 type kill struct {
 	act   int
 	after bool // the act was done, and its answer never came
+	loses bool // the broker loses what the process had in hand
 }
 
 // result is what a run came to.
@@ -122,6 +123,7 @@ type world struct {
 	acts    int
 	quiet   bool
 	forgets bool // Redis may forget; else the broker may lose a copy
+	loses   bool // the broker loses what the process that dies now has in hand
 	lastAct time.Time
 
 	redis     *dedupetest.Redis
@@ -130,11 +132,14 @@ type world struct {
 	redisDown time.Time // until when
 	context   *op       // whose act is being carried out
 
-	names   *dedupe.Store // knows the records' keys
-	keys    map[string]command
-	bodies  map[string]command // topic and body -> command
-	refunds []command
-	sent    int
+	names  *dedupe.Store // knows the records' keys
+	keys   map[string]command
+	bodies map[string]command // topic and body -> command
+	// released are the records that were given back undecided at least once, and
+	// their commands' fingerprints.
+	released map[string]string
+	refunds  []command
+	sent     int
 
 	broker     broker
 	brokerDown time.Time
@@ -167,6 +172,7 @@ func live(opts options) result {
 		opts: opts, rng: rand.New(rand.NewPCG(opts.seed, 0x5eed+opts.salt)), begin: time.Now(),
 		waiting: map[*op]bool{}, counts: map[string]int{}, asked: map[string]int{}, tokens: map[string]string{}, goroutines: map[int]string{},
 		inHand: map[string]command{}, wake: make(chan struct{}, 1), keys: map[string]command{}, bodies: map[string]command{},
+		released:  map[string]string{},
 		merchants: map[string]string{"shop": firstToken("shop"), "mall": firstToken("mall")},
 		broker:    broker{from: map[string]string{}, delays: levels()},
 		metrics:   metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)},

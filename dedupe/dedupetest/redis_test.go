@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,7 +124,7 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	generation := rng.Int64N(4)
 	note := fmt.Appendf(nil, "note %d \x00\xff", rng.IntN(100))
 	var said string
-	switch rng.IntN(12) {
+	switch rng.IntN(14) {
 	case 0, 1:
 		said = w.same(fmt.Sprintf("claim %s %.4s %d %+v", fp, token, generation, slot), func(s *dedupe.Store) (any, error) {
 			c, g, err := s.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: id, Fingerprint: fp, Token: token, Generation: generation, Note: note}, slot)
@@ -178,8 +179,9 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 				seen["parked index"]++
 			}
 			for i := range overdue {
-				overdue[i].Due = time.Time{} // of parked ones it may be this machine's time
+				overdue[i].Due = time.Time{} // it may be this machine's time
 			}
+			slices.SortFunc(overdue, func(a, b dedupe.Undecided) int { return strings.Compare(a.Entry, b.Entry) })
 			return fmt.Sprintf("%+v %+v %+v", rec, totals, overdue), errors.Join(err, err2, err3)
 		})
 	case 11:
@@ -188,6 +190,15 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 		}[rng.IntN(5)]
 		w.trace = append(w.trace, fmt.Sprint("pass ", d))
 		w.pass(d.Truncate(time.Millisecond))
+	case 12:
+		w.same("park the entry", func(s *dedupe.Store) (any, error) {
+			return nil, s.Reschedule(ctx, appID, entry, time.Time{})
+		})
+	case 13:
+		event := fmt.Appendf(nil, "event\n%d", rng.IntN(9))
+		w.same(fmt.Sprintf("told %s %q", fp, event), func(s *dedupe.Store) (any, error) {
+			return nil, s.Told(ctx, id, fp, entry, event)
+		})
 	}
 	for word := range strings.FieldsSeq(strings.NewReplacer("{", " ", "}", " ", "already decided", "already-decided").Replace(said)) {
 		seen[strings.ReplaceAll(word, "-", " ")]++
@@ -218,6 +229,11 @@ func TestSweeper(t *testing.T) {
 			})
 			if err != nil || rel.State != dedupe.Released {
 				t.Fatal(rel, err)
+			}
+			if parked {
+				if err := store.Reschedule(ctx, appID, store.Entry(time.Now(), 5, id), due); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		var republished []string

@@ -21,9 +21,16 @@ const (
 func (s *service) sweep(ctx context.Context, h *consumer.Handler) {
 	sweeper, err := dedupe.NewSweeper(s.store, dedupe.SweeperConfig{
 		AppID: s.cfg.AlipayAppID, Every: sweepEvery, Republish: h.Republish,
-		Alarm: func(u dedupe.Undecided) {
-			s.log.WithFields(logrus.Fields{"key": u.Key, "due": u.Due, "first_born": u.FirstBorn}).
-				Error("an undecided refund is overdue by hours: the broker may have lost its retry; it is published again")
+		Alarm: func(u dedupe.Undecided, r dedupe.Record) {
+			log := s.log.WithFields(logrus.Fields{"key": u.Key, "due": u.Due, "first_born": u.FirstBorn})
+			switch {
+			case r.Decided:
+				log.Error("a refund was decided hours ago, and its event may not have been told: the broker may have lost its copy; the event is published")
+			case r.Parked:
+				log.Error("a refund was parked hours ago, and nobody may have been told: the broker may have lost its copy; it is parked once more")
+			default:
+				log.Error("an undecided refund is overdue by hours: the broker may have lost its retry; it is published again")
+			}
 		},
 		Failed: func(err error) { s.log.WithError(err).Warn("the sweeper could not finish its round") },
 	})
