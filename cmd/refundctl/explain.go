@@ -65,6 +65,9 @@ type story struct {
 	tries  []producer.Copy  // of the retry topic
 	due    dedupe.Undecided
 	brakes []dedupe.Brake
+	// indexed: the index names it. untold: it does, and no event of the topic says
+	// what was decided.
+	indexed, untold bool
 }
 
 type explainer struct {
@@ -229,7 +232,7 @@ func (e *explainer) guess(ctx context.Context) error {
 	}
 	for _, id := range undecided {
 		if e.wants(consumer.Kind(id.Kind), id.Merchant) && e.desk.scopeTrade == (id.Trade != "") {
-			e.story(id)
+			e.story(id).indexed = true
 		}
 	}
 	merchants := []string{e.merchant}

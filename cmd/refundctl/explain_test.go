@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"refundd/consumer/rocketmqtest"
 )
@@ -63,6 +64,12 @@ func TestExplain(t *testing.T) {
 	if offsets := w.broker.Committed("TOOLS_CONSUMER", "refund-event"); len(offsets) > 0 {
 		t.Errorf("offsets were written: %v", offsets)
 	}
+
+	// As after a death between settling and telling.
+	_, err := w.redis.ZAdd("refundd:u:"+worldApp, float64(time.Now().UnixMilli()), "1:100:refundd:r:"+worldApp+":-:refund:R-1")
+	must(t, err)
+	w.says(exitDone, "R-1", []string{"next: nothing: this is final"})
+	w.says(exitDone, "R-1", []string{"true: the money moved", "next: its event may not have been told: two hours after it was decided"}, "-from", "1ms")
 
 	// What Redis forgot is told by the events, and by what was parked.
 	w.stop()

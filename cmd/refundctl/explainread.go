@@ -197,6 +197,7 @@ func (s *story) decidedRecord() error {
 	if slices.ContainsFunc(s.events, func(other producer.Event) bool { return other.ID == ev.ID }) {
 		return nil
 	}
+	s.untold = s.indexed
 	s.events = append(s.events, ev)
 	s.add(ev.Time, "record", "decided: "+string(ev.Outcome)+", which is not among the events of this time")
 	return nil

@@ -57,6 +57,9 @@ func (s *story) decided() {
 	if !s.record.Exists {
 		s.Next += "; the record has expired or was lost, and the event stands"
 	}
+	if s.untold {
+		s.Next = "its event may not have been told: two hours after it was decided the service publishes it from the record. It is final"
+	}
 	switch {
 	case s.record.Contradiction || s.has(producer.Succeeded) && s.has(producer.Failed):
 		s.Stands, s.True = "contradiction", "the money moved, and failed had been published before: succeeded counts"
