@@ -28,6 +28,9 @@ const (
 	// the far end closes at the moment of use makes a call's outcome unknown, so
 	// it is short.
 	idleTimeout = 30 * time.Second
+	// wireBuffer is what a connection reads and writes at once; requests and answers
+	// have about 1 KiB, and larger ones go in parts.
+	wireBuffer = 2 << 10
 	// maxIdleConns is used where Config.MaxIdleConns is zero.
 	maxIdleConns = 128
 )
@@ -65,6 +68,8 @@ func newTransport(cfg *Config) *http.Transport {
 		MaxIdleConnsPerHost:    idle,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxAnswerHeader,
+		ReadBufferSize:         wireBuffer,
+		WriteBufferSize:        wireBuffer,
 		DisableCompression:     true,
 	}
 }
