@@ -52,7 +52,8 @@ func movesOnce(b *book) (string, []breach) {
 }
 
 // I2 needs commands and events. That each has an end can be judged only in a
-// history that has one.
+// history that has one. What a Redis that forgot excuses counts from the decision,
+// which may be told much later.
 func oneEnd(b *book) (string, []breach) {
 	if lacks := b.lacking(Command, Publish); lacks != "" {
 		return lacks, nil
@@ -65,7 +66,8 @@ func oneEnd(b *book) (string, []breach) {
 		}
 	})
 	for _, r := range b.order {
-		told := map[string]map[string]int{} // content -> outcome -> first index
+		since := b.decisions(r)
+		told := map[string]map[string]int{} // content -> outcome -> since when
 		ends := false
 		excused := false
 		b.each(r, Publish, func(i int, f *Fact) {
@@ -78,7 +80,7 @@ func oneEnd(b *book) (string, []breach) {
 					told[f.content()] = map[string]int{}
 				}
 				if _, ok := told[f.content()][f.Outcome]; !ok {
-					told[f.content()][f.Outcome] = i
+					told[f.content()][f.Outcome] = since(i)
 				}
 			}
 		})
@@ -104,6 +106,26 @@ func oneEnd(b *book) (string, []breach) {
 	return "", broken
 }
 
+// decisions tells since when the outcome of the event that was published at an index
+// was decided: when it was last settled before, or else when it was told.
+func (b *book) decisions(r refund) func(published int) int {
+	settled := map[string][]int{} // by event
+	b.each(r, Settle, func(i int, f *Fact) {
+		if f.Result == Settled {
+			settled[f.Event] = append(settled[f.Event], i)
+		}
+	})
+	return func(published int) int {
+		since := published
+		for _, at := range settled[b.facts[published].Event] {
+			if at < published {
+				since = at
+			}
+		}
+		return since
+	}
+}
+
 // content is what a refund is about: where Redis has forgotten the first command of
 // a number, a second one may ask for something else.
 func (f *Fact) content() string { return fmt.Sprint(f.Trade, " ", f.Amount) }
@@ -126,7 +148,8 @@ func absorbing(b *book, r refund) []breach {
 	return broken
 }
 
-// I3 needs events and the ledger.
+// I3 needs events and the ledger. What a Redis that forgot excuses counts from the
+// decision, as in I2.
 func truth(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish, Command); lacks != "" {
 		return lacks, nil
@@ -138,6 +161,7 @@ func truth(b *book) (string, []breach) {
 	for _, r := range b.order {
 		moved, failed, unmoved, ends := map[string]bool{}, map[string]int{}, -1, false
 		first := -1
+		since := b.decisions(r)
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
 			switch {
@@ -155,7 +179,7 @@ func truth(b *book) (string, []breach) {
 					unmoved = i
 				}
 			case event(f, Failed):
-				failed[f.content()] = i
+				failed[f.content()] = since(i)
 				if moved[f.content()] {
 					broken = append(broken, breach{i, r, "failed was told although the money had moved"})
 				}

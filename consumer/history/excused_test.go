@@ -75,6 +75,24 @@ func TestExcused(t *testing.T) {
 			told(Succeeded, "T1"),
 			{What: End},
 		}},
+		"a failure that Redis forgot before it was told, and then the money moved": {"I3", []Fact{
+			of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
+			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Failed, Event: "e1"}),
+			{What: Redis, Result: "rolled_back"},
+			of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Failed, Event: "e1", Trade: "T1", Amount: 100}),
+			of(Fact{What: Money, Trade: "T1", Amount: 100}),
+			of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Succeeded, Event: "e2", Trade: "T1", Amount: 100}),
+			{What: End},
+		}},
+		"a failure that Redis forgot before it was told, and a late copy was carried out": {"I2", []Fact{
+			of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
+			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Failed, Event: "e1"}),
+			{What: Redis, Result: "rolled_back"},
+			of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Failed, Event: "e1", Trade: "T1"}),
+			of(Fact{What: Settle, Token: "t2", Result: Settled, Outcome: Succeeded, Event: "e2"}),
+			of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Succeeded, Event: "e2", Trade: "T1"}),
+			{What: End},
+		}},
 		"outcomes of two contents, where Redis forgot the first": {"I2", []Fact{
 			of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
 			of(Fact{What: Command, Message: "m2", Trade: "T2", Amount: 100}),
@@ -102,5 +120,16 @@ func TestExcused(t *testing.T) {
 	}
 	if r := Check(stranger, Options{Only: []string{"I9"}}); r.Clean() {
 		t.Error("a token that never won released the record, and that is fine")
+	}
+	again := []Fact{
+		of(Fact{What: Command, Message: "m1", Trade: "T1", Amount: 100}),
+		of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Failed, Event: "e1"}),
+		{What: Redis, Result: "rolled_back"},
+		of(Fact{What: Settle, Token: "t2", Result: Settled, Outcome: Failed, Event: "e1"}),
+		of(Fact{What: Publish, Topic: TopicEvent, Result: Confirmed, Outcome: Failed, Event: "e1", Trade: "T1", Amount: 100}),
+		of(Fact{What: Money, Trade: "T1", Amount: 100}),
+	}
+	if r := Check(again, Options{Only: []string{"I3"}}); r.Clean() {
+		t.Error("a failure that was decided again behind the rollback excuses the money that moved then")
 	}
 }
