@@ -84,7 +84,7 @@ func (c *claimedCommand) recall(h *Handler) {
 	c.note.Park = max(c.note.Park, c.copy.Park)
 	if c.claim.Lapses > 0 {
 		// A claim that was never released counts as a call in flight until
-		// its lease ended (R3).
+		// its lease ended (R3); so does a release that Redis forgot.
 		c.note.unknownCall(c.claim.Now.Add(-c.claim.LapsedFor))
 		if c.note.Authorised == "" { // it may have called for whom it was claimed (R2)
 			c.note.Authorised = c.note.Claimant

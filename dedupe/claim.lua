@@ -43,6 +43,17 @@ if r.tok ~= token then
   redis.call('HDEL', key, 'fresh')
   r.fresh = false
 end
+-- A copy newer than the record: Redis forgot a release, and with it what its note
+-- told of calls. That counts as a claim that lapsed when it was noticed.
+if gen > r.gen then
+  r.lost = now
+end
+if r.lost then
+  r.lapses = r.lapses + 1
+  r.luntil = math.max(r.luntil, r.lost)
+  redis.call('HSET', key, 'lapses', int(r.lapses), 'luntil', int(r.luntil))
+  redis.call('HDEL', key, 'lost')
+end
 r.gen = math.max(r.gen, gen)
 redis.call('HSET', key, 'tok', token, 'until', ends, 'gen', int(r.gen))
 redis.call('PERSIST', key)

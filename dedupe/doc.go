@@ -36,6 +36,10 @@
 //     is Won and counts a lapse, because a call may still be in flight
 //     (DESIGN R3). A release counts lapses anew. Until then the late holder may
 //     settle, release, and claim again.
+//   - A copy of a newer generation than the record's, seen by its claim or by its
+//     confirmation, shows that Redis forgot a release and what its note told of calls.
+//     The next claim that is Won, by that copy or by another, counts it as a lapse;
+//     until then Settle(failed) is Stale.
 //   - A script may arrive twice, since clients send again what they got no answer
 //     to. The second Claim of a token answers like the first; after the token was
 //     released it is Held for no time, and holds nothing. The second Release of a

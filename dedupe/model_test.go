@@ -3,6 +3,7 @@ package dedupe_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,7 +147,12 @@ func (r *modelRun) step(t *testing.T) {
 		gen := r.generation()
 		r.log("confirm %d", gen)
 		must(t, r.b.store.Confirm(t.Context(), r.id, gen))
-		r.m.Confirm(gen)
+		r.m.Confirm(gen, r.b.clock.UnixMilli())
+		if lost := r.b.raw(t, r.key).fields["lost"]; r.b.mini == nil && r.m.Lost && lost != "" {
+			at, err := strconv.ParseInt(lost, 10, 64) // a real Redis' clock is not ours
+			must(t, err)
+			r.m.LostAt = at
+		}
 	case dice < 72:
 		read := dedupe.Record{Exists: true, Note: []byte(r.m.Note), Fingerprint: r.m.Fingerprint}
 		if r.rng.IntN(3) == 0 {

@@ -36,10 +36,11 @@ type Claim struct {
 	// Generation is the record's, when it is undecided and not a Conflict.
 	Generation int64
 	// Lapses counts the claims of a Won record that ended without a release
-	// since the last release: each may have a call in flight (DESIGN R3).
+	// since the last release: each may have a call in flight (DESIGN R3). A release
+	// that Redis forgot, as a copy newer than the record shows, counts as one.
 	Lapses int
 	// LapsedFor is, with Lapses above zero, how long ago by Redis' clock the
-	// newest of their leases ended; never negative.
+	// newest of their leases ended, or the loss was noticed; never negative.
 	LapsedFor time.Duration
 	// HeldFor is how long a Held record stays held. Zero: try again at once.
 	HeldFor time.Duration

@@ -12,6 +12,8 @@
 --   lapses  leases that ended without a release, since the last release
 --   luntil  when the newest of those ended
 --   rtok    token of the last release
+--   lost    since when it is known that Redis forgot a newer state of this record,
+--           which no claim was told yet
 --   parked  present while a person has to look
 -- Decided: a string, one letter, the fingerprint, a line feed, the event.
 --   S succeeded, F failed, C succeeded although a failure was stored before
@@ -28,7 +30,7 @@ local undecided, decided
 local kind = redis.call('TYPE', key).ok
 if kind == 'hash' then
   local f = redis.call('HMGET', key,
-    'fp', 'tok', 'until', 'gen', 'conf', 'note', 'fresh', 'lapses', 'luntil', 'rtok', 'parked')
+    'fp', 'tok', 'until', 'gen', 'conf', 'note', 'fresh', 'lapses', 'luntil', 'rtok', 'parked', 'lost')
   if not f[1] then
     return redis.error_reply('DEDUPE not a record: a hash without a fingerprint')
   end
@@ -44,6 +46,7 @@ if kind == 'hash' then
     luntil = tonumber(f[9] or '0'),
     rtok = f[10],
     parked = f[11] and '1' or '0',
+    lost = tonumber(f[12]),
   }
 elseif kind == 'string' then
   local value = redis.call('GET', key)

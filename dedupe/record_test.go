@@ -199,6 +199,59 @@ func TestACopyOfTheRecordsGenerationIsNeverSuperseded(t *testing.T) {
 	})
 }
 
+// R3: a copy that is newer than its record shows that Redis forgot a release, and
+// with it the note of what was called. Whoever takes the record next is told of a
+// claim that lapsed, and until then nobody proves a failure.
+func TestACopyNewerThanTheRecordIsALapse(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		fails := func(id dedupe.Identity, token dedupe.Token) dedupe.Outcome {
+			return b.settle(t, dedupe.SettleRequest{ID: id, Fingerprint: "fp", Token: token, Event: []byte("e")}).State
+		}
+		t.Run("seen by its claim", func(t *testing.T) {
+			id := refund("R-claim")
+			b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id)})
+			token := dedupe.NewToken()
+			for range 2 { // a client may send it twice
+				if c := b.claim(t, id, "fp", token, 2); c.State != dedupe.Won || c.Lapses != 1 || c.LapsedFor > time.Minute {
+					t.Errorf("claim of generation 2 on a record of 1: %+v", c)
+				}
+			}
+			b.release(t, dedupe.ReleaseRequest{ID: id, Token: token})
+			token = dedupe.NewToken()
+			if c := b.claim(t, id, "fp", token, 3); c.State != dedupe.Won || c.Lapses != 0 {
+				t.Errorf("the claim behind it: %+v", c)
+			}
+			if got := fails(id, token); got != dedupe.Settled {
+				t.Errorf("failure: %v", got)
+			}
+		})
+		t.Run("seen by its confirmation", func(t *testing.T) {
+			id := refund("R-confirm")
+			holder := b.won(t, id)
+			must(t, b.store.Confirm(t.Context(), id, 1))
+			if got := fails(id, holder); got != dedupe.Stale {
+				t.Errorf("failure of a holder that does not know: %v", got)
+			}
+			b.release(t, dedupe.ReleaseRequest{ID: id, Token: holder}) // whose note does not tell it
+			token := dedupe.NewToken()
+			if c := b.claim(t, id, "fp", token, 2); c.State != dedupe.Won || c.Lapses != 1 {
+				t.Errorf("the claim behind it: %+v", c)
+			}
+			if got := fails(id, token); got != dedupe.Settled {
+				t.Errorf("failure of one that was told: %v", got)
+			}
+		})
+		t.Run("a copy of the record's own generation is none", func(t *testing.T) {
+			id := refund("R-same")
+			r := b.release(t, dedupe.ReleaseRequest{ID: id, Token: b.won(t, id)})
+			must(t, b.store.Confirm(t.Context(), id, r.Generation))
+			if c := b.claim(t, id, "fp", dedupe.NewToken(), r.Generation); c.State != dedupe.Won || c.Lapses != 0 {
+				t.Errorf("claim: %+v", c)
+			}
+		})
+	})
+}
+
 func TestGenerationOfAMessageCannotBreakTheCount(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, b *bench) {
 		for name, gen := range map[string]int64{"below": -7, "above": 1<<63 - 1} {

@@ -20,7 +20,8 @@ end
 if succeeded then
   return decide('S')
 end
-if undecided and undecided.tok == token then
+-- A holder that does not know what Redis forgot proves no failure.
+if undecided and undecided.tok == token and not undecided.lost then
   return decide('F')
 end
 return {'stale', '0', ''}

@@ -168,7 +168,7 @@ func mistakes() []mistake {
 		},
 		{
 			"a failure is settled without the token", "dedupe/settle.lua",
-			"if undecided and undecided.tok == token then", "if undecided then", redis,
+			"if undecided and undecided.tok == token and not undecided.lost then", "if undecided and not undecided.lost then", redis,
 		},
 		{
 			"a release without the token", "dedupe/release.lua",
@@ -183,13 +183,21 @@ func mistakes() []mistake {
 			"  if gen < r.conf then", "  if gen <= r.conf and r.conf > 0 then", redis,
 		},
 		{
+			"a copy newer than its record tells nothing", "dedupe/claim.lua",
+			"if gen > r.gen then", "if gen > r.gen + 1000 then", redis,
+		},
+		{
+			"a failure is settled by one who does not know what Redis forgot", "dedupe/settle.lua",
+			" and not undecided.lost then", " then", redis,
+		},
+		{
 			"undecided records expire", "dedupe/release.lua",
 			"  redis.call('PERSIST', key)", "  redis.call('PEXPIRE', key, 3600000)", redis,
 		},
 		// the same in the model of the scripts that the simulation runs on
 		{
 			"model: a failure is settled without the token", "dedupe/dedupetest/record.go",
-			"	case !succeeded && (!r.Exists || r.Token != token):", "	case !succeeded && !r.Exists:", model,
+			"	case !succeeded && (!r.Exists || r.Token != token || r.Lost):", "	case !succeeded && (!r.Exists || r.Lost):", model,
 		},
 		{
 			"model: a release without the token", "dedupe/dedupetest/record.go",
@@ -202,6 +210,10 @@ func mistakes() []mistake {
 		{
 			"model: the newest copy counts as superseded", "dedupe/dedupetest/record.go",
 			"	case !mine && generation < r.Confirmed:", "	case !mine && generation <= r.Confirmed && r.Confirmed > 0:", model,
+		},
+		{
+			"model: a copy newer than its record tells nothing", "dedupe/dedupetest/record.go",
+			"	if generation > r.Generation {\n		r.Lost, r.LostAt = true, now\n	}\n	if r.Lost {", "	if r.Lost {", model,
 		},
 		{
 			"model: lapses are forgotten", "dedupe/dedupetest/record.go",

@@ -28,6 +28,9 @@ type Record struct {
 	Confirmed           int64
 	Lapses, LapsedUntil int64
 	Fresh, Parked       bool
+	// Lost: Redis forgot a newer state, which was noticed at LostAt and told to nobody.
+	Lost   bool
+	LostAt int64
 }
 
 // Claim is claim.lua.
@@ -65,6 +68,14 @@ func (r *Record) Claim(fingerprint, token string, generation int64, note string,
 		}
 		r.Fresh = false
 	}
+	if generation > r.Generation {
+		r.Lost, r.LostAt = true, now
+	}
+	if r.Lost {
+		r.Lapses++
+		r.LapsedUntil = max(r.LapsedUntil, r.LostAt)
+		r.Lost, r.LostAt = false, 0
+	}
 	r.Token, r.Until, r.Generation = token, ends, max(r.Generation, generation)
 	claim := dedupe.Claim{
 		State: dedupe.Won, Fresh: r.Fresh, Generation: r.Generation, Note: []byte(r.Note), Lapses: int(r.Lapses), Parked: r.Parked,
@@ -88,7 +99,7 @@ func (r *Record) Settle(fingerprint, token string, succeeded bool, event string,
 		letter = "C"
 	case r.Decided:
 		return dedupe.Settlement{State: dedupe.AlreadyDecided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
-	case !succeeded && (!r.Exists || r.Token != token):
+	case !succeeded && (!r.Exists || r.Token != token || r.Lost):
 		return dedupe.Settlement{State: dedupe.Stale}
 	}
 	*r = Record{
@@ -117,8 +128,11 @@ func (r *Record) Release(fingerprint, token, note string, parked bool) dedupe.Re
 }
 
 // Confirm is confirm.lua.
-func (r *Record) Confirm(generation int64) {
+func (r *Record) Confirm(generation, now int64) {
 	if r.Exists && !r.Decided && generation > r.Confirmed {
+		if generation > r.Generation {
+			r.Lost, r.LostAt = true, now
+		}
 		r.Confirmed, r.Generation = generation, max(r.Generation, generation)
 	}
 }
@@ -179,5 +193,6 @@ func (r *Record) Raw() (fields map[string]string, value string) {
 	put("luntil", number(r.LapsedUntil), r.Lapses > 0)
 	put("rtok", r.RToken, r.RToken != "")
 	put("parked", "1", r.Parked)
+	put("lost", number(r.LostAt), r.Lost)
 	return fields, ""
 }

@@ -85,8 +85,8 @@ func confirm(r *Redis, key string, args []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.transition(Transition{Op: "confirm", Key: key, Generation: generation}, func(rec *Record, _ int64) any {
-		rec.Confirm(generation)
+	r.transition(Transition{Op: "confirm", Key: key, Generation: generation}, func(rec *Record, now int64) any {
+		rec.Confirm(generation, now)
 		return nil
 	})
 	return fields(), nil

@@ -101,7 +101,7 @@ func model() rules {
 			return r.Settle("fp", token, ok, event, 0, 0)
 		},
 		release: func(r *dedupetest.Record, token string) dedupe.Release { return r.Release("fp", token, "", false) },
-		confirm: func(r *dedupetest.Record, gen int64) { r.Confirm(gen) },
+		confirm: func(r *dedupetest.Record, gen int64) { r.Confirm(gen, 0) },
 	}
 }
 
@@ -470,7 +470,7 @@ func TestEveryStateFindsMutations(t *testing.T) {
 			r.release = func(rec *dedupetest.Record, token string) dedupe.Release {
 				rel := model().release(rec, token)
 				if rel.State == dedupe.Released {
-					rec.Confirm(rel.Generation)
+					rec.Confirm(rel.Generation, 0)
 				}
 				return rel
 			}
