@@ -92,47 +92,60 @@ func load(key *rsa.PrivateKey) (*Signer, error) {
 	if handle == 0 {
 		return nil, errors.New("the library does not take the key")
 	}
-	s := &Signer{public: &key.PublicKey, version: c.version(0), crypto: c, key: handle}
-	runtime.AddCleanup(s, c.freeKey, handle)
+	s := &Signer{public: &key.PublicKey, version: c.version(0), crypto: c, ready: make(chan uintptr, runtime.GOMAXPROCS(0))}
+	held := &inLibrary{crypto: c, key: handle}
+	runtime.AddCleanup(s, (*inLibrary).free, held)
+	for range cap(s.ready) {
+		context, err := c.setUp(handle)
+		if err != nil {
+			return nil, err
+		}
+		held.contexts = append(held.contexts, context)
+		s.ready <- context
+	}
 	return s, nil
 }
 
-// signing is a context that is set up for signatures of one key: libcrypto wants
-// one for each thread, and allows many signatures with it, one after the other.
-type signing struct{ context uintptr }
+// inLibrary is what a Signer has in libcrypto's memory.
+type inLibrary struct {
+	crypto   *libcrypto
+	key      uintptr // an EVP_PKEY
+	contexts []uintptr
+}
 
-// newSigning sets up a context, which is freed when nobody refers to it any more.
-// It keeps the key as long as it lives.
-func (s *Signer) newSigning() (*signing, error) {
-	c := s.crypto
-	context := c.newContext(s.key, 0)
+func (l *inLibrary) free() {
+	for _, context := range l.contexts {
+		l.crypto.freeContext(context)
+	}
+	l.crypto.freeKey(l.key)
+}
+
+// setUp makes a context for signatures with the key. libcrypto wants one for each
+// thread, and allows many signatures with it, one after the other.
+func (c *libcrypto) setUp(key uintptr) (uintptr, error) {
+	context := c.newContext(key, 0)
 	if context == 0 {
-		return nil, errors.New("sign with libcrypto: no context")
+		return 0, errors.New("no context")
 	}
 	if c.signInit(context) != 1 || c.setPadding(context, pkcs1Padding) != 1 || c.setHash(context, c.sha256Handle) != 1 {
 		c.freeContext(context)
-		return nil, errors.New("sign with libcrypto: the context cannot be set up")
+		return 0, errors.New("the context cannot be set up")
 	}
-	ready := &signing{context}
-	runtime.AddCleanup(ready, c.freeContext, context)
-	return ready, nil
+	return context, nil
 }
 
+// sign makes as many signatures at once as there are cores: each occupies a thread,
+// and Go would start hundreds for a backlog, with a stack each, to no avail.
 func (s *Signer) sign(digest []byte) ([]byte, error) {
-	ready, ok := s.ready.Get().(*signing)
-	if !ok {
-		var err error
-		if ready, err = s.newSigning(); err != nil {
-			return nil, err
-		}
-	}
-	defer s.ready.Put(ready) // and so it is not freed in the middle
+	defer runtime.KeepAlive(s) // or what it has in the library could be freed in the middle
+	context := <-s.ready
+	defer func() { s.ready <- context }()
 	signature := make([]byte, s.public.Size())
 	size := uintptr(len(signature))
 	// Called without the wrapper that the other functions have: that one looks at
 	// its arguments by reflection, each time.
 	//nolint:gosec // SyscallN keeps what such arguments point to where it is
-	done, _, _ := purego.SyscallN(s.crypto.sign, ready.context,
+	done, _, _ := purego.SyscallN(s.crypto.sign, context,
 		uintptr(unsafe.Pointer(&signature[0])), uintptr(unsafe.Pointer(&size)), uintptr(unsafe.Pointer(&digest[0])), uintptr(len(digest)))
 	if int32(done) != 1 || size != uintptr(len(signature)) { //nolint:gosec // it is an int in C
 		return nil, errors.New("sign with libcrypto: no signature")

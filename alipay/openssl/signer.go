@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 )
 
 // Signer makes RSA PKCS#1 v1.5 signatures over SHA-256, the same bytes as
@@ -18,8 +17,7 @@ type Signer struct {
 	public  *rsa.PublicKey
 	version string
 	crypto  *libcrypto
-	key     uintptr   // an EVP_PKEY
-	ready   sync.Pool // of *signing
+	ready   chan uintptr // EVP_PKEY_CTXs that nobody signs with now
 }
 
 // New hands the key to libcrypto and compares a signature of it with one of
