@@ -86,7 +86,7 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 
 // stored publishes what was settled before, the same bytes again (R6). A crash
 // before a person was called must not silence a contradiction.
-func (h *Handler) stored(ctx context.Context, in commandInHand, event []byte, contradiction bool) bool {
+func (h *Handler) stored(ctx context.Context, in *commandInHand, event []byte, contradiction bool) bool {
 	e, err := producer.DecodeEncoded(event)
 	if err != nil {
 		in.log.WithError(err).Error("the stored event cannot be read; the command waits for a person to mend the record")
@@ -110,7 +110,7 @@ func (h *Handler) stored(ctx context.Context, in commandInHand, event []byte, co
 
 // told takes the entry out of the index when everything about a decided command is
 // published. If it fails, the sweeper tells the same event again.
-func (h *Handler) told(in commandInHand, entry string, event []byte) {
+func (h *Handler) told(in *commandInHand, entry string, event []byte) {
 	h.once("take the entry of what is told out of the index", in, func(ctx context.Context) error {
 		return h.records.Told(ctx, in.id, in.print, entry, event)
 	})
@@ -118,7 +118,7 @@ func (h *Handler) told(in commandInHand, entry string, event []byte) {
 
 // contradiction: success was proven after failed had been published. It must
 // scream: counted, logged, parked for a person (R5, R14).
-func (h *Handler) contradiction(ctx context.Context, in commandInHand, n note, metadata map[string]string) bool {
+func (h *Handler) contradiction(ctx context.Context, in *commandInHand, n note, metadata map[string]string) bool {
 	h.metrics.Contradiction()
 	in.log.Error(alarmContradiction)
 	return h.parkCopy(ctx, in, &n, metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
@@ -158,7 +158,7 @@ func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.R
 
 // parkUnclaimed parks a command that this delivery has no claim on, unless
 // the record is decided by now (R6).
-func (h *Handler) parkUnclaimed(ctx context.Context, in commandInHand, reason producer.Reason, detail string) bool {
+func (h *Handler) parkUnclaimed(ctx context.Context, in *commandInHand, reason producer.Reason, detail string) bool {
 	var rec dedupe.Record
 	id := in.id
 	if id.OutRequestNo == "" {
@@ -187,7 +187,7 @@ func (h *Handler) parkUnclaimed(ctx context.Context, in commandInHand, reason pr
 
 // parkUnread parks a claimed message whose command can no longer be read. Its
 // event is published if number and amount can still be told.
-func (h *Handler) parkUnread(ctx context.Context, in commandInHand, reason producer.Reason) bool {
+func (h *Handler) parkUnread(ctx context.Context, in *commandInHand, reason producer.Reason) bool {
 	in.id = h.identity(in.cmd)
 	return h.parkCopy(ctx, in, nil, in.cmd.Metadata, reason, "the command of an earlier try can no longer be read")
 }
@@ -195,7 +195,7 @@ func (h *Handler) parkUnread(ctx context.Context, in commandInHand, reason produ
 // parkCopy stores the copy in the parked topic and then publishes the event.
 // The park number follows from the message alone, so that a repeat after a
 // crash gives the same event id.
-func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metadata map[string]string, reason producer.Reason, detail string) bool {
+func (h *Handler) parkCopy(ctx context.Context, in *commandInHand, n *note, metadata map[string]string, reason producer.Reason, detail string) bool {
 	c := parkedCopy(in, reason)
 	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
 		return false
@@ -222,7 +222,7 @@ func (h *Handler) parkCopy(ctx context.Context, in commandInHand, n *note, metad
 }
 
 // parkedCopy is what lies on the person's desk.
-func parkedCopy(in commandInHand, reason producer.Reason) producer.Copy {
+func parkedCopy(in *commandInHand, reason producer.Reason) producer.Copy {
 	c := in.copy
 	c.Park++
 	c.Reason, c.Keys = string(reason), keyOf(in)
@@ -230,7 +230,7 @@ func parkedCopy(in commandInHand, reason producer.Reason) producer.Copy {
 }
 
 // reject ends a message that was never sent to Alipay.
-func (h *Handler) reject(ctx context.Context, in commandInHand, reason producer.Reason, detail string) bool {
+func (h *Handler) reject(ctx context.Context, in *commandInHand, reason producer.Reason, detail string) bool {
 	ev := h.event(in.cmd, producer.Rejected)
 	ev.Kind = in.kind
 	ev.ID = producer.RejectedID(in.copy.MsgID, in.Body, reason)
@@ -254,7 +254,7 @@ func (h *Handler) reject(ctx context.Context, in commandInHand, reason producer.
 }
 
 // tell publishes one event, for as long as it takes.
-func (h *Handler) tell(ctx context.Context, in commandInHand, e producer.Encoded) bool {
+func (h *Handler) tell(ctx context.Context, in *commandInHand, e producer.Encoded) bool {
 	if !h.hold(ctx, in, h.cfg.EventTopic, func(ctx context.Context) error { return h.publish.Publish(ctx, e) }) {
 		return false
 	}
@@ -263,7 +263,7 @@ func (h *Handler) tell(ctx context.Context, in commandInHand, e producer.Encoded
 }
 
 // again publishes a copy to the retry topic, for as long as it takes.
-func (h *Handler) again(ctx context.Context, in commandInHand, reason producer.Reason, delay time.Duration) bool {
+func (h *Handler) again(ctx context.Context, in *commandInHand, reason producer.Reason, delay time.Duration) bool {
 	c := in.copy
 	c.Reason, c.Keys = string(reason), keyOf(in)
 	if !h.hold(ctx, in, h.cfg.RetryTopic, func(ctx context.Context) error { return h.publish.Retry(ctx, c, delay) }) {
@@ -279,7 +279,7 @@ func (h *Handler) again(ctx context.Context, in commandInHand, reason producer.R
 
 const outcomeRetried = "retried"
 
-func keyOf(in commandInHand) string {
+func keyOf(in *commandInHand) string {
 	if in.cmd.OutRequestNo != "" {
 		return in.cmd.OutRequestNo
 	}
@@ -302,7 +302,7 @@ const (
 
 // patiently repeats an act on the record until it works, Patience is over, or
 // the process stops; the first attempt is always made (R11, R12).
-func (h *Handler) patiently(ctx context.Context, in commandInHand, op string, act func(context.Context) error) waited {
+func (h *Handler) patiently(ctx context.Context, in *commandInHand, op string, act func(context.Context) error) waited {
 	begin := time.Now()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		err := h.final(ctx, act)
@@ -322,7 +322,7 @@ func (h *Handler) patiently(ctx context.Context, in commandInHand, op string, ac
 }
 
 // hold repeats a publish with capped back-off while the process lives (R4).
-func (h *Handler) hold(ctx context.Context, in commandInHand, topic string, act func(context.Context) error) bool {
+func (h *Handler) hold(ctx context.Context, in *commandInHand, topic string, act func(context.Context) error) bool {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		err := h.final(ctx, act)
 		if err == nil {
@@ -346,7 +346,7 @@ func (h *Handler) final(ctx context.Context, act func(context.Context) error) er
 }
 
 // once makes a single attempt of something that may fail without harm.
-func (h *Handler) once(op string, in commandInHand, act func(context.Context) error) {
+func (h *Handler) once(op string, in *commandInHand, act func(context.Context) error) {
 	if err := h.final(context.Background(), act); err != nil {
 		in.log.WithError(err).Warn("could not " + op)
 	}

@@ -181,7 +181,7 @@ const shareWait = time.Second
 // aside moves a delivery out of the way that need not be claimed now: its
 // merchant has its share of the workers already, or its calls wait. So others'
 // commands behind it are reached. It spends no try (R12).
-func (h *Handler) aside(ctx context.Context, in commandInHand, why producer.Reason, delay time.Duration) bool {
+func (h *Handler) aside(ctx context.Context, in *commandInHand, why producer.Reason, delay time.Duration) bool {
 	if ctx.Err() != nil || h.gate.Stopping() {
 		return false
 	}
@@ -207,8 +207,8 @@ func (h *Handler) Postpone(ctx context.Context, d Delivery) bool {
 
 // open reads what the message carries besides the command. Only messages of
 // the retry topic are ours; properties elsewhere are anybody's.
-func (h *Handler) open(d Delivery) commandInHand {
-	in := commandInHand{Delivery: d}
+func (h *Handler) open(d Delivery) *commandInHand {
+	in := &commandInHand{Delivery: d}
 	if d.Topic != h.cfg.RetryTopic {
 		in.copy = producer.Copy{
 			Body: d.Body, Topic: d.Topic, MsgID: d.MsgID, Born: d.Born, First: time.Now(),
@@ -235,7 +235,7 @@ func (h *Handler) open(d Delivery) commandInHand {
 }
 
 // named is the log with the command's names, once they can be read.
-func (in commandInHand) named() logrus.FieldLogger {
+func (in *commandInHand) named() logrus.FieldLogger {
 	log := in.log.WithField("out_request_no", in.cmd.OutRequestNo)
 	if in.cmd.Merchant != "" {
 		log = log.WithField("merchant", in.cmd.Merchant)
@@ -243,7 +243,7 @@ func (in commandInHand) named() logrus.FieldLogger {
 	return log
 }
 
-func decode(in commandInHand) (Command, error) {
+func decode(in *commandInHand) (Command, error) {
 	cmd, err := DecodeCommand(in.kind, in.Body)
 	bad, ok := errors.AsType[*BadCommand](err)
 	if ok && in.Compressed && bad.Reason == producer.ReasonUnreadable {
@@ -262,7 +262,7 @@ func (h *Handler) identity(cmd Command) dedupe.Identity {
 
 // unreadable ends a message whose command cannot be read. Once claimed it is
 // never rejected (R9).
-func (h *Handler) unreadable(ctx context.Context, in commandInHand, err error) bool {
+func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) bool {
 	bad, ok := errors.AsType[*BadCommand](err)
 	if !ok {
 		bad = &BadCommand{Reason: producer.ReasonUnreadable, Detail: "the body cannot be read"}
@@ -283,7 +283,7 @@ func (h *Handler) unreadable(ctx context.Context, in commandInHand, err error) b
 }
 
 // claimed takes the claim and goes where its answer leads (R5, R7).
-func (h *Handler) claimed(ctx context.Context, in commandInHand, m Merchant) bool {
+func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant) bool {
 	in.log = in.named()
 	fresh := note{Origin: origin{
 		Body: in.Body, Topic: in.copy.Topic, MsgID: in.copy.MsgID, Traceparent: in.copy.Traceparent,
@@ -349,7 +349,7 @@ const shortDelay = 10 * time.Second
 
 // held: another delivery works on this refund. The copy comes back after the
 // lease; it spends no try (R7, R12).
-func (h *Handler) held(ctx context.Context, in commandInHand, heldFor time.Duration) bool {
+func (h *Handler) held(ctx context.Context, in *commandInHand, heldFor time.Duration) bool {
 	in.copy.Claimed = true
 	if time.Since(in.copy.First) >= h.cfg.MaxAge {
 		return h.parkUnclaimed(ctx, in, producer.ReasonHeld, "another delivery has held this refund for too long")

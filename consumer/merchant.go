@@ -27,7 +27,7 @@ const merchantGrace = 70 * time.Second
 
 // unknownMerchant ends a delivery whose merchant this process does not know. Another
 // one may, and may have claimed the command from another delivery: the record tells.
-func (h *Handler) unknownMerchant(ctx context.Context, in commandInHand) bool {
+func (h *Handler) unknownMerchant(ctx context.Context, in *commandInHand) bool {
 	in.log = in.named()
 	age := time.Since(in.copy.First)
 	switch {

@@ -13,7 +13,7 @@ import (
 
 // claimedCommand is a command whose claim this delivery holds.
 type claimedCommand struct {
-	commandInHand
+	*commandInHand
 	claim dedupe.Claim
 	token dedupe.Token
 	grant dedupe.Grant // of the claim's exchange, for the first call
@@ -32,7 +32,7 @@ func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.l
 
 // work does what Decide says until the delivery has an end. The note is the
 // record's.
-func (h *Handler) work(ctx context.Context, in commandInHand, m Merchant, claim dedupe.Claim, grant dedupe.Grant, token dedupe.Token, n note) bool {
+func (h *Handler) work(ctx context.Context, in *commandInHand, m Merchant, claim dedupe.Claim, grant dedupe.Grant, token dedupe.Token, n note) bool {
 	c := &claimedCommand{commandInHand: in, claim: claim, grant: grant, token: token, learnt: time.Now(), first: in.cmd, note: n}
 	defer h.giveBack(c)
 	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken, h.cfg.NotifyURL)
