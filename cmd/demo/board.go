@@ -122,8 +122,8 @@ func (b *board) published(m tap.Message, now time.Time) *row {
 }
 
 // about finds the command that an event ends: a rejected event is about one
-// message, others about a refund, and of its commands the one that has waited
-// longest gets the event. Nil: none waits for it.
+// message, others about a refund, and of its commands with the same amount the one
+// that has waited longest gets the event. Nil: none waits for it.
 func (b *board) about(ev producer.Event) *row {
 	if ev.Outcome == producer.Rejected {
 		if r := b.rejected[ev.ID]; r != nil && !r.ended {
@@ -131,8 +131,10 @@ func (b *board) about(ev producer.Event) *row {
 		}
 		return nil
 	}
-	if open := b.open[ev.OutRequestNo]; len(open) > 0 {
-		return open[0]
+	for _, r := range b.open[ev.OutRequestNo] {
+		if r.fen == ev.AmountFen { // another is a conflict, and will be rejected
+			return r
+		}
 	}
 	return nil
 }

@@ -121,6 +121,16 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		"told twice":  {func(g game) { g.tells(100, producer.Succeeded); g.tells(100, producer.Succeeded) }, ledger(1, "1.00"), ""},
 		"event first": {func(g game) { g.tells(100, producer.Succeeded); g.sends("1") }, ledger(1, "1.00"), ""},
 		"no event":    {func(g game) { g.sends("1") }, nil, "no event for command"},
+		"told again before its command was seen, and another amount waits": {
+			func(g game) {
+				g.sends("1")
+				g.tells(100, producer.Succeeded)
+				g.command(consumer.KindRefund, tap.Message{ID: "3", Body: []byte(refund("R", "T", "9.00")), Born: time.Now()})
+				g.tells(100, producer.Succeeded)
+				g.sends("2")
+			},
+			ledger(1, "1.00"), "no event for command \"R\" (3)",
+		},
 		"one event for two commands": {
 			func(g game) {
 				g.sends("1")
