@@ -21,7 +21,7 @@ BENCHMODULE := cmd/internal/bench
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
 # without the race detector. These are their packages.
-NORACE = $(shell grep -rl --include='*_test.go' '^//go:build.*!race' . | xargs -r -n1 dirname | sort -u)
+NORACE = $(filter-out ./$(BENCHMODULE),$(shell grep -rl --include='*_test.go' '^//go:build.*!race' . | xargs -r -n1 dirname | sort -u))
 
 # Tests that stop parts of the stack, which all others need, are in these packages.
 ALONE  = $(shell grep -rl --include='*_test.go' REFUNDD_TEST_STACK . | xargs -r -n1 dirname | sort -u)
