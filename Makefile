@@ -24,7 +24,7 @@ BENCHMODULE := cmd/internal/bench
 NORACE = $(filter-out ./$(BENCHMODULE),$(shell grep -rl --include='*_test.go' '^//go:build.*!race' . | xargs -r -n1 dirname | sort -u))
 
 # Tests that stop parts of the stack, which all others need, are in these packages.
-ALONE  = $(shell grep -rl --include='*_test.go' REFUNDD_TEST_STACK . | xargs -r -n1 dirname | sort -u)
+ALONE  = $(filter-out ./$(BENCHMODULE),$(shell grep -rl --include='*_test.go' REFUNDD_TEST_STACK . | xargs -r -n1 dirname | sort -u))
 OTHERS = $(filter-out $(ALONE:./%=refundd/%),$(shell $(GO) list ./...))
 
 # Tests wait more than they work, so more of them run at once than there are cores.
