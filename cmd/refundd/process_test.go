@@ -195,11 +195,7 @@ type process struct {
 }
 
 var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // one build serves all tests
-	dir, err := os.MkdirTemp("", "refundd-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "refundd")
+	path := filepath.Join(scratch, "refundd")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w: %s", err, out)

@@ -15,15 +15,28 @@ import (
 // asChild makes this test binary the process that TestTheSecondSignalKills sends signals to.
 const asChild = "REFUNDD_TEST_SIGNALS"
 
+// scratch is a folder for what several tests share; it goes when they have ended.
+var scratch string //nolint:gochecknoglobals // set once, before the tests
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asChild) == "" {
-		os.Exit(m.Run())
+		os.Exit(inScratch(m.Run))
 	}
 	ctx := untilSignal(context.Background())
 	fmt.Fprintln(os.Stdout, "waiting")
 	<-ctx.Done()
 	fmt.Fprintln(os.Stdout, "draining")
 	select {} // a drain that never ends
+}
+
+func inScratch(run func() int) int {
+	var err error
+	if scratch, err = os.MkdirTemp("", "refundd-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	return run()
 }
 
 func TestTheSecondSignalKills(t *testing.T) {
