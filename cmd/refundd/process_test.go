@@ -276,11 +276,22 @@ func waitFor(t *testing.T, what string, within time.Duration, cond func() bool) 
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	check(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for {
+		// Below the ports that the system gives to connections, which could take it
+		// before the process under test does; and to no other test.
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
+		if _, again := given.LoadOrStore(addr, true); again {
+			continue
+		}
+		if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
+			check(t, l.Close())
+			return addr
+		}
+		check(t, t.Context().Err())
+	}
 }
+
+var given sync.Map //nolint:gochecknoglobals // addresses are the machine's, and tests run at once
 
 func check(t *testing.T, err error) {
 	t.Helper()
