@@ -3,7 +3,9 @@ package contract
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,10 +19,21 @@ import (
 	"refundd/producer"
 )
 
+const root = "../../.." // of the repository
+
+func read(tb testing.TB, path string) string {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(text)
+}
+
 // section is the text of the contract below the heading with the number.
 func section(tb testing.TB, number string) string {
 	tb.Helper()
-	_, rest, ok := strings.Cut(read(tb, "testdata/CONTRACT.md"), "\n## "+number+". ")
+	_, rest, ok := strings.Cut(read(tb, root+"/producer/CONTRACT.md"), "\n## "+number+". ")
 	if !ok {
 		tb.Fatalf("no section %s", number)
 	}
