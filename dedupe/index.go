@@ -64,7 +64,11 @@ func ParseEntry(entry string) (Undecided, error) {
 // overdue first. Parked entries are never due. An entry that cannot be read
 // comes back with an empty Key.
 func (s *Store) Overdue(ctx context.Context, appID string, before time.Time, n int) ([]Undecided, error) {
-	return s.byScore(ctx, appID, "-inf", "("+strconv.FormatInt(before.UnixMilli(), 10), 0, n)
+	return s.overdueFrom(ctx, appID, before, 0, n)
+}
+
+func (s *Store) overdueFrom(ctx context.Context, appID string, before time.Time, offset, n int) ([]Undecided, error) {
+	return s.byScore(ctx, appID, "-inf", "("+strconv.FormatInt(before.UnixMilli(), 10), offset, n)
 }
 
 // parkedFrom returns up to n parked entries, from an offset in an order that
@@ -165,6 +169,16 @@ func (s *Store) Entered(ctx context.Context, appID, entry string) (Undecided, bo
 	return undecidedOf(redis.Z{Score: score, Member: entry}), true, nil
 }
 
+// Enter puts an entry into the index, due at a time. One that is there stays as it
+// is. Whoever acknowledges a message of an undecided command has it entered before.
+func (s *Store) Enter(ctx context.Context, appID, entry string, due time.Time) error {
+	defer s.observe("index", time.Now())
+	if err := s.client.ZAddNX(ctx, s.indexKey(appID), redis.Z{Score: score(due), Member: entry}).Err(); err != nil {
+		return fmt.Errorf("dedupe: enter in %s: %w", s.indexKey(appID), err)
+	}
+	return nil
+}
+
 // Reschedule moves an entry to another due time, zero for never (parked). An
 // entry that has left the index in the meantime does not come back.
 func (s *Store) Reschedule(ctx context.Context, appID, entry string, due time.Time) error {
@@ -244,11 +258,7 @@ func (s *Store) told(ctx context.Context, appID, key, fingerprint, entry string,
 	if !r.Exists || r.Fingerprint != fingerprint || r.Decided && bytes.Equal(r.Event, event) {
 		return nil
 	}
-	defer s.observe("index", time.Now())
-	if err := s.client.ZAddNX(ctx, s.indexKey(appID), redis.Z{Score: score(time.Now()), Member: entry}).Err(); err != nil {
-		return fmt.Errorf("dedupe: put back in %s: %w", s.indexKey(appID), err)
-	}
-	return nil
+	return s.Enter(ctx, appID, entry, time.Now())
 }
 
 // announce puts an entry in the index before its record is changed, so that a crash

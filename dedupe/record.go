@@ -23,6 +23,9 @@ type ClaimRequest struct {
 	Generation int64
 	// Note is stored if the claim makes the record; otherwise the stored one stays.
 	Note []byte
+	// Authorisation names for whom the holder may call. It is written by the claim
+	// itself, since its maker may die calling. Empty: the holder does not call.
+	Authorisation string
 }
 
 // Claim is the answer to a ClaimRequest.
@@ -31,7 +34,7 @@ type Claim struct {
 	// Fresh tells of a Won claim that no record was there: this claim made it.
 	// On a delivery that was tried before, Redis has forgotten (DESIGN R10).
 	Fresh bool
-	// Note is the stored note of a Won record.
+	// Note is the stored note of a Won or Held record.
 	Note []byte
 	// Generation is the record's, when it is undecided and not a Conflict.
 	Generation int64
@@ -42,7 +45,11 @@ type Claim struct {
 	// LapsedFor is, with Lapses above zero, how long ago by Redis' clock the
 	// newest of their leases ended, or the loss was noticed; never negative.
 	LapsedFor time.Duration
-	// HeldFor is how long a Held record stays held. Zero: try again at once.
+	// LapsedAuthorisation is, with Lapses above zero, for whom those claims may have
+	// called. Empty: none of them called.
+	LapsedAuthorisation string
+	// HeldFor is how long a Held record stays held, at most its holder's lease. Zero:
+	// try again at once.
 	HeldFor time.Duration
 	// Event is what a Decided record holds.
 	Event []byte
@@ -83,7 +90,7 @@ func checkClaim(req ClaimRequest) error {
 }
 
 func (s *Store) claimArgs(req ClaimRequest) []any {
-	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note}
+	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note, req.Authorisation}
 }
 
 func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {
@@ -100,8 +107,9 @@ func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {
 	switch word := r.text(0); word {
 	case "won":
 		claim.State, claim.Note, claim.Deadline = Won, r.bytes(9), began.Add(lease)
+		claim.LapsedAuthorisation = r.text(10)
 	case "held":
-		claim.State = Held
+		claim.State, claim.Note = Held, r.bytes(9)
 	case "decided":
 		claim.State, claim.Event = Decided, r.bytes(9)
 	case "superseded":

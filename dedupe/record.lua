@@ -5,12 +5,16 @@
 --   fp      fingerprint of the command
 --   tok     token of the holder; absent once it was released
 --   until   when the lease of tok ends, ms of Redis' clock
+--   lease   how long that lease is, ms
+--   auth    for whom the newest claim was made; it may have called for them
 --   gen     generation: how often the record was released
 --   conf    newest generation of which a copy is known to live; never above gen
 --   note    what the caller keeps between tries
 --   fresh   present while the claim that made the record is the only one ever
 --   lapses  leases that ended without a release, since the last release
 --   luntil  when the newest of those ended
+--   lauth   for whom the first of those may have called: a later claim for somebody
+--           else is told so, and does not call
 --   rtok    token of the last release
 --   lost    since when it is known that Redis forgot a newer state of this record,
 --           which no claim was told yet
@@ -30,7 +34,8 @@ local undecided, decided
 local kind = redis.call('TYPE', key).ok
 if kind == 'hash' then
   local f = redis.call('HMGET', key,
-    'fp', 'tok', 'until', 'gen', 'conf', 'note', 'fresh', 'lapses', 'luntil', 'rtok', 'parked', 'lost')
+    'fp', 'tok', 'until', 'gen', 'conf', 'note', 'fresh', 'lapses', 'luntil', 'rtok', 'parked', 'lost',
+    'lease', 'auth', 'lauth')
   if not f[1] then
     return redis.error_reply('DEDUPE not a record: a hash without a fingerprint')
   end
@@ -47,7 +52,13 @@ if kind == 'hash' then
     rtok = f[10],
     parked = f[11] and '1' or '0',
     lost = tonumber(f[12]),
+    auth = f[14] or '',
+    lauth = f[15] or '',
   }
+  -- The clock was set back: nobody is held for longer than a lease.
+  if f[13] and undecided.till > now + tonumber(f[13]) then
+    undecided.till, undecided.cut = now + tonumber(f[13]), true
+  end
 elseif kind == 'string' then
   local value = redis.call('GET', key)
   local letter = string.sub(value, 1, 1)

@@ -12,7 +12,7 @@ end
 local r = undecided
 if r and r.tok == token then
   local gen = int(r.gen + 1)
-  redis.call('HDEL', key, 'tok', 'until', 'fresh', 'lapses', 'luntil', 'parked')
+  redis.call('HDEL', key, 'tok', 'until', 'lease', 'fresh', 'lapses', 'luntil', 'lauth', 'parked')
   redis.call('HSET', key, 'rtok', token, 'gen', gen, 'note', ARGV[2])
   if ARGV[3] == '1' then
     redis.call('HSET', key, 'parked', '1')

@@ -59,6 +59,10 @@ func loadScripts() scripts {
 	}
 }
 
+// ErrUnreadable is wrapped where a record is not one that this version can read. It
+// is a fault of that one record, and not of Redis.
+var ErrUnreadable = errors.New("the record cannot be read")
+
 // errReply means that a script answered in a form that this version does not know.
 var errReply = errors.New("reply not understood")
 
@@ -150,7 +154,10 @@ type reply struct {
 
 func readReply(cmd *redis.Cmd) (*reply, error) {
 	fields, err := cmd.StringSlice()
-	if err != nil {
+	switch {
+	case redis.HasErrorPrefix(err, "DEDUPE"):
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	case err != nil:
 		return nil, err
 	}
 	return &reply{fields: fields}, nil

@@ -39,9 +39,11 @@ type SweeperConfig struct {
 // Sweeper publishes from the records what the broker seems to have lost: a command
 // that nobody tries any more, and an end that nobody told (DESIGN R10).
 type Sweeper struct {
-	store  *Store
-	cfg    SweeperConfig
-	parked int // where the next look at parked entries begins
+	store *Store
+	cfg   SweeperConfig
+	// overdue and parked are where the next look at such entries begins: entries that
+	// stay do not keep the others from their turn.
+	overdue, parked int
 }
 
 // NewSweeper returns a sweeper for one application.
@@ -95,7 +97,7 @@ func (w *Sweeper) round(ctx context.Context) error {
 }
 
 func (w *Sweeper) sweep(ctx context.Context, lock *sweeperLock) error {
-	overdue, err := w.store.Overdue(ctx, w.cfg.AppID, time.Now().Add(-w.cfg.Grace), w.cfg.Batch)
+	overdue, err := w.store.overdueFrom(ctx, w.cfg.AppID, time.Now().Add(-w.cfg.Grace), w.overdue, w.cfg.Batch)
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,7 @@ func (w *Sweeper) sweep(ctx context.Context, lock *sweeperLock) error {
 	if err != nil {
 		return err
 	}
-	stayed := 0
+	stayed, failed := 0, 0
 	for _, u := range append(overdue, parked...) {
 		if ours, err := lock.extend(ctx); err != nil || !ours {
 			return err
@@ -115,13 +117,19 @@ func (w *Sweeper) sweep(ctx context.Context, lock *sweeperLock) error {
 				return err
 			}
 			w.failed(err)
+			if !u.Parked {
+				failed++
+			}
 		}
 		if u.Parked && !dropped {
 			stayed++
 		}
 	}
-	// Next time the parked entries behind these, and after the last the first.
-	w.parked += stayed
+	// Next time those behind these, and after the last the first.
+	w.overdue, w.parked = w.overdue+failed, w.parked+stayed
+	if len(overdue) < w.cfg.Batch {
+		w.overdue = 0
+	}
 	if len(parked) < w.cfg.Batch {
 		w.parked = 0
 	}

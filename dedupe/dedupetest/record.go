@@ -23,22 +23,25 @@ type Record struct {
 	// Of an undecided one. Token holds it until Until, or held it; RToken made the
 	// last release.
 	Token, RToken, Note string
-	Until               int64
-	Generation          int64
-	Confirmed           int64
-	Lapses, LapsedUntil int64
-	Fresh, Parked       bool
+	Until, Lease        int64
+	// Authorisation is of the newest claim, LapsedAuthorisation of the first that
+	// lapsed since the last release.
+	Authorisation, LapsedAuthorisation string
+	Generation                         int64
+	Confirmed                          int64
+	Lapses, LapsedUntil                int64
+	Fresh, Parked                      bool
 	// Lost: Redis forgot a newer state, which was noticed at LostAt and told to nobody.
 	Lost   bool
 	LostAt int64
 }
 
 // Claim is claim.lua.
-func (r *Record) Claim(fingerprint, token string, generation int64, note string, now int64, lease time.Duration) dedupe.Claim {
+func (r *Record) Claim(fingerprint, token string, generation int64, note, authorisation string, now int64, lease time.Duration) dedupe.Claim {
 	ends := now + lease.Milliseconds()
 	if !r.Exists {
 		*r = Record{
-			Exists: true, Fingerprint: fingerprint, Token: token, Until: ends,
+			Exists: true, Fingerprint: fingerprint, Token: token, Until: ends, Lease: lease.Milliseconds(), Authorisation: authorisation,
 			Generation: generation, Note: note, Fresh: true,
 		}
 		return dedupe.Claim{State: dedupe.Won, Fresh: true, Generation: generation, Note: []byte(note)}
@@ -51,20 +54,21 @@ func (r *Record) Claim(fingerprint, token string, generation int64, note string,
 	}
 	other := dedupe.Claim{Generation: r.Generation, Parked: r.Parked}
 	mine := r.Token == token
+	until := r.until(now)
 	switch {
 	case r.RToken == token:
-		other.State = dedupe.Held
+		other.State, other.Note = dedupe.Held, []byte(r.Note)
 		return other
 	case !mine && generation < r.Confirmed:
 		other.State = dedupe.Superseded
 		return other
-	case !mine && r.Token != "" && r.Until > now:
-		other.State, other.HeldFor = dedupe.Held, time.Duration(r.Until-now)*time.Millisecond
+	case !mine && r.Token != "" && until > now:
+		r.Until = until
+		other.State, other.Note, other.HeldFor = dedupe.Held, []byte(r.Note), time.Duration(until-now)*time.Millisecond
 		return other
 	case !mine:
 		if r.Token != "" {
-			r.Lapses++
-			r.LapsedUntil = max(r.LapsedUntil, r.Until)
+			r.lapse(until)
 		}
 		r.Fresh = false
 	}
@@ -72,18 +76,31 @@ func (r *Record) Claim(fingerprint, token string, generation int64, note string,
 		r.Lost, r.LostAt = true, now
 	}
 	if r.Lost {
-		r.Lapses++
-		r.LapsedUntil = max(r.LapsedUntil, r.LostAt)
+		r.lapse(r.LostAt)
 		r.Lost, r.LostAt = false, 0
 	}
-	r.Token, r.Until, r.Generation = token, ends, max(r.Generation, generation)
+	r.Token, r.Until, r.Lease, r.Authorisation = token, ends, lease.Milliseconds(), authorisation
+	r.Generation = max(r.Generation, generation)
 	claim := dedupe.Claim{
 		State: dedupe.Won, Fresh: r.Fresh, Generation: r.Generation, Note: []byte(r.Note), Lapses: int(r.Lapses), Parked: r.Parked,
+		LapsedAuthorisation: r.LapsedAuthorisation,
 	}
 	if r.Lapses > 0 {
 		claim.LapsedFor = time.Duration(max(0, now-r.LapsedUntil)) * time.Millisecond
 	}
 	return claim
+}
+
+// until is when the lease ends: at most one lease from now, or the clock was set
+// back.
+func (r *Record) until(now int64) int64 { return min(r.Until, now+r.Lease) }
+
+func (r *Record) lapse(at int64) {
+	r.Lapses++
+	r.LapsedUntil = max(r.LapsedUntil, at)
+	if r.LapsedAuthorisation == "" {
+		r.LapsedAuthorisation = r.Authorisation
+	}
 }
 
 // Settle is settle.lua.
@@ -118,7 +135,8 @@ func (r *Record) Release(fingerprint, token, note string, parked bool) dedupe.Re
 		return dedupe.Release{State: dedupe.AlreadyDecided, Event: []byte(r.Event)}
 	case r.Exists && r.Token == token:
 		r.Generation++
-		r.Token, r.RToken, r.Until, r.Lapses, r.LapsedUntil = "", token, 0, 0, 0
+		r.Token, r.RToken, r.Until, r.Lease = "", token, 0, 0
+		r.Lapses, r.LapsedUntil, r.LapsedAuthorisation = 0, 0, ""
 		r.Note, r.Parked, r.Fresh = note, parked, false
 	case r.Exists && r.RToken == token:
 	default:
@@ -139,7 +157,7 @@ func (r *Record) Confirm(generation, now int64) {
 
 // Amend is amend.lua: it tells whether the note was replaced.
 func (r *Record) Amend(read, note string, now int64) bool {
-	held := r.Token != "" && r.Until > now
+	held := r.Token != "" && r.until(now) > now
 	if !r.Exists || r.Decided || held || r.Note != read {
 		return false
 	}
@@ -163,7 +181,7 @@ func (r *Record) Read(now int64) dedupe.Record {
 		Generation: r.Generation, Confirmed: r.Confirmed, Parked: r.Parked,
 	}
 	if r.Token != "" {
-		read.HeldFor = time.Duration(max(0, r.Until-now)) * time.Millisecond
+		read.HeldFor = time.Duration(max(0, r.until(now)-now)) * time.Millisecond
 	}
 	return read
 }
@@ -188,9 +206,12 @@ func (r *Record) Raw() (fields map[string]string, value string) {
 	}
 	put("tok", r.Token, r.Token != "")
 	put("until", number(r.Until), r.Token != "")
+	put("lease", number(r.Lease), r.Token != "")
+	put("auth", r.Authorisation, true)
 	put("fresh", "1", r.Fresh)
 	put("lapses", number(r.Lapses), r.Lapses > 0)
 	put("luntil", number(r.LapsedUntil), r.Lapses > 0)
+	put("lauth", r.LapsedAuthorisation, r.Lapses > 0)
 	put("rtok", r.RToken, r.RToken != "")
 	put("parked", "1", r.Parked)
 	put("lost", number(r.LostAt), r.Lost)

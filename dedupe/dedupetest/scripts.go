@@ -53,13 +53,13 @@ func claim(r *Redis, key string, args []string) (any, error) {
 	var now int64
 	c, _ := r.transition(Transition{Op: "claim", Key: key, Token: args[1], Generation: generation}, func(rec *Record, at int64) any {
 		now = at
-		return rec.Claim(args[0], args[1], generation, args[4], at, time.Duration(lease)*time.Millisecond)
+		return rec.Claim(args[0], args[1], generation, args[4], args[5], at, time.Duration(lease)*time.Millisecond)
 	}).(dedupe.Claim)
 	content := c.Note
 	if c.State == dedupe.Decided {
 		content = c.Event
 	}
-	return fields(c.State.String(), now, c.Fresh, c.Generation, c.Lapses, c.LapsedFor, c.HeldFor, c.Parked, c.Contradiction, content), nil
+	return fields(c.State.String(), now, c.Fresh, c.Generation, c.Lapses, c.LapsedFor, c.HeldFor, c.Parked, c.Contradiction, content, c.LapsedAuthorisation), nil
 }
 
 func settle(r *Redis, key string, args []string) (any, error) {

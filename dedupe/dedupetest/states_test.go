@@ -91,7 +91,7 @@ type rules struct {
 func model() rules {
 	return rules{
 		claim: func(r *dedupetest.Record, token string, gen int64) dedupe.Claim {
-			return r.Claim("fp", token, gen, "", 0, time.Millisecond)
+			return r.Claim("fp", token, gen, "", "", 0, time.Millisecond)
 		},
 		settle: func(r *dedupetest.Record, token string, ok bool) dedupe.Settlement {
 			event := "failed"
