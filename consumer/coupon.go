@@ -74,6 +74,7 @@ func judgeCouponQuery(cmd Command, resp *alipay.CouponOperationResponse) queryAn
 	case resp.Amount == nil:
 		return queryAnswer{Found: foundNothing, Facts: f}
 	case resp.Status == alipay.CouponSuccess && *resp.Amount != cmd.Amount:
+		f.AtAlipay = int64(*resp.Amount)
 		return queryAnswer{Found: foundOther, Facts: f}
 	case resp.Status == alipay.CouponSuccess:
 		return queryAnswer{Found: foundOurs, Facts: f}

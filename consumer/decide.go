@@ -182,3 +182,34 @@ func waiting(n note) decision {
 	}
 	return d
 }
+
+// worst is the reason of a command that ends undecided: the most serious of what
+// is known of this very command, and of why it is given up. What others met, such
+// as a limit or a pause, hides neither an unknown outcome nor an answer of Alipay.
+func (n note) worst(why producer.Reason) producer.Reason {
+	known := waiting(n).Reason
+	switch {
+	case n.Calls+n.Queries == 0 && !n.Doubt:
+		return why // nothing is known: it was never asked for
+	case n.Doubt && gravity(known) < gravity(producer.ReasonUnknownOutcome):
+		known = producer.ReasonUnknownOutcome
+	}
+	if gravity(known) > gravity(why) {
+		return known
+	}
+	return why
+}
+
+// gravity orders the reasons of an unresolved event.
+func gravity(r producer.Reason) int {
+	switch r {
+	case producer.ReasonContradiction, producer.ReasonConflictAtAlipay:
+		return 5
+	case producer.ReasonUnknownOutcome, producer.ReasonTooOld, producer.ReasonBlockedConfiguration, producer.ReasonBlockedMerchant:
+		return 4
+	case producer.ReasonGatewayUnavailable:
+		return 2
+	default:
+		return 1
+	}
+}

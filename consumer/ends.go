@@ -2,7 +2,10 @@ package consumer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -32,16 +35,11 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		req.Entry = h.entry(c)
 	}
 	var s dedupe.Settlement
-	switch h.patiently(ctx, c.commandInHand, "settle", func(ctx context.Context) (err error) {
+	if h.untilDone(ctx, c.commandInHand, "settle", func(ctx context.Context) (err error) {
 		s, err = h.records.Settle(ctx, req)
 		return err
-	}) {
-	case waitedStop:
+	}) != waitedDone {
 		return false
-	case waitedLong: // the next try finds the same proof at Alipay
-		c.copy.Claimed = true
-		return h.again(ctx, c.commandInHand, producer.ReasonHeld, time.Until(c.claim.Deadline))
-	case waitedDone:
 	}
 	told := req.Event
 	switch s.State {
@@ -89,8 +87,8 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 func (h *Handler) stored(ctx context.Context, in *commandInHand, event []byte, contradiction bool) bool {
 	e, err := producer.DecodeEncoded(event)
 	if err != nil {
-		in.log.WithError(err).Error("the stored event cannot be read; the command waits for a person to mend the record")
-		return h.again(ctx, in, producer.ReasonHeld, time.Hour)
+		in.log.WithError(err).Error("the stored event cannot be read by this version; the command waits")
+		return h.recordUnread(ctx, in, gonePause)
 	}
 	if !h.tell(ctx, in, e) {
 		return false
@@ -121,31 +119,67 @@ func (h *Handler) told(in *commandInHand, entry string, event []byte) {
 func (h *Handler) contradiction(ctx context.Context, in *commandInHand, n note, metadata map[string]string) bool {
 	h.metrics.Contradiction()
 	in.log.Error(alarmContradiction)
-	return h.parkCopy(ctx, in, &n, metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
+	return h.parkCopy(ctx, in, &n, outsidePark, metadata, producer.ReasonContradiction, unresolvedDetail(producer.ReasonContradiction))
 }
+
+// outsidePark is the park number of a contradiction, whoever meets it, and what
+// numbers begin behind that are of parkings that the refund's record does not know:
+// its own count from 1, and no two parkings have one number.
+const outsidePark = 1_000_000
+
+func (in *commandInHand) outside() int { return max(in.copy.Park, outsidePark) + 1 }
 
 // park hands a claimed command to a person: the claim is released into the
 // parked state, which also reads the record again (R6), then the copy is
-// stored, and then the event says so.
+// stored, and then the event says so. The record knows the parking's number and
+// reason, so that whoever repeats it after a crash says the same.
 func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.Reason) bool {
-	var rel dedupe.Release
-	c.note.Reason = reason
-	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
-		rel, err = h.release(ctx, c, 0, true)
-		return err
-	}) {
-	case waitedStop:
+	c.note.Reason, c.note.ParkedAt = reason, c.now().UnixMilli()
+	c.note.Park++
+	rel, stop := h.releaseParked(ctx, c, h.entry(c))
+	switch {
+	case stop:
 		return false
-	case waitedLong:
-		c.copy.Claimed = true
-		return h.again(ctx, c.commandInHand, reason, time.Until(c.claim.Deadline))
-	case waitedDone:
-	}
-	if rel.State != dedupe.Released {
+	case rel.State != dedupe.Released:
 		return h.overtaken(ctx, c, rel)
 	}
-	c.copy.Claimed, c.copy.Generation = true, rel.Generation
-	if !h.parkCopy(ctx, c.commandInHand, &c.note, c.first.Metadata, reason, unresolvedDetail(reason)) {
+	c.copy.Generation = rel.Generation
+	return h.publishParking(ctx, c)
+}
+
+// parkedBefore ends a copy from before the parking that the record knows of. Who
+// parked it publishes that, and this copy is superseded; or died before, and after
+// a lease somebody has to.
+func (h *Handler) parkedBefore(ctx context.Context, c *claimedCommand) bool {
+	rel, stop := h.releaseParked(ctx, c, "")
+	switch left := c.note.ParkedAt + h.cfg.Lease.Milliseconds() - c.now().UnixMilli(); {
+	case stop:
+		return false
+	case rel.State != dedupe.Released:
+		return h.overtaken(ctx, c, rel)
+	case left > 0:
+		delay := time.Duration(left) * time.Millisecond
+		return h.enter(ctx, c.commandInHand, delay) && h.again(ctx, c.commandInHand, producer.ReasonHeld, delay)
+	}
+	c.copy.Generation = rel.Generation
+	return h.publishParking(ctx, c)
+}
+
+// releaseParked gives the claim back into the parked state. It reports whether the
+// process stops first.
+func (h *Handler) releaseParked(ctx context.Context, c *claimedCommand, entry string) (rel dedupe.Release, stop bool) {
+	c.copy.Claimed = true
+	end := h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+		rel, err = h.release(ctx, c, dedupe.ReleaseRequest{Entry: entry, Parked: true})
+		return err
+	})
+	return rel, end != waitedDone
+}
+
+// publishParking publishes the parking that the record knows of.
+func (h *Handler) publishParking(ctx context.Context, c *claimedCommand) bool {
+	reason := cmp.Or(c.note.Reason, producer.ReasonUnknownOutcome)
+	if !h.parkCopy(ctx, c.commandInHand, &c.note, c.note.Park, c.first.Metadata, reason, unresolvedDetail(reason)) {
 		return false
 	}
 	h.confirm(c)
@@ -156,47 +190,29 @@ func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.R
 	return true
 }
 
-// parkUnclaimed parks a command that this delivery has no claim on, unless
-// the record is decided by now (R6).
-func (h *Handler) parkUnclaimed(ctx context.Context, in *commandInHand, reason producer.Reason, detail string) bool {
-	var rec dedupe.Record
-	id := in.id
-	if id.OutRequestNo == "" {
-		id = h.identity(in.cmd)
+// recordUnread ends a delivery whose record this version cannot read: nobody judges
+// by half of what is known. It waits for another version, and in the end for a person.
+func (h *Handler) recordUnread(ctx context.Context, in *commandInHand, wait time.Duration) bool {
+	if !h.aged(in) {
+		return h.held(ctx, in, wait)
 	}
-	switch h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
-		rec, err = h.records.Read(ctx, id)
-		return err
-	}) {
-	case waitedStop:
-		return false
-	case waitedLong:
-		return h.again(ctx, in, reason, h.shortest())
-	case waitedDone:
-	}
-	in.id, in.print = id, in.cmd.Fingerprint()
-	if rec.Decided && rec.Fingerprint == in.print {
-		return h.stored(ctx, in, rec.Event, rec.Contradiction)
-	}
-	var n *note
-	if stored, err := decodeNote(rec.Note); err == nil && rec.Fingerprint == in.print {
-		n = &stored
-	}
-	return h.parkCopy(ctx, in, n, in.cmd.Metadata, reason, detail)
+	return h.enter(ctx, in, 0) && h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata,
+		producer.ReasonUnknownOutcome, "the record of this refund cannot be read")
 }
 
 // parkUnread parks a claimed message whose command can no longer be read. Its
 // event is published if number and amount can still be told.
 func (h *Handler) parkUnread(ctx context.Context, in *commandInHand, reason producer.Reason) bool {
 	in.id = h.identity(in.cmd)
-	return h.parkCopy(ctx, in, nil, in.cmd.Metadata, reason, "the command of an earlier try can no longer be read")
+	return h.enter(ctx, in, 0) &&
+		h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata, reason, "the command of an earlier try can no longer be read")
 }
 
 // parkCopy stores the copy in the parked topic and then publishes the event.
-// The park number follows from the message alone, so that a repeat after a
-// crash gives the same event id.
-func (h *Handler) parkCopy(ctx context.Context, in *commandInHand, n *note, metadata map[string]string, reason producer.Reason, detail string) bool {
-	c := parkedCopy(in, reason)
+// The park number follows from the record, or from the message, so that a repeat
+// after a crash gives the same event id.
+func (h *Handler) parkCopy(ctx context.Context, in *commandInHand, n *note, number int, metadata map[string]string, reason producer.Reason, detail string) bool {
+	c := parkedCopy(in, number, reason)
 	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
 		return false
 	}
@@ -222,9 +238,9 @@ func (h *Handler) parkCopy(ctx context.Context, in *commandInHand, n *note, meta
 }
 
 // parkedCopy is what lies on the person's desk.
-func parkedCopy(in *commandInHand, reason producer.Reason) producer.Copy {
+func parkedCopy(in *commandInHand, number int, reason producer.Reason) producer.Copy {
 	c := in.copy
-	c.Park++
+	c.Park = number
 	c.Reason, c.Keys = string(reason), keyOf(in)
 	return c
 }
@@ -295,14 +311,26 @@ func (h *Handler) shortest() time.Duration { return min(shortDelay, h.cfg.RetryD
 type waited int
 
 const (
-	waitedDone waited = iota // it worked
-	waitedLong               // Patience is over
-	waitedStop               // the process stops
+	waitedDone       waited = iota // it worked
+	waitedLong                     // Patience is over
+	waitedStop                     // the process stops
+	waitedUnreadable               // the record is not one that this version reads
 )
 
+// untilDone repeats an act on the record until it works or the process stops: a
+// delivery that may have called Alipay is not acknowledged before its record says so.
+func (h *Handler) untilDone(ctx context.Context, in *commandInHand, op string, act func(context.Context) error) waited {
+	return h.retryRedis(ctx, in, op, math.MaxInt64, act)
+}
+
 // patiently repeats an act on the record until it works, Patience is over, or
-// the process stops; the first attempt is always made (R11, R12).
+// the process stops.
 func (h *Handler) patiently(ctx context.Context, in *commandInHand, op string, act func(context.Context) error) waited {
+	return h.retryRedis(ctx, in, op, h.cfg.Patience, act)
+}
+
+// retryRedis always makes the first attempt (R11, R12).
+func (h *Handler) retryRedis(ctx context.Context, in *commandInHand, op string, patience time.Duration, act func(context.Context) error) waited {
 	begin := time.Now()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		err := h.final(ctx, act)
@@ -310,9 +338,13 @@ func (h *Handler) patiently(ctx context.Context, in *commandInHand, op string, a
 			h.health.Works(PartRedis)
 			return waitedDone
 		}
+		if errors.Is(err, dedupe.ErrUnreadable) { // no trouble of Redis
+			in.log.WithError(err).Error("could not " + op)
+			return waitedUnreadable
+		}
 		h.health.Fails(PartRedis, err)
 		in.log.WithError(err).Debug("waiting for redis to " + op)
-		if time.Since(begin) >= h.cfg.Patience {
+		if time.Since(begin) >= patience {
 			return waitedLong
 		}
 		if !h.gate.Sleep(pause) {

@@ -37,7 +37,6 @@ func (h *Handler) decidedEvent(c *claimedCommand, outcome producer.Outcome, reas
 		return ev
 	}
 	ev.ConfirmedBy, ev.Reason, ev.Detail = producer.ByQuery, reason, "Alipay shows this refund as closed"
-	ev.RefundedAt = time.Time{}
 	if r := c.note.Refusal; r != nil && reason == producer.ReasonRefused {
 		ev.AlipayCode, ev.AlipaySubCode, ev.AlipaySubMsg, ev.TraceID = r.Code, r.SubCode, r.SubMsg, r.TraceID
 		ev.Detail = fmt.Sprintf("Alipay refused the refund (%s), and a query shows that it was not carried out", r.SubCode)
@@ -58,6 +57,9 @@ func (h *Handler) unresolvedEvent(cmd Command, parked producer.Copy, n *note, me
 	ev.Detail = unresolvedDetail(ev.Reason)
 	if n != nil {
 		n.tell(&ev)
+		if ev.Reason == producer.ReasonConflictAtAlipay {
+			ev.AmountAtAlipayFen = n.Last.AtAlipay
+		}
 	}
 	return ev
 }
@@ -80,8 +82,8 @@ func (n *note) tell(ev *producer.Event) {
 	if f.TotalRefunded != nil {
 		ev.TotalRefundedFen = *f.TotalRefunded
 	}
-	if t, err := time.Parse(time.RFC3339Nano, f.RefundedAt); err == nil {
-		ev.RefundedAt = t
+	if t, err := time.Parse(time.RFC3339Nano, f.RefundedAt); err == nil && ev.Outcome == producer.Succeeded {
+		ev.RefundedAt = t // elsewhere this refund's money is not proven to have moved
 	}
 }
 

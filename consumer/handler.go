@@ -18,10 +18,20 @@ type Delivery struct {
 	Topic      string
 	MsgID      string // UNIQ_KEY, or the broker's offset id where there is none
 	Body       []byte
-	Born       time.Time
+	Born       time.Time // by its producer's clock
+	Stored     time.Time // by the broker's clock; zero if it does not say
 	Properties map[string]string
 	// Compressed: the body is still marked as compressed by its sender.
 	Compressed bool
+}
+
+// born is when the message was born. A producer whose clock is ahead, or that
+// says nothing, must not make it look younger than the broker knows it is (R10).
+func (d Delivery) born() time.Time {
+	if !d.Stored.IsZero() && (d.Born.UnixMilli() <= 0 || d.Born.After(d.Stored)) {
+		return d.Stored
+	}
+	return d.Born
 }
 
 // records is the fenced record (R5), as dedupe.Store keeps it.
@@ -32,6 +42,7 @@ type records interface {
 	Throttled(ctx context.Context, appID string) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
 	Told(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
+	Enter(ctx context.Context, appID, entry string, due time.Time) error
 	Reschedule(ctx context.Context, appID, entry string, due time.Time) error
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
 	Confirm(ctx context.Context, id dedupe.Identity, generation int64) error
@@ -162,8 +173,6 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 	if !known {
 		return h.unknownMerchant(ctx, in)
 	}
-	in.id = h.identity(cmd)
-	in.print = cmd.Fingerprint()
 	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !in.copy.Claimed {
 		return h.aside(ctx, in, why, left)
 	}
@@ -171,7 +180,7 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 		return h.aside(ctx, in, producer.ReasonHeld, h.shortest())
 	}
 	defer h.share.leave(cmd.Merchant)
-	return h.claimed(ctx, in, merchant)
+	return h.claimed(ctx, in, merchant, "")
 }
 
 // shareWait is how long a delivery waits in place for a worker of its merchant's
@@ -186,11 +195,14 @@ func (h *Handler) aside(ctx context.Context, in *commandInHand, why producer.Rea
 		return false
 	}
 	in.log = in.named()
-	if time.Since(in.copy.First) >= h.cfg.MaxAge {
-		return h.parkUnclaimed(ctx, in, why, unresolvedDetail(why))
+	if h.aged(in) {
+		return h.claimed(ctx, in, Merchant{}, why)
 	}
 	return h.again(ctx, in, why, delay)
 }
+
+// aged reports whether the command has been undecided for too long (R12).
+func (h *Handler) aged(in *commandInHand) bool { return time.Since(in.copy.First) >= h.cfg.MaxAge }
 
 // Postpone ends a delivery whose handling panicked: it spends a try and comes
 // back later, or is parked when its tries are used up. It may have been
@@ -199,10 +211,18 @@ func (h *Handler) Postpone(ctx context.Context, d Delivery) bool {
 	in := h.open(d)
 	in.copy.Claimed = true
 	in.copy.Try++
-	if in.kind == "" || h.spent(in.copy.Try) {
+	if in.kind == "" {
 		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
 	}
-	return h.again(ctx, in, producer.ReasonUnknownOutcome, max(h.cfg.Lease, h.cfg.RetryDelays[in.copy.Try-1]))
+	in.cmd, _ = decode(in) // what of it can be read
+	if _, _, end := h.recordOf(ctx, in); end != waitedDone {
+		return false
+	}
+	if h.spent(in.copy.Try) {
+		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+	}
+	delay := max(h.cfg.Lease, h.cfg.RetryDelays[in.copy.Try-1])
+	return h.enter(ctx, in, delay) && h.again(ctx, in, producer.ReasonUnknownOutcome, delay)
 }
 
 // open reads what the message carries besides the command. Only messages of
@@ -211,7 +231,7 @@ func (h *Handler) open(d Delivery) *commandInHand {
 	in := &commandInHand{Delivery: d}
 	if d.Topic != h.cfg.RetryTopic {
 		in.copy = producer.Copy{
-			Body: d.Body, Topic: d.Topic, MsgID: d.MsgID, Born: d.Born, First: time.Now(),
+			Body: d.Body, Topic: d.Topic, MsgID: d.MsgID, Born: d.born(), First: time.Now(),
 			Traceparent: d.Properties[producer.PropertyTraceparent],
 		}
 	} else {
@@ -220,7 +240,7 @@ func (h *Handler) open(d Delivery) *commandInHand {
 			// What cannot be read is taken in its most careful sense.
 			h.log.WithError(err).WithField("message_id", d.MsgID).Error("a retried message carries a damaged property")
 			c = producer.Copy{
-				Body: d.Body, Topic: d.Properties[producer.PropertyTopic], MsgID: d.MsgID, Born: d.Born,
+				Body: d.Body, Topic: d.Properties[producer.PropertyTopic], MsgID: d.MsgID, Born: d.born(),
 				First: time.Now(), Traceparent: d.Properties[producer.PropertyTraceparent], Claimed: true,
 			}
 		}
@@ -267,7 +287,17 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 	if !ok {
 		bad = &BadCommand{Reason: producer.ReasonUnreadable, Detail: "the body cannot be read"}
 	}
-	if in.copy.Claimed {
+	rec, found, end := h.recordOf(ctx, in)
+	switch {
+	case end != waitedDone:
+		return false
+	case found && rec.Decided && in.copy.Claimed:
+		return h.stored(ctx, in, rec.Event, rec.Contradiction)
+	case found && !h.aged(in):
+		in.log.WithField("detail", bad.Detail).
+			Error("a claimed command cannot be read by this version; it waits for another (blocked_configuration)")
+		return h.enter(ctx, in, gonePause) && h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
+	case found || in.copy.Claimed:
 		in.log.WithField("detail", bad.Detail).Error("a claimed command can no longer be read; it is parked")
 		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
 	}
@@ -282,13 +312,80 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 	return h.reject(ctx, in, bad.Reason, bad.Detail)
 }
 
-// claimed takes the claim and goes where its answer leads (R5, R7).
-func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant) bool {
+// recordOf reads the record of a message that this process cannot work on, if its
+// number can be read, and reports whether it may be this command's: another version,
+// or another merchants file, may have claimed it (R9). Where that is certain the copy
+// counts as claimed. It is waited for: nothing is rejected without it.
+func (h *Handler) recordOf(ctx context.Context, in *commandInHand) (rec dedupe.Record, ours bool, end waited) {
+	if in.cmd.OutRequestNo == "" {
+		return rec, false, waitedDone
+	}
+	in.log, in.id = in.named(), h.identity(in.cmd)
+	end = h.untilDone(ctx, in, "read", func(ctx context.Context) (err error) {
+		rec, err = h.records.Read(ctx, in.id)
+		return err
+	})
+	switch {
+	case end == waitedUnreadable:
+		in.copy.Claimed = true
+		return rec, true, waitedDone
+	case end != waitedDone || !rec.Exists:
+		return rec, false, end
+	}
+	first, born, err := recorded(in.kind, rec)
+	switch {
+	case in.print != "":
+		ours = rec.Fingerprint == in.print
+	case err != nil:
+		return rec, true, waitedDone // of a later version, which will know
+	default:
+		ours = first.alike(in.cmd)
+	}
+	if ours {
+		in.print, in.copy.Claimed = rec.Fingerprint, true
+		if !born.IsZero() {
+			in.copy.Born = born // as in the index
+		}
+	}
+	return rec, ours, waitedDone
+}
+
+// recorded is the command that a record is about, as far as this version can read
+// it, and when it was born, which a decided record does not say.
+func recorded(kind Kind, rec dedupe.Record) (cmd Command, born time.Time, err error) {
+	if !rec.Decided {
+		n, err := decodeNote(rec.Note)
+		if err != nil {
+			return Command{}, time.Time{}, err
+		}
+		cmd, _ = DecodeCommand(kind, n.Origin.Body) // what of it can be read
+		return cmd, time.UnixMilli(n.Origin.Born), nil
+	}
+	encoded, err := producer.DecodeEncoded(rec.Event)
+	if err != nil {
+		return Command{}, time.Time{}, err
+	}
+	e, err := producer.DecodeEvent(encoded.Body)
+	return Command{OutTradeNo: e.OutTradeNo, TradeNo: e.TradeNo, AuthNo: e.AuthNo, Amount: alipay.Amount(e.AmountFen)}, time.Time{}, err
+}
+
+// alike reports whether two commands of one number take the same amount from the
+// same trade, though more of them may be unreadable to this version.
+func (c Command) alike(other Command) bool {
+	named := c.Trade() != "" || c.AuthNo != ""
+	return named && c.sameTrade(other.TradeNo, other.OutTradeNo) && !differs(c.AuthNo, other.AuthNo) &&
+		c.Amount == other.Amount && c.Amount != 0
+}
+
+// claimed takes the claim and goes where its answer leads (R5, R7). With a reason
+// to give up nothing is asked of Alipay any more: the command is parked.
+func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant, giveUp producer.Reason) bool {
 	in.log = in.named()
+	in.id, in.print = h.identity(in.cmd), in.cmd.Fingerprint()
 	fresh := note{Origin: origin{
 		Body: in.Body, Topic: in.copy.Topic, MsgID: in.copy.MsgID, Traceparent: in.copy.Traceparent,
 		Born: in.copy.Born.UnixMilli(), First: in.copy.First.UnixMilli(),
-	}, Park: in.copy.Park, Claimant: authorisation(m)}
+	}, Park: in.copy.Park, QueryOnly: h.tooOld(in.copy.Born)}
 	stored, err := fresh.encode()
 	if err != nil {
 		in.log.WithError(err).Error("the command is parked")
@@ -296,6 +393,10 @@ func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant) bo
 	}
 	req := dedupe.ClaimRequest{
 		ID: in.id, Fingerprint: in.print, Token: dedupe.NewToken(), Generation: in.copy.Generation, Note: stored,
+		Authorisation: authorisation(m),
+	}
+	if giveUp != "" {
+		req.Authorisation = ""
 	}
 	var claim dedupe.Claim
 	var grant dedupe.Grant
@@ -307,20 +408,22 @@ func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant) bo
 		return false
 	case waitedLong:
 		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
+	case waitedUnreadable:
+		return h.recordUnread(ctx, in, gonePause)
 	case waitedDone:
 	}
 	switch claim.State {
 	case dedupe.Won:
-		if bytes.Equal(claim.Note, stored) {
-			return h.work(ctx, in, m, claim, grant, req.Token, fresh)
+		c := &claimedCommand{
+			commandInHand: in, claim: claim, grant: grant, token: req.Token, learnt: time.Now(), first: in.cmd, note: fresh, giveUp: giveUp,
 		}
-		n, err := decodeNote(claim.Note)
-		if err != nil {
-			// Never judged by half of what is known: a newer instance will.
-			in.log.WithError(err).Error("the record's note cannot be read; the command waits")
-			return h.held(ctx, in, time.Until(claim.Deadline))
+		if !bytes.Equal(claim.Note, stored) {
+			if c.note, err = decodeNote(claim.Note); err != nil {
+				in.log.WithError(err).Error("the record's note cannot be read; the command waits")
+				return h.recordUnread(ctx, in, time.Until(claim.Deadline))
+			}
 		}
-		return h.work(ctx, in, m, claim, grant, req.Token, n)
+		return h.work(ctx, c, m)
 	case dedupe.Decided:
 		return h.stored(ctx, in, claim.Event, claim.Contradiction)
 	case dedupe.Superseded:
@@ -329,12 +432,15 @@ func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant) bo
 		return true
 	case dedupe.Conflict:
 		if in.copy.Claimed {
-			return h.parkUnclaimed(ctx, in, producer.ReasonUnknownOutcome,
+			return h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata, producer.ReasonUnknownOutcome,
 				"the record of this number now belongs to a command with other content")
 		}
 		return h.reject(ctx, in, producer.ReasonConflict,
 			"out_request_no was already used by a command with other content")
 	case dedupe.Held:
+		if n, err := decodeNote(claim.Note); err == nil {
+			in.copy.Born = time.UnixMilli(n.Origin.Born) // as in the index
+		}
 		return h.held(ctx, in, claim.HeldFor)
 	default:
 		in.log.WithField("state", int(claim.State)).Error("the record gave an answer this program does not know")
@@ -347,16 +453,42 @@ const outcomeDuplicate = "duplicate"
 // shortDelay is the retry delay of what only waits for a part of ours.
 const shortDelay = 10 * time.Second
 
-// held: another delivery works on this refund. The copy comes back after the
-// lease; it spends no try (R7, R12).
+// held: another delivery works on this refund. The copy comes back after the lease;
+// it spends no try (R7, R12). Should that delivery die and the broker lose the copy,
+// the index knows the command (R10).
 func (h *Handler) held(ctx context.Context, in *commandInHand, heldFor time.Duration) bool {
 	in.copy.Claimed = true
-	if time.Since(in.copy.First) >= h.cfg.MaxAge {
-		return h.parkUnclaimed(ctx, in, producer.ReasonHeld, "another delivery has held this refund for too long")
+	if !h.enter(ctx, in, heldFor) {
+		return false
+	}
+	if h.aged(in) {
+		return h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata, producer.ReasonHeld, "another delivery has held this refund for too long")
 	}
 	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
 	return h.again(ctx, in, producer.ReasonHeld, heldFor)
 }
+
+// enter puts the command into the index, due when its copy comes back, unless it is
+// there. False: the process stops first.
+func (h *Handler) enter(ctx context.Context, in *commandInHand, delay time.Duration) bool {
+	if in.id.OutRequestNo == "" {
+		return true // nobody could look for it
+	}
+	entry := h.records.Entry(in.copy.Born, int64(in.cmd.Amount), in.id)
+	return h.untilDone(ctx, in, "enter it in the index", func(ctx context.Context) error {
+		return h.records.Enter(ctx, in.id.AppID, entry, time.Now().Add(delay))
+	}) != waitedStop
+}
+
+// tooOld reports whether a record of a message that was born then may have expired:
+// if there is none, the refund is only asked for (R10).
+func (h *Handler) tooOld(born time.Time) bool {
+	return time.Since(born) > h.cfg.Keep-keepMargin(h.cfg.Keep)
+}
+
+// gonePause is between two tries of a claimed command that this process cannot work
+// on, and another may.
+const gonePause = time.Minute
 
 // spent tells whether the tries are used up after the given number.
 func (h *Handler) spent(tries int) bool { return tries > len(h.cfg.RetryDelays) }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"refundd/dedupe"
 	"refundd/producer"
 )
 
@@ -33,30 +32,20 @@ func (h *Handler) unknownMerchant(ctx context.Context, in *commandInHand) bool {
 	switch {
 	case in.copy.Claimed && age < h.cfg.MaxAge:
 		in.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
-		return h.again(ctx, in, producer.ReasonBlockedConfiguration, time.Minute)
+		return h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
 	case in.copy.Claimed:
-		return h.parkUnclaimed(ctx, in, producer.ReasonBlockedConfiguration, "the merchant is no longer configured here")
+		return h.claimed(ctx, in, Merchant{}, producer.ReasonBlockedConfiguration)
 	case age < merchantGrace:
 		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
 	}
-	var rec dedupe.Record
-	in.id, in.print = h.identity(in.cmd), in.cmd.Fingerprint()
-	switch h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
-		rec, err = h.records.Read(ctx, in.id)
-		return err
-	}) {
-	case waitedStop:
+	in.print = in.cmd.Fingerprint()
+	switch rec, found, end := h.recordOf(ctx, in); {
+	case end != waitedDone:
 		return false
-	case waitedLong:
-		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
-	case waitedDone:
-	}
-	switch ours := rec.Exists && rec.Fingerprint == in.print; {
-	case ours && rec.Decided:
+	case found && rec.Decided:
 		return h.stored(ctx, in, rec.Event, rec.Contradiction)
-	case ours:
-		in.copy.Claimed = true
-		return h.unknownMerchant(ctx, in)
+	case found:
+		return h.enter(ctx, in, gonePause) && h.unknownMerchant(ctx, in)
 	}
 	return h.reject(ctx, in, producer.ReasonUnknownMerchant,
 		fmt.Sprintf("merchant %.64q is not configured here", in.cmd.Merchant))

@@ -18,18 +18,16 @@ type note struct {
 	Origin  origin `json:"origin"`
 	// Try is the number of tries spent, for copies made from the record.
 	Try int `json:"try,omitempty"`
-	// Park is how often the command was parked.
+	// Park is how often the command was parked: the number of the newest parking.
 	Park int `json:"park,omitempty"`
-	// Reason is why it is parked, for a copy made from the record.
-	Reason producer.Reason `json:"reason,omitempty"`
+	// Reason is why it is parked, and ParkedAt since when.
+	Reason   producer.Reason `json:"reason,omitempty"`
+	ParkedAt int64           `json:"parked_at,omitempty"`
 
 	Calls   int `json:"calls,omitempty"`
 	Queries int `json:"queries,omitempty"`
 	// Authorised names, as a digest, who the calls were made for (R2).
 	Authorised string `json:"auth,omitempty"`
-	// Claimant names, alike, who the record was claimed for when the note was
-	// written: a claim that was never released may have called for it.
-	Claimant string `json:"claimant,omitempty"`
 	// QueryOnly: Redis may have forgotten this refund (R10), so it is never called.
 	QueryOnly bool `json:"query_only,omitempty"`
 
@@ -93,7 +91,9 @@ type facts struct {
 	OutOrderNo    string `json:"out_order_no,omitempty"`
 	OperationID   string `json:"operation_id,omitempty"`
 	TotalRefunded *int64 `json:"total_refunded,omitempty"`
-	RefundedAt    string `json:"refunded_at,omitempty"`
+	// AtAlipay is what the refund of this number has there, if that is another amount.
+	AtAlipay   int64  `json:"at_alipay,omitempty"`
+	RefundedAt string `json:"refunded_at,omitempty"`
 }
 
 // ending is how a refund call ended, in Decide's words.
@@ -276,6 +276,17 @@ func (n note) afterQuery(a queryAnswer, start, end time.Time) note {
 func (n *note) askAnew() {
 	if n.Found == foundOther || n.QueryOnly {
 		n.LastQuery, n.Found = 0, foundNothing
+	}
+}
+
+// setBack moves times that are yet to come to now: the clock that wrote them was
+// set back since, or another one has taken over, and nobody waits for the difference.
+func (n *note) setBack(now time.Time) {
+	for _, at := range []*int64{&n.ParkedAt, &n.LastCall, &n.CallStart, &n.Round, &n.LastQuery, &n.OldForm} {
+		*at = min(*at, now.UnixMilli())
+	}
+	if n.Refusal != nil {
+		n.Refusal.At = min(n.Refusal.At, now.UnixMilli())
 	}
 }
 

@@ -90,6 +90,7 @@ func judgeRefundQuery(cmd Command, resp *alipay.RefundQueryResponse) queryAnswer
 	case resp.RefundAmount == nil || !numberOurs:
 		return queryAnswer{Found: foundNothing, Facts: f}
 	case resp.RefundStatus == statusRefundSuccess && *resp.RefundAmount != cmd.Amount:
+		f.AtAlipay = int64(*resp.RefundAmount)
 		return queryAnswer{Found: foundOther, Facts: f}
 	case resp.RefundStatus == statusRefundSuccess:
 		return queryAnswer{Found: foundOurs, Facts: f}

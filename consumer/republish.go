@@ -58,7 +58,7 @@ func (h *Handler) retell(ctx context.Context, key string, r dedupe.Record) error
 func (h *Handler) parkAgain(ctx context.Context, n note, generation int64) error {
 	cmd, readable := h.commandOf(n)
 	reason := cmp.Or(n.Reason, producer.ReasonUnknownOutcome)
-	c := parkedCopy(&commandInHand{copy: h.copyOf(n, generation), cmd: cmd}, reason)
+	c := parkedCopy(&commandInHand{copy: h.copyOf(n, generation), cmd: cmd}, max(n.Park, 1), reason)
 	if err := h.publish.Park(ctx, c); err != nil {
 		h.metrics.PublishFailed(h.cfg.ParkedTopic)
 		return err

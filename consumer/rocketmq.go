@@ -252,7 +252,7 @@ func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) bool) 
 
 func delivery(m *primitive.MessageExt) Delivery {
 	return Delivery{
-		Topic: m.Topic, MsgID: m.MsgId, Born: time.UnixMilli(m.BornTimestamp), Properties: m.GetProperties(),
+		Topic: m.Topic, MsgID: m.MsgId, Born: time.UnixMilli(m.BornTimestamp), Stored: time.UnixMilli(m.StoreTimestamp), Properties: m.GetProperties(),
 		Body:       append([]byte(nil), m.Body...), // the SDK's aliases the whole pull
 		Compressed: m.SysFlag&primitive.FlagCompressed != 0,
 	}

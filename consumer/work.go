@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -23,6 +24,7 @@ type claimedCommand struct {
 	// learnt is when the claim's answer was here, on the monotonic clock.
 	learnt time.Time
 	who    string
+	giveUp producer.Reason // why nothing more is asked of Alipay; mostly empty
 	// called and queried are situation's; worked: something was asked at all.
 	called, queried, worked bool
 }
@@ -30,14 +32,18 @@ type claimedCommand struct {
 // now is Redis' clock, carried on by the local monotonic one.
 func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.learnt)) }
 
-// work does what Decide says until the delivery has an end. The note is the
-// record's.
-func (h *Handler) work(ctx context.Context, in *commandInHand, m Merchant, claim dedupe.Claim, grant dedupe.Grant, token dedupe.Token, n note) bool {
-	c := &claimedCommand{commandInHand: in, claim: claim, grant: grant, token: token, learnt: time.Now(), first: in.cmd, note: n}
+// work does what Decide says until the delivery has an end.
+func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool {
 	defer h.giveBack(c)
-	c.op = operationFor(h.alipay, in.cmd, m.AppAuthToken, h.cfg.NotifyURL)
+	c.op = operationFor(h.alipay, c.cmd, m.AppAuthToken, h.cfg.NotifyURL)
 	c.who = authorisation(m)
 	c.recall(h)
+	if c.late() {
+		return h.parkedBefore(ctx, c)
+	}
+	if c.giveUp != "" {
+		return h.park(ctx, c, c.note.worst(c.giveUp))
+	}
 	for {
 		d := Decide(c.note, situation{
 			Now: c.now(), QueryAfter: h.cfg.QueryAfter, Queryable: c.op.queryable(c.note),
@@ -82,13 +88,12 @@ func (h *Handler) work(ctx context.Context, in *commandInHand, m Merchant, claim
 // earlier calls that the note cannot know.
 func (c *claimedCommand) recall(h *Handler) {
 	c.note.Park = max(c.note.Park, c.copy.Park)
+	c.note.setBack(c.claim.Now)
 	if c.claim.Lapses > 0 {
 		// A claim that was never released counts as a call in flight until
 		// its lease ended (R3); so does a release that Redis forgot.
 		c.note.unknownCall(c.claim.Now.Add(-c.claim.LapsedFor))
-		if c.note.Authorised == "" { // it may have called for whom it was claimed (R2)
-			c.note.Authorised = c.note.Claimant
-		}
+		c.note.Authorised = cmp.Or(c.note.Authorised, c.claim.LapsedAuthorisation) // it may have called for them (R2)
 	}
 	if !c.claim.Fresh {
 		if cmd, err := DecodeCommand(c.kind, c.note.Origin.Body); err == nil {
@@ -101,11 +106,13 @@ func (c *claimedCommand) recall(h *Handler) {
 		// Redis forgot a record that was there. Whoever held it may be calling
 		// now, until the end of a lease that began before this claim.
 		c.note.unknownCall(c.claim.Now.Add(h.cfg.Lease))
-		c.note.Origin.Born = c.copy.Born.UnixMilli()
 	}
-	if c.claim.Now.Sub(c.copy.Born) > h.cfg.Keep-keepMargin(h.cfg.Keep) {
-		c.note.QueryOnly = true // R10: a settled record may have expired
-	}
+}
+
+// late reports whether the copy is from before the command was parked, and neither
+// a person nor upstream sends it anew.
+func (c *claimedCommand) late() bool {
+	return c.claim.Parked && c.copy.Park < c.note.Park && (c.copy.Claimed || c.copy.MsgID == c.note.Origin.MsgID)
 }
 
 // keepMargin is how much earlier than KEEP a message without a record counts
@@ -199,28 +206,27 @@ func findingWord(f finding) string {
 // parked or tried (R11); the message comes back elsewhere.
 func (h *Handler) letGo(c *claimedCommand) bool {
 	h.once("release", c.commandInHand, func(ctx context.Context) error {
-		_, err := h.release(ctx, c, 0, false)
+		_, err := h.unparked(ctx, c, 0)
 		return err
 	})
 	return false
 }
 
-// release writes the note back. The entry in the index is due when the copy
-// should have come back.
-func (h *Handler) release(ctx context.Context, c *claimedCommand, delay time.Duration, parked bool) (dedupe.Release, error) {
-	c.note.Claimant = c.who
-	if !parked {
-		c.note.Reason = ""
-	}
+// release writes the note back.
+func (h *Handler) release(ctx context.Context, c *claimedCommand, req dedupe.ReleaseRequest) (dedupe.Release, error) {
 	b, err := c.note.encode()
 	if err != nil {
 		return dedupe.Release{}, err
 	}
-	req := dedupe.ReleaseRequest{ID: c.id, Token: c.token, Fingerprint: c.print, Note: b, Entry: h.entry(c), Parked: parked}
-	if !parked {
-		req.Due = c.now().Add(delay)
-	}
+	req.ID, req.Token, req.Fingerprint, req.Note = c.id, c.token, c.print, b
 	return h.records.Release(ctx, req)
+}
+
+// unparked releases a command that somebody tries again: its entry in the index is
+// due when the copy should have come back.
+func (h *Handler) unparked(ctx context.Context, c *claimedCommand, delay time.Duration) (dedupe.Release, error) {
+	c.note.Reason, c.note.ParkedAt = "", 0
+	return h.release(ctx, c, dedupe.ReleaseRequest{Entry: h.entry(c), Due: c.now().Add(delay)})
 }
 
 func (h *Handler) entry(c *claimedCommand) string {
@@ -238,7 +244,7 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	c.copy.Try, c.note.Try = try, try
 	age := time.Since(c.copy.First)
 	if h.spent(try) || age >= h.cfg.MaxAge {
-		return h.park(ctx, c, d.Reason)
+		return h.park(ctx, c, c.note.worst(d.Reason))
 	}
 	delay := h.cfg.RetryDelays[min(max(try-1, 0), len(h.cfg.RetryDelays)-1)]
 	if free { // what only waits comes back soon, however many tries were spent
@@ -251,16 +257,11 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 		delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
 	}
 	var rel dedupe.Release
-	switch h.patiently(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
-		rel, err = h.release(ctx, c, delay, false)
+	if h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+		rel, err = h.unparked(ctx, c, delay)
 		return err
-	}) {
-	case waitedStop:
+	}) != waitedDone {
 		return false
-	case waitedLong: // the claim lapses by itself
-		c.copy.Claimed = true
-		return h.again(ctx, c.commandInHand, d.Reason, max(delay, time.Until(c.claim.Deadline)))
-	case waitedDone:
 	}
 	if rel.State != dedupe.Released {
 		return h.overtaken(ctx, c, rel)

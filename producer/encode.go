@@ -62,6 +62,7 @@ type wireData struct {
 	Amount             yuan              `json:"amount,omitempty"`
 	Currency           string            `json:"currency,omitempty"`
 	TotalRefunded      yuan              `json:"total_refunded,omitempty"`
+	AmountAtAlipay     yuan              `json:"amount_at_alipay,omitempty"`
 	ConfirmedBy        ConfirmedBy       `json:"confirmed_by,omitempty"`
 	RefundedAt         string            `json:"refunded_at,omitempty"`
 	Reason             Reason            `json:"reason,omitempty"`
@@ -125,7 +126,8 @@ func (e Event) wire() wireEvent {
 			OutRequestNo: e.OutRequestNo, OutTradeNo: e.OutTradeNo, TradeNo: e.TradeNo,
 			AuthNo: e.AuthNo, OutOrderNo: e.OutOrderNo, OperationID: e.OperationID,
 			Amount: yuan(e.AmountFen), TotalRefunded: toldYuan(e.TotalRefundedFen),
-			ConfirmedBy: e.ConfirmedBy, RefundedAt: alipayTime(e.RefundedAt), Reason: e.Reason, Detail: cut(e.Detail, maxText),
+			AmountAtAlipay: toldYuan(e.AmountAtAlipayFen),
+			ConfirmedBy:    e.ConfirmedBy, RefundedAt: alipayTime(e.RefundedAt), Reason: e.Reason, Detail: cut(e.Detail, maxText),
 			AlipayCode: e.AlipayCode, AlipaySubCode: e.AlipaySubCode, AlipaySubMsg: cut(e.AlipaySubMsg, maxText), TraceID: e.TraceID,
 			Metadata: e.Metadata, NotifyID: e.NotifyID, TradeStatus: e.TradeStatus,
 			DbackStatus: e.DbackStatus, DbackAmount: toldYuan(e.DbackAmountFen),

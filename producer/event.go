@@ -101,6 +101,8 @@ type Event struct {
 	Currency         string // told only with an amount; empty stands for CNY
 	TotalRefundedFen int64  // the trade's cumulative refunded sum; never this refund's amount
 
+	AmountAtAlipayFen int64 // unresolved with conflict_at_alipay: what the refund of this number has there
+
 	ConfirmedBy ConfirmedBy
 	RefundedAt  time.Time // Alipay's time, told in +08:00
 	Reason      Reason

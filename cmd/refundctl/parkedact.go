@@ -338,7 +338,9 @@ func (a *parkedAct) one(ctx context.Context, d *desk, sender *tap.Sender, p *par
 		return nil
 	}
 	c := p.copy
-	c.Try, c.First, c.Keys, c.Generation = 0, now, p.number, max(c.Generation, p.record.Generation)
+	c.Try, c.First, c.Keys = 0, now, p.number
+	// Of this parking and of all before it: an older copy is not taken up again.
+	c.Generation, c.Park = max(c.Generation, p.record.Generation), max(c.Park, p.memory.Parks)
 	_, err := sender.Send(ctx, tap.Outgoing{Topic: d.retry, Keys: p.number, Properties: c.Properties(), Body: c.Body})
 	if err != nil {
 		return fmt.Errorf("it counts as requeued, and -again sends it again, which is safe: %w", err)
