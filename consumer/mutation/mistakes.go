@@ -46,8 +46,8 @@ func mistakes() []mistake {
 		},
 		{
 			"publish before it is settled", "consumer/ends.go",
-			"	var s dedupe.Settlement\n	switch h.patiently(",
-			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	switch h.patiently(", flow,
+			"	var s dedupe.Settlement\n	if h.untilDone(",
+			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	if h.untilDone(", flow,
 		},
 		{
 			"an undecided command is acknowledged without a copy", "consumer/work.go",
@@ -64,12 +64,12 @@ func mistakes() []mistake {
 		},
 		{
 			"a duplicate of a held refund is dropped", "consumer/handler.go",
-			"	case dedupe.Held:\n		return h.held(ctx, in, claim.HeldFor)", "	case dedupe.Held:\n		return true", flow,
+			"		return h.held(ctx, in, claim.HeldFor)", "		return true", flow,
 		},
 		{
 			"a stopping process acknowledges what it lets go", "consumer/work.go",
-			"		_, err := h.release(ctx, c, 0, false)\n		return err\n	})\n	return false",
-			"		_, err := h.release(ctx, c, 0, false)\n		return err\n	})\n	return true", flow,
+			"		_, err := h.unparked(ctx, c, 0)\n		return err\n	})\n	return false",
+			"		_, err := h.unparked(ctx, c, 0)\n		return err\n	})\n	return true", flow,
 		},
 		{
 			"the parked message is not stored before the event", "consumer/ends.go",
@@ -134,11 +134,60 @@ func mistakes() []mistake {
 		},
 		{
 			"found: nobody knows for whom a crashed claim called", "consumer/work.go",
-			"			c.note.Authorised = c.note.Claimant", "			c.note.Authorised = \"\"", flow,
+			"		c.note.Authorised = cmp.Or(c.note.Authorised, c.claim.LapsedAuthorisation)", "		c.note.Authorised = cmp.Or(c.note.Authorised, \"\")", flow,
 		},
 		{
 			"found: a decided command is rejected where its merchant is missing", "consumer/merchant.go",
-			"	switch ours := rec.Exists && rec.Fingerprint", "	switch ours := rec.Exists && rec.HeldFor < 0 && rec.Fingerprint", flow,
+			"		ours = rec.Fingerprint == in.print", "		ours = rec.HeldFor < 0", flow,
+		},
+		// of versions, files, clocks and parkings
+		{
+			"found: what the age decided is kept in memory only", "consumer/handler.go",
+			"QueryOnly: h.tooOld(in.copy.Born)}\n	stored, err := fresh.encode()", "}\n	stored, err := fresh.encode()\n	fresh.QueryOnly = h.tooOld(in.copy.Born)", flow,
+		},
+		{
+			"found: the age counts from a producer's clock that is ahead", "consumer/handler.go",
+			"	if !d.Stored.IsZero() && (", "	if d.Stored.IsZero() && (", flow,
+		},
+		{
+			"found: the claim does not say for whom it is", "consumer/handler.go",
+			"		Authorisation: authorisation(m),\n", "", flow,
+		},
+		{
+			"found: what an older version cannot read is rejected", "consumer/handler.go",
+			"	case found && !h.aged(in):\n", "	case found && len(in.Body) == 0:\n", flow,
+		},
+		{
+			"found: who finds it held enters nothing in the index", "consumer/handler.go",
+			"	if !h.enter(ctx, in, heldFor) {\n		return false\n	}\n", "", flow,
+		},
+		{
+			"found: acknowledged before it is released", "consumer/ends.go",
+			"	return h.retryRedis(ctx, in, op, math.MaxInt64, act)", "	h.retryRedis(ctx, in, op, h.cfg.Patience, act)\n	return waitedDone", flow,
+		},
+		{
+			"found: a copy of before the parking is worked on", "consumer/work.go",
+			"	return c.claim.Parked && c.copy.Park < c.note.Park && (", "	return c.claim.Parked && c.copy.Park > c.note.Park && (", flow,
+		},
+		{
+			"found: a limit that others met hides an unknown outcome", "consumer/decide.go",
+			"	if gravity(known) > gravity(why) {\n", "	if gravity(known) > 100+gravity(why) {\n", flow,
+		},
+		{
+			"found: a clock that was set back is waited for", "consumer/note.go",
+			"		*at = min(*at, now.UnixMilli())\n", "		*at = max(*at, 0*now.UnixMilli())\n", flow,
+		},
+		{
+			"model: a lease is as long as the clock was set back", "dedupe/dedupetest/record.go",
+			"return min(r.Until, now+r.Lease)", "return r.Until", model,
+		},
+		{
+			"script: a lease is as long as the clock was set back", "dedupe/record.lua",
+			"if f[13] and undecided.till", "if not f[13] and undecided.till", redis,
+		},
+		{
+			"publish one's own bytes where the record says already decided", "consumer/ends.go",
+			"		told = s.Event\n		if e, err = producer.DecodeEncoded(s.Event); err != nil {", "		if _, err = producer.DecodeEncoded(s.Event); err != nil {", flow,
 		},
 		// R2, R3: replay
 		{
@@ -164,7 +213,7 @@ func mistakes() []mistake {
 		// R5, R10: the record
 		{
 			"no fingerprint", "consumer/handler.go",
-			"	in.print = cmd.Fingerprint()", "	in.print = string(cmd.Kind)", flow,
+			"	in.id, in.print = h.identity(in.cmd), in.cmd.Fingerprint()", "	in.id, in.print = h.identity(in.cmd), string(in.kind)", flow,
 		},
 		{
 			"a failure is settled without the token", "dedupe/settle.lua",
@@ -205,7 +254,7 @@ func mistakes() []mistake {
 		},
 		{
 			"model: a claim does not look at the lease", "dedupe/dedupetest/record.go",
-			`	case !mine && r.Token != "" && r.Until > now:`, `	case !mine && r.Token != "" && r.Until > now+lease.Milliseconds():`, model,
+			`	case !mine && r.Token != "" && until > now:`, `	case !mine && r.Token != "" && until > now+lease.Milliseconds():`, model,
 		},
 		{
 			"model: the newest copy counts as superseded", "dedupe/dedupetest/record.go",
@@ -217,7 +266,7 @@ func mistakes() []mistake {
 		},
 		{
 			"model: lapses are forgotten", "dedupe/dedupetest/record.go",
-			"			r.Lapses++\n", "", model,
+			"	r.Lapses++\n", "", model,
 		},
 		{
 			"a contradiction is kept quiet", "consumer/ends.go",
@@ -228,8 +277,8 @@ func mistakes() []mistake {
 			"		c.note.unknownCall(c.claim.Now.Add(h.cfg.Lease))\n", "", flow,
 		},
 		{
-			"a message older than KEEP is executed", "consumer/work.go",
-			"		c.note.QueryOnly = true // R10", "		c.note.QueryOnly = false // R10", flow,
+			"a message older than KEEP is executed", "consumer/handler.go",
+			"	return time.Since(born) > h.cfg.Keep", "	return time.Since(born) > 1000*h.cfg.Keep", flow,
 		},
 		{
 			"an entry leaves the index before its event is out", "consumer/ends.go",
@@ -257,7 +306,7 @@ func mistakes() []mistake {
 		},
 		{
 			"a claimed command is rejected when it cannot be read", "consumer/handler.go",
-			"	if in.copy.Claimed {\n		in.log.WithField(\"detail\"", "	if in.copy.Claimed && err == nil {\n		in.log.WithField(\"detail\"", flow,
+			"	case found || in.copy.Claimed:\n", "	case found && len(in.Body) == 0:\n", flow,
 		},
 		{
 			"a claimed command is rejected as a conflict", "consumer/handler.go",

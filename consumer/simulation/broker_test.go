@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
@@ -123,6 +124,7 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 		w.fact(w.eventFact(f, msg.Body))
 		return status, err
 	}
+	msg.Body = ofLater(msg.Body)
 	c, bad := producer.CopyFromProperties(msg.GetProperties(), msg.Body)
 	if bad != nil {
 		panic(bad) // our own producer made it
@@ -144,17 +146,18 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 	}
 	delete(m.properties, primitive.PropertyDelayTimeLevel)
 	w.broker.add(m)
-	if result == history.Confirmed && w.losable(cmd) && w.fault("acknowledged copy lost", o.what, 0.01) {
+	if result == history.Confirmed && w.losable(m) && w.fault("acknowledged copy lost", o.what, 0.01) {
 		w.lose(m)
 	}
 	return status, err
 }
 
-// losable tells whether the broker may lose a message of the command: from its first
-// release on the index knows it, until its end is told. It never knows another command
-// under the same number.
-func (w *world) losable(cmd command) bool {
-	return !w.forgets && cmd.print != "" && w.released[w.names.Key(cmd.identity())] == cmd.print
+// losable reports whether the broker may lose a message: every copy that says that
+// it was claimed, and whatever else there is of a command whose record was released.
+// Of others nobody but the broker knows.
+func (w *world) losable(m *message) bool {
+	cmd := m.cmd
+	return !w.forgets && (m.claimed || cmd.print != "" && w.released[w.names.Key(cmd.identity())] == cmd.print)
 }
 
 func (w *world) lose(m *message) {
@@ -192,6 +195,7 @@ func (w *world) eventFact(f history.Fact, body []byte) history.Fact {
 
 // eventID is the id of an event that a record stores.
 func eventID(body string) string {
+	body = strings.TrimPrefix(body, laterEvent)
 	e, err := producer.DecodeEncoded([]byte(body))
 	if err != nil {
 		return ""

@@ -23,6 +23,7 @@ type command struct {
 	body     []byte
 	print    string // fingerprint; empty if the body is no command
 	scoped   bool   // the trade belongs to the identity
+	later    bool   // has a member that the version before does not know
 }
 
 // alipays is Alipay's own number of a trade.
@@ -173,6 +174,7 @@ func (t *trades) draw(rng *rand.Rand, i int) []sending {
 	if rng.IntN(40) == 0 {
 		c.merchant = "nobody"
 	}
+	c.later = rng.IntN(3) == 0
 	out := []sending{{c.written(), at}}
 	if rng.IntN(30) == 0 {
 		return []sending{{c.written().spoilt(), at}}

@@ -231,6 +231,11 @@ func (w *world) act(o *op) {
 			return
 		}
 	}
+	if o.what == "publish parked" || o.what == "redis release" {
+		if cmd := w.inHand[o.actor]; cmd.number != "" && w.fault("notification meanwhile", o.what, 0.05) {
+			w.notify(cmd)
+		}
+	}
 	switch {
 	case w.fault("kill before", o.what, 0.004):
 		w.kill(o.proc)

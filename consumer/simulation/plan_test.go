@@ -21,7 +21,7 @@ func (w *world) plan() {
 		return
 	}
 	w.forgets = w.rng.IntN(2) == 0
-	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps}
+	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps, w.clockBack}
 	if w.forgets {
 		troubles = append(troubles, w.wipe, w.rollBack, w.rollBack)
 	} else {
@@ -31,24 +31,38 @@ func (w *world) plan() {
 		trouble := troubles[w.rng.IntN(len(troubles))]
 		w.later(time.Duration(w.rng.Int64N(int64(faultTime))), trouble)
 	}
-	end := faultTime
-	if w.rng.IntN(6) == 0 {
-		end = keep + 3*time.Hour
-		for range 1 + w.rng.IntN(4) {
-			w.later(end-time.Minute, w.old)
-		}
+	for range w.rng.IntN(6) { // also when faults are over: parking comes later
+		w.later(time.Duration(w.rng.Int64N(int64(2*time.Hour))), w.nudge)
 	}
-	w.later(faultTime, func() {
-		w.quiet = true
-		w.redisDown, w.brokerDown = time.Time{}, time.Time{}
-		for name := range w.merchants {
-			w.merchants[name] = firstToken(name)
+	w.later(faultTime, w.calm)
+	end := faultTime
+	if w.rng.IntN(4) == 0 {
+		again := keep + 3*time.Hour
+		end = again + faultTime
+		w.later(again, func() { w.quiet = false })
+		for range 1 + w.rng.IntN(4) {
+			w.later(again+time.Duration(w.rng.Int64N(int64(faultTime))), w.old)
 		}
-		for _, p := range w.processes {
-			p.missing = ""
+		for range w.rng.IntN(6) {
+			w.later(again+time.Duration(w.rng.Int64N(int64(faultTime))), troubles[w.rng.IntN(len(troubles))])
 		}
-	})
+		w.later(end, w.calm)
+	}
 	w.later(end, func() { w.fact(history.Fact{What: history.Quiet}) })
+}
+
+// calm ends all faults.
+func (w *world) calm() {
+	w.quiet = true
+	w.redisDown, w.brokerDown = time.Time{}, time.Time{}
+	for name := range w.merchants {
+		w.merchants[name] = firstToken(name)
+	}
+	for _, p := range w.processes {
+		p.missing = ""
+		clear(p.files)
+	}
+	w.rolled()
 }
 
 // anyone is a process that lives, or nil.
@@ -111,6 +125,14 @@ func (w *world) clockJumps() {
 	}
 }
 
+// clockBack sets Redis' clock back, as a fail-over to a machine whose clock is late.
+func (w *world) clockBack() {
+	if time.Since(w.jumped) > time.Minute && w.fault("clock set back", "redis", 1) {
+		w.skew -= time.Duration(w.rng.Int64N(int64(3 * time.Hour)))
+		w.jumped = time.Now()
+	}
+}
+
 // withoutMerchant lets one process lack a merchant for a while, as when files are
 // rolled out one by one.
 func (w *world) withoutMerchant() {
@@ -128,8 +150,24 @@ func (w *world) authorisation() {
 	if !w.fault("authorisation changed", "merchant", 1) {
 		return
 	}
-	w.merchants[name] = "token-" + name + "-2"
-	w.later(time.Duration(w.rng.IntN(600))*time.Second, func() { w.merchants[name] = firstToken(name) })
+	was := w.merchants[name]
+	w.rollOut(name, "token-"+name+"-2", was)
+	w.later(time.Duration(w.rng.IntN(600))*time.Second, func() { w.rollOut(name, firstToken(name), w.merchants[name]) })
+}
+
+// rollOut gives every process the merchant's authorisation, one by one.
+func (w *world) rollOut(name, token, was string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.merchants[name] = token
+	for _, p := range w.processes {
+		if w.rng.IntN(2) == 0 || w.quiet {
+			delete(p.files, name)
+			continue
+		}
+		p.files[name] = was
+		w.later(time.Duration(w.rng.IntN(200))*time.Second, func() { delete(p.files, name) })
+	}
 }
 
 // again delivers a message once more: at once although it is in hand or done, as
@@ -164,13 +202,30 @@ func (w *world) old() {
 	m.acked, m.visible = false, time.Now()
 }
 
-// nudge lets a notification about some refund arrive.
+// nudge lets a notification about some refund arrive, mostly about one that is
+// undecided.
 func (w *world) nudge() {
+	undecided := slices.DeleteFunc(slices.Clone(w.refunds), func(c command) bool {
+		r := w.redis.Record(w.names.Key(c.identity()))
+		return !r.Exists || r.Decided
+	})
+	about := w.refunds
+	if len(undecided) > 0 && w.rng.IntN(4) > 0 {
+		about = undecided
+	}
+	if len(about) > 0 {
+		w.notify(about[w.rng.IntN(len(about))])
+	}
+}
+
+// notify lets a notification about one refund arrive. It is no fault: it may come
+// at any time.
+func (w *world) notify(cmd command) {
 	p := w.anyone()
-	if p == nil || p.stopping || len(w.refunds) == 0 || !w.fault("notification", "process", 1) {
+	if p == nil || p.stopping || p.dead {
 		return
 	}
-	cmd := w.refunds[w.rng.IntN(len(w.refunds))]
+	w.happened("notification", "process")
 	w.nudges++
 	actor := fmt.Sprintf("n%d", w.nudges)
 	about := consumer.Notified{Kind: cmd.kind, OutRequestNo: cmd.number, Merchants: []string{cmd.merchant}}

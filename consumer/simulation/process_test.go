@@ -29,7 +29,9 @@ type process struct {
 	store    *dedupe.Store
 	calls    context.Context // ends the Alipay calls, as in consumer.Consumer
 	cancel   context.CancelFunc
-	missing  string // a merchant that its file lacks
+	missing  string            // a merchant that its file lacks
+	older    bool              // of the version before: see version_test.go
+	files    map[string]string // merchants whose new authorisation has not reached it, with the old one
 	dead     bool
 	stopping bool
 	died     time.Time
@@ -39,7 +41,8 @@ type process struct {
 
 func (w *world) start() {
 	w.started++
-	p := &process{w: w, name: fmt.Sprintf("p%d", w.started), gate: consumer.NewGate(256)}
+	p := &process{w: w, name: fmt.Sprintf("p%d", w.started), gate: consumer.NewGate(256), files: map[string]string{}}
+	p.older = w.rolling && w.rng.IntN(2) == 0
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	log.SetLevel(logrus.PanicLevel)
@@ -74,6 +77,9 @@ func (p *process) merchant(name string) (consumer.Merchant, bool) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
 	token, known := p.w.merchants[name]
+	if old, late := p.files[name]; late {
+		token = old
+	}
 	return consumer.Merchant{AppAuthToken: token}, known && p.missing != name
 }
 
@@ -103,7 +109,7 @@ func (w *world) deliver(m *message, p *process) {
 	m.holders = append(m.holders, p)
 	w.inHand[id] = m.cmd
 	w.mu.Unlock()
-	d := consumer.Delivery{Topic: m.topic, MsgID: m.id, Body: m.body, Born: m.born, Properties: m.properties}
+	d := consumer.Delivery{Topic: m.topic, MsgID: m.id, Body: p.body(m), Born: m.born, Properties: m.properties}
 	ctx := as(p.calls, id)
 	w.run(id, func() {
 		defer w.left(p, m)
@@ -171,7 +177,7 @@ func (w *world) bury(p *process) {
 	w.mu.Unlock()
 	p.die()
 	for _, m := range inHand { // the one copy that would have come again
-		if !m.lost && w.losable(m.cmd) && (w.loses || w.fault("acknowledged copy lost", m.role+" in hand", 0.3)) {
+		if !m.lost && w.losable(m) && (w.loses || w.fault("acknowledged copy lost", m.role+" in hand", 0.3)) {
 			w.lose(m)
 		}
 	}

@@ -21,11 +21,12 @@ func (p *process) exchange(ctx context.Context, commands [][]any) ([]any, error)
 	var replies []any
 	var failed error
 	o := &op{proc: p, what: "redis " + p.w.redis.Name(commands[0])}
+	commands = p.written(commands)
 	o.do = func() { replies, failed = p.w.exchange(o, commands) }
 	if !p.w.park(ctx, o) {
 		return nil, ctx.Err()
 	}
-	return replies, failed
+	return p.read(replies), failed
 }
 
 // exchange carries out what a client sent at once, or a part of it.

@@ -104,12 +104,12 @@ func menu() []string {
 	return []string{
 		// processes
 		"kill", "kill before", "kill after", "freeze", "freeze after", "stop", "merchant missing", "authorisation changed",
-		"delay before", "delay after", "arrives late", "request of the dead",
+		"delay before", "delay after", "arrives late", "request of the dead", "a member of a later version",
 		// the broker
 		"broker down", "publish refused", "publish lost", "publish unconfirmed", "flush timeout", "acknowledged copy lost",
-		"delivered again", "an old command delivered again", "notification",
+		"delivered again", "an old command delivered again", "notification", "notification meanwhile",
 		// Redis
-		"redis down", "redis wiped", "redis rolled back", "clock jump", "request lost", "exchange cut", "sent twice", "answer lost",
+		"redis down", "redis wiped", "redis rolled back", "clock jump", "clock set back", "request lost", "exchange cut", "sent twice", "answer lost",
 		// Alipay
 		"not sent", "throttled", "SYSTEM_ERROR before", "SYSTEM_ERROR after", "20000 before", "no permission", "unsigned no permission",
 		"authorisation refused", "merchant throttled",

@@ -101,8 +101,10 @@ type world struct {
 	begin  time.Time
 	rate   int
 	space  time.Duration
-	scoped bool    // REFUNDD_DEDUPE_SCOPE=trade
-	rage   float64 // how much more often than usual acts meet faults
+	scoped bool // REFUNDD_DEDUPE_SCOPE=trade
+	// versions: there are two of them, while rolling is true; see version_test.go.
+	versions, rolling bool
+	rage              float64 // how much more often than usual acts meet faults
 
 	mu         sync.Mutex     // guards what actors touch: all up to merchants
 	parked     []*op          // not carried out yet
@@ -194,6 +196,8 @@ func live(opts options) result {
 		w.skew = time.Duration(seeded.IntN(60_000)-30_000) * time.Millisecond
 		processes = 1 + seeded.IntN(3)
 		w.rage = []float64{0.2, 1, 1, 4}[seeded.IntN(4)]
+		w.versions = seeded.IntN(3) == 0
+		w.rolling = w.versions
 	}
 	w.fact(history.Fact{What: history.Run, Settings: &history.Settings{
 		Seed: opts.seed, ScopeTrade: w.scoped, Lease: lease.Milliseconds(), Keep: keep.Milliseconds(), MaxAge: maxAge.Milliseconds(),
