@@ -229,12 +229,22 @@ func (b *book) calledAnew(r refund, decided, moved int) bool {
 	return anew
 }
 
-// unheardOf tells whether the broker lost every command of a refund before anybody
-// had acknowledged it as claimed.
+// unheardOf tells whether the broker lost every command of a refund that was not
+// rejected before anybody had acknowledged it as claimed.
 func (b *book) unheardOf(r refund) bool {
-	all := true
-	b.each(r, Command, func(_ int, f *Fact) { all = all && b.unknown(f.Message) })
-	return all
+	rejected := map[string]bool{}
+	b.each(r, Publish, func(_ int, f *Fact) {
+		if event(f, Rejected) {
+			rejected[f.Message] = true
+		}
+	})
+	all, some := true, false
+	b.each(r, Command, func(_ int, f *Fact) {
+		if !rejected[f.Message] {
+			all, some = all && b.unknown(f.Message), true
+		}
+	})
+	return all && some
 }
 
 // I4 needs the ledger and what was paid.
@@ -323,7 +333,7 @@ func toldAlike(b *book) (string, []breach) {
 	b.all(Settle, func(i int, f *Fact) {
 		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
 			r, _ := b.refundOf(*f)
-			if at, other := ended[r]; other && at > i && b.gone(r, i, at) || b.nowhere(r) && b.forgot(r, i, len(b.facts)) {
+			if at, other := ended[r]; other && at > i && b.gone(r, i, at) || b.nowhere(r) && b.forgot(r, i, len(b.facts)) || b.unheardOf(r) {
 				return
 			}
 			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})
