@@ -146,6 +146,7 @@ type book struct {
 	messages map[string]refund
 	prints   map[string]string // message -> its command's fingerprint
 	copies   map[string]string // copy -> its first message
+	carried  map[string]string // delivery -> its first message
 	lost     map[refund][]int  // see losses
 	ended    bool
 }
@@ -153,7 +154,7 @@ type book struct {
 func open(facts []Fact, opts Options) *book {
 	b := &book{
 		facts: facts, opts: opts, has: map[What]bool{}, of: map[refund][]int{}, messages: map[string]refund{},
-		prints: map[string]string{}, copies: map[string]string{},
+		prints: map[string]string{}, copies: map[string]string{}, carried: map[string]string{},
 	}
 	for _, f := range facts {
 		if f.What == Run && f.Settings != nil {
@@ -168,6 +169,9 @@ func open(facts []Fact, opts Options) *book {
 		}
 		if f.What == Command && ok {
 			b.messages[f.Message], b.prints[f.Message] = r, f.Fingerprint
+		}
+		if f.What == Delivery {
+			b.carried[f.Delivery] = f.Message
 		}
 		if f.Copy != "" && f.Message != "" {
 			b.copies[f.Copy] = f.Message

@@ -101,14 +101,14 @@ func oneEnd(b *book) (string, []breach) {
 			}
 		}
 		b.each(r, Command, func(i int, f *Fact) {
-			if b.ended && !ends && !rejected[f.Message] && !b.nowhere(r) && !b.unknown(f.Message) {
+			if b.ended && !ends && !rejected[f.Message] && !b.vanished(f.Message) && !b.nowhere(r) {
 				broken = append(broken, breach{i, r, "the command never reached an end"})
 			}
 		})
 		broken = append(broken, absorbing(b, r)...)
 	}
 	b.all(Command, func(i int, f *Fact) {
-		if b.ended && f.Number == "" && !rejected[f.Message] && !b.unknown(f.Message) {
+		if b.ended && f.Number == "" && !rejected[f.Message] && !b.vanished(f.Message) {
 			broken = append(broken, breach{i, refund{}, "the unreadable command was never rejected"})
 		}
 	})
@@ -209,7 +209,7 @@ func truth(b *book) (string, []breach) {
 		if unmoved >= 0 {
 			broken = append(broken, breach{unmoved, r, "succeeded was told although this money had not moved"})
 		}
-		if first >= 0 && b.ended && !ends && !b.nowhere(r) && !b.unheardOf(r) {
+		if first >= 0 && b.ended && !ends && !b.nowhere(r) {
 			broken = append(broken, breach{first, r, "the money moved, and neither succeeded nor unresolved was ever told"})
 		}
 	}
@@ -227,24 +227,6 @@ func (b *book) calledAnew(r refund, decided, moved int) bool {
 		anew = anew || f.Method == MethodRefund && i > decided && i < moved && b.gone(r, decided, i)
 	})
 	return anew
-}
-
-// unheardOf tells whether the broker lost every command of a refund that was not
-// rejected before anybody had acknowledged it as claimed.
-func (b *book) unheardOf(r refund) bool {
-	rejected := map[string]bool{}
-	b.each(r, Publish, func(_ int, f *Fact) {
-		if event(f, Rejected) {
-			rejected[f.Message] = true
-		}
-	})
-	all, some := true, false
-	b.each(r, Command, func(_ int, f *Fact) {
-		if !rejected[f.Message] {
-			all, some = all && b.unknown(f.Message), true
-		}
-	})
-	return all && some
 }
 
 // I4 needs the ledger and what was paid.
@@ -333,7 +315,7 @@ func toldAlike(b *book) (string, []breach) {
 	b.all(Settle, func(i int, f *Fact) {
 		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
 			r, _ := b.refundOf(*f)
-			if at, other := ended[r]; other && at > i && b.gone(r, i, at) || b.nowhere(r) && b.forgot(r, i, len(b.facts)) || b.unheardOf(r) {
+			if at, other := ended[r]; other && at > i && b.gone(r, i, at) || b.nowhere(r) && (b.forgot(r, i, len(b.facts)) || b.unknown(b.carried[f.Delivery])) {
 				return
 			}
 			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})

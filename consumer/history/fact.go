@@ -26,8 +26,8 @@ const (
 	Publish What = "publish"
 	// Lost: the broker lost a message that it had acknowledged. Copy.
 	Lost What = "lost"
-	// Index: a refund entered or left the index of what is undecided. Result (entered
-	// or left), the refund.
+	// Index: an entry of a refund came into the index of what is undecided, or went.
+	// Name (of the entry), Result (entered or left), the refund.
 	Index What = "index"
 
 	// Claim, Settle, Release, Confirm and Amend: a script ran on a record. Process,

@@ -52,7 +52,7 @@ func conflicts(b *book, r refund, rejected map[string]bool) []breach {
 	})
 	latest := 0
 	b.each(r, Command, func(i int, f *Fact) {
-		if !rejected[f.Message] && !told[f.content()] && !b.unknown(f.Message) {
+		if !rejected[f.Message] && !told[f.content()] && !b.vanished(f.Message) {
 			kept[f.Fingerprint] = i
 			latest = i
 		}

@@ -74,13 +74,41 @@ func (b *book) gone(r refund, from, to int) bool {
 	return b.forgot(r, from, to) || b.expired(r, from, to)
 }
 
-// nowhere tells whether both who knew a refund lost it, the broker and Redis: no
-// command can come to an end that exists nowhere.
+// nowhere tells whether all commands of a refund have vanished, but for those that were
+// only ever rejected, or dropped for another: nothing can end that exists nowhere.
 func (b *book) nowhere(r refund) bool {
-	if len(b.lost[r]) == 0 {
-		return false
+	done, won := map[string]bool{}, map[string]bool{}
+	for _, i := range b.of[r] {
+		f := &b.facts[i]
+		won[f.Message] = won[f.Message] || f.What == Claim && f.Result == Won
+		if event(f, Rejected) || f.What == Claim && f.Result == Superseded {
+			done[f.Message] = true
+		}
 	}
-	return slices.ContainsFunc(b.of[r], func(i int) bool { return b.facts[i].What == Lost })
+	all, some := true, false
+	b.each(r, Command, func(_ int, f *Fact) {
+		if won[f.Message] || !done[f.Message] {
+			all, some = all && b.vanished(f.Message), true
+		}
+	})
+	return all && some
+}
+
+// vanished tells whether the broker lost a message, or the last copy of it, and Redis
+// lost what it knew since the message was first claimed, or had no need to know it.
+func (b *book) vanished(message string) bool {
+	r, lost, claimed := b.messages[message], false, -1
+	for i := range b.facts {
+		f := &b.facts[i]
+		if b.messageOf(f) != message {
+			continue
+		}
+		lost = lost || f.What == Lost
+		if claimed < 0 && f.What == Claim && f.Result == Won {
+			claimed = i
+		}
+	}
+	return lost && claimed >= 0 && b.forgot(r, claimed, len(b.facts)) || lost && b.unknown(message)
 }
 
 // unknown tells whether the broker lost a message before anybody had acknowledged it

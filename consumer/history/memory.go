@@ -73,7 +73,7 @@ func notForgotten(b *book) (string, []breach) {
 				cared = true
 			}
 		}
-		if undecided >= 0 && !cared && len(alive) == 0 && !b.nowhere(r) && !b.unheardOf(r) {
+		if undecided >= 0 && !cared && len(alive) == 0 && !b.nowhere(r) {
 			broken = append(broken, breach{undecided, r, "nothing carries this command any more, and nobody was told"})
 		}
 	}
@@ -89,7 +89,8 @@ func indexed(b *book) (string, []breach) {
 	}
 	var broken []breach
 	for _, r := range b.order {
-		decided, entered, last := false, false, 0
+		decided, last := false, 0
+		entries := map[string]bool{}
 		answered := map[string]int{} // delivery -> when the record told it of the claim
 		copied := map[string]bool{}  // deliveries that left a copy which says so
 		for _, i := range b.of[r] {
@@ -99,7 +100,9 @@ func indexed(b *book) (string, []breach) {
 			//exhaustive:ignore
 			switch f.What {
 			case Index:
-				entered = f.Result == Entered
+				if entries[f.Name] = true; f.Result == Left {
+					delete(entries, f.Name)
+				}
 			case Settle:
 				decided = decided || f.Result == Settled
 			case Claim:
@@ -111,7 +114,7 @@ func indexed(b *book) (string, []breach) {
 				copied[f.Delivery] = copied[f.Delivery] || f.Topic == TopicRetry && f.Result == Confirmed && f.Claimed
 			case Ack:
 				at, knows := answered[f.Delivery]
-				if knows && copied[f.Delivery] && !decided && !entered && !b.forgot(r, at, i) {
+				if knows && copied[f.Delivery] && !decided && len(entries) == 0 && !b.forgot(r, at, i) {
 					broken = append(broken, breach{i, r, "a claimed command was acknowledged, and the index does not know it"})
 				}
 			}

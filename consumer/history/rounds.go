@@ -145,7 +145,7 @@ func (b *book) unproven(r refund, settled int, asks []*ask) string {
 	if !last.refused() {
 		return "Alipay did not refuse the last call"
 	}
-	first, doubt := b.before(r, calls)
+	first, doubt, cut := b.before(r, calls)
 	absent := absences(queries, last.ended, settled)
 	switch {
 	case last.trusted() && first && len(absent) > 0:
@@ -158,17 +158,19 @@ func (b *book) unproven(r refund, settled int, asks []*ask) string {
 		return ""
 	case !last.signed && !last.until.apart(absent[len(absent)-1].from, b.set.QueryAfter):
 		return "the query came too soon behind a refusal that is not signed"
-	case !b.roundBefore(calls, queries):
+	case !b.roundBefore(calls, queries, cut):
 		return "one round does not prove it here"
 	}
 	return ""
 }
 
 // before tells whether the last call was the first one ever, as far as whoever made it
-// could know, and whether an earlier one may have been executed.
-func (b *book) before(r refund, calls []*ask) (first, doubt bool) {
+// could know, and whether an earlier one may have been executed. Calls from before cut
+// are those that Redis may have lost.
+func (b *book) before(r refund, calls []*ask) (first, doubt bool, cut int) {
 	last := calls[len(calls)-1]
-	claim, cut := last.begun, -1
+	claim := last.begun
+	cut = -1
 	b.each(r, Claim, func(i int, f *Fact) {
 		if f.Result == Won && f.Delivery == last.delivery && i < last.begun {
 			claim = i
@@ -197,7 +199,7 @@ func (b *book) before(r refund, calls []*ask) (first, doubt bool) {
 			doubt = doubt || claimed[f.Delivery]
 		}
 	}
-	return first && !doubt && !retried[last.delivery], doubt
+	return first && !doubt && !retried[last.delivery], doubt, cut
 }
 
 // absences are the queries that began behind one fact, were answered before another,
@@ -213,12 +215,12 @@ func absences(queries []*ask, from, to int) []*ask {
 }
 
 // roundBefore tells whether the last call comes QUERY_AFTER behind a complete round, and
-// no call behind that round may have an unknown end.
-func (b *book) roundBefore(calls, queries []*ask) bool {
+// no known call behind that round has an unknown end.
+func (b *book) roundBefore(calls, queries []*ask, cut int) bool {
 	last := calls[len(calls)-1]
 	for n := len(calls) - 2; n >= 0; n-- {
 		a := calls[n]
-		if !a.refused() && !a.harmless() {
+		if !a.refused() && !a.harmless() && a.begun > cut {
 			return false
 		}
 		if !a.refused() {

@@ -1,7 +1,10 @@
 package simulation
 
 import (
+	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -10,29 +13,40 @@ import (
 	"refundd/dedupe/dedupetest"
 )
 
-// known is what Redis knows of one refund, and of what calls share.
+// known is what Redis knows of one refund: its record, and its entries in the index
+// with when they are due.
 type known struct {
 	record  dedupetest.Record
-	entry   redis.Z // of the index
-	entered bool
+	entries map[string]float64
 }
 
-// knows reads all of it, in the order of the refunds.
-func (w *world) knows() (each []known, limits any) {
-	entries := map[string]redis.Z{}
+// knows reads that of every refund, and what calls share.
+func (w *world) knows() (each []known, shared any) {
+	entries := map[string]map[string]float64{}
 	members, _ := w.redis.Do([]any{"zrangebyscore", prefix + "u:" + appID, "-inf", "+inf"}).([]redis.Z)
 	for _, m := range members {
-		name, _ := m.Member.(string)
-		if u, err := dedupe.ParseEntry(name); err == nil {
-			entries[u.Key] = m
+		if key, name := w.entry(m.Member); key != "" {
+			if entries[key] == nil {
+				entries[key] = map[string]float64{}
+			}
+			entries[key][name] = m.Score
 		}
 	}
 	for _, cmd := range w.refunds {
 		key := w.names.Key(cmd.identity())
-		entry, entered := entries[key]
-		each = append(each, known{w.redis.Record(key), entry, entered})
+		each = append(each, known{w.redis.Record(key), entries[key]})
 	}
 	return each, w.redis.Do([]any{"zrangebyscore", prefix + "l:" + appID, "-inf", "+inf"})
+}
+
+// entry reads an entry of the index: whose it is, and a name for it.
+func (w *world) entry(member any) (key, name string) {
+	text, _ := member.(string)
+	u, err := dedupe.ParseEntry(text)
+	if err != nil {
+		return "", ""
+	}
+	return u.Key, fmt.Sprintf("born %d, %d fen", u.FirstBorn.Sub(w.begin).Milliseconds(), u.Fen)
 }
 
 // forget lets Redis lose something, and writes down whose it was.
@@ -41,38 +55,38 @@ func (w *world) forget(how string, lose func()) {
 	lose()
 	after, left := w.knows()
 	for i, cmd := range w.refunds {
-		if before[i] == after[i] {
+		if reflect.DeepEqual(before[i], after[i]) {
 			continue
 		}
 		w.fact(cmd.bare(history.Fact{What: history.Redis, Result: how}))
-		if after[i].entered != before[i].entered {
-			w.fact(cmd.bare(history.Fact{What: history.Index, Result: word(after[i].entered)}))
-		}
+		w.indexed(cmd, before[i].entries, after[i].entries, history.Left)
+		w.indexed(cmd, after[i].entries, before[i].entries, history.Entered)
 	}
 	if !reflect.DeepEqual(shared, left) {
 		w.fact(history.Fact{What: history.Redis, Result: how, Name: history.Limits})
 	}
 }
 
-func word(entered bool) string {
-	if entered {
-		return history.Entered
+// indexed writes down the entries that only one of two sets has.
+func (w *world) indexed(cmd command, has, hasNot map[string]float64, result string) {
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		if _, both := hasNot[name]; !both {
+			w.fact(cmd.bare(history.Fact{What: history.Index, Name: name, Result: result}))
+		}
 	}
-	return history.Left
 }
 
 // do carries out one command of a client, and writes down what entered or left the
 // index by it.
 func (w *world) do(o *op, command []any) any {
 	reply := w.redis.Do(command)
-	entered := command[0] == "zadd"
-	if n, ok := reply.(int64); !ok || n == 0 || command[1] != prefix+"u:"+appID || !entered && command[0] != "zrem" {
+	result := map[any]string{"zadd": history.Entered, "zrem": history.Left}[command[0]]
+	if n, ok := reply.(int64); !ok || n == 0 || result == "" || command[1] != prefix+"u:"+appID {
 		return reply
 	}
-	name, _ := command[len(command)-1].(string)
-	u, err := dedupe.ParseEntry(name)
-	if cmd, known := w.keys[u.Key]; known && err == nil {
-		w.fact(o.by(cmd.bare(history.Fact{What: history.Index, Result: word(entered)})))
+	key, name := w.entry(command[len(command)-1])
+	if cmd, known := w.keys[key]; known {
+		w.fact(o.by(cmd.bare(history.Fact{What: history.Index, Name: name, Result: result})))
 	}
 	return reply
 }
