@@ -95,20 +95,20 @@ func (b *book) nowhere(r refund) bool {
 }
 
 // vanished tells whether the broker lost a message, or the last copy of it, and Redis
-// lost what it knew since the message was first claimed, or had no need to know it.
+// lost what it knew since the message first met its record, or had no need to know it.
 func (b *book) vanished(message string) bool {
-	r, lost, claimed := b.messages[message], false, -1
+	r, lost, met := b.messages[message], false, -1
 	for i := range b.facts {
 		f := &b.facts[i]
 		if b.messageOf(f) != message {
 			continue
 		}
 		lost = lost || f.What == Lost
-		if claimed < 0 && f.What == Claim && f.Result == Won {
-			claimed = i
+		if met < 0 && f.What == Claim && (f.Result == Won || f.Result == Held) {
+			met = i
 		}
 	}
-	return lost && claimed >= 0 && b.forgot(r, claimed, len(b.facts)) || lost && b.unknown(message)
+	return lost && met >= 0 && b.forgot(r, met, len(b.facts)) || lost && b.unknown(message)
 }
 
 // unknown tells whether the broker lost a message before anybody had acknowledged it
