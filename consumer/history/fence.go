@@ -70,17 +70,17 @@ func conflicts(b *book, r refund, rejected map[string]bool) []breach {
 	var broken []breach
 	won, last := map[string]bool{}, -1
 	b.each(r, Claim, func(i int, f *Fact) {
-		print := b.prints[f.Message]
-		if _, is := kept[print]; !is || f.Result != Won {
+		mine := b.prints[f.Message]
+		if _, is := kept[mine]; !is || f.Result != Won {
 			return
 		}
-		if last >= 0 && b.prints[b.facts[last].Message] != print && !b.gone(r, last, i) {
+		if last >= 0 && b.prints[b.facts[last].Message] != mine && !b.gone(r, last, i) {
 			broken = append(broken, breach{i, r, text})
 		}
-		won[print], last = true, i
+		won[mine], last = true, i
 	})
-	for print, command := range kept {
-		if !won[print] {
+	for fingerprint, command := range kept {
+		if !won[fingerprint] {
 			broken = append(broken, breach{command, r, text})
 		}
 	}
