@@ -238,7 +238,7 @@ func (n note) afterCall(a callAnswer, start, end time.Time, first bool) note {
 // latest, at the given time: rounds have to begin anew, and a query is due.
 func (n *note) unknownCall(end time.Time) {
 	n.Doubt = true
-	n.Round, n.OldForm = 0, 0
+	n.Round, n.OldForm, n.Refusal = 0, 0, nil
 	n.LastQuery, n.Found = 0, foundNothing
 	n.LastCall = max(n.LastCall, end.UnixMilli())
 }

@@ -144,12 +144,18 @@ type book struct {
 	of       map[refund][]int // indices of its facts, in order
 	order    []refund         // by first appearance
 	messages map[string]refund
-	forgets  []int // indices of Redis facts
+	prints   map[string]string // message -> its command's fingerprint
+	copies   map[string]string // copy -> its first message
+	carried  map[string]string // delivery -> its first message
+	lost     map[refund][]int  // see losses
 	ended    bool
 }
 
 func open(facts []Fact, opts Options) *book {
-	b := &book{facts: facts, opts: opts, has: map[What]bool{}, of: map[refund][]int{}, messages: map[string]refund{}}
+	b := &book{
+		facts: facts, opts: opts, has: map[What]bool{}, of: map[refund][]int{}, messages: map[string]refund{},
+		prints: map[string]string{}, copies: map[string]string{}, carried: map[string]string{},
+	}
 	for _, f := range facts {
 		if f.What == Run && f.Settings != nil {
 			b.set = *f.Settings
@@ -157,12 +163,18 @@ func open(facts []Fact, opts Options) *book {
 	}
 	for i, f := range facts {
 		b.has[f.What] = true
-		if f.What == Redis {
-			b.forgets = append(b.forgets, i)
-		}
 		r, ok := b.refundOf(f)
+		if f.What == Command {
+			b.copies[f.Message] = f.Message
+		}
 		if f.What == Command && ok {
-			b.messages[f.Message] = r
+			b.messages[f.Message], b.prints[f.Message] = r, f.Fingerprint
+		}
+		if f.What == Delivery {
+			b.carried[f.Delivery] = f.Message
+		}
+		if f.Copy != "" && f.Message != "" {
+			b.copies[f.Copy] = f.Message
 		}
 		if !ok && f.Message != "" {
 			r, ok = b.messages[f.Message]
@@ -176,6 +188,7 @@ func open(facts []Fact, opts Options) *book {
 		b.of[r] = append(b.of[r], i)
 	}
 	b.ended = b.has[End]
+	b.lost = b.losses()
 	return b
 }
 
@@ -188,16 +201,6 @@ func (b *book) refundOf(f Fact) (refund, bool) {
 		r.trade = f.Trade
 	}
 	return r, true
-}
-
-// forgot tells whether Redis lost something between two facts.
-func (b *book) forgot(from, to int) bool {
-	for _, i := range b.forgets {
-		if i > from && i < to {
-			return true
-		}
-	}
-	return b.set.Keep > 0 && from >= 0 && b.facts[to].At-b.facts[from].At >= b.set.Keep
 }
 
 // each calls f for every fact of one kind about a refund, in order.
@@ -264,7 +267,9 @@ func (b *book) story(r refund) []string {
 		}
 		//exhaustive:ignore
 		switch f.What {
-		case Redis, Quiet, End, Lost:
+		case Redis:
+			mine = mine || f.Number == ""
+		case Quiet, End:
 			mine = true
 		case Process:
 			mine = mine || processes[f.Process]
@@ -306,6 +311,7 @@ func (f *Fact) tell() string {
 	say("because ", f.Reason)
 	say("copy ", f.Copy)
 	say("token ", f.Token)
+	say("for ", f.Authorised)
 	say("event ", f.Event)
 	number("amount ", f.Amount)
 	number("generation ", f.Generation)
@@ -321,5 +327,7 @@ func (f *Fact) tell() string {
 	flag("claimed", f.Claimed)
 	flag("parked", f.Parked)
 	flag("contradiction", f.Contradiction)
+	flag("signed", f.Signed)
+	flag("query first", f.QueryFirst)
 	return b.String()
 }

@@ -15,7 +15,7 @@ func Invariants() []Invariant {
 		{"I7", "a delivery is acknowledged only when its event or its copy is safely stored", ackSafe},
 		{"I8", "another command under the same number never reaches Alipay, and is told", oneContent},
 		{"I9", "one holder at a time, and a stale token writes nothing", oneHolder},
-		{"I10", "failed needs an answer of Alipay that says so, and a query that agrees", failureProven},
+		{"I10", "failed needs refusals of Alipay and queries that agree, as often and as far apart as they can be believed", failureProven},
 		{"I11", "decided records are kept long enough, undecided ones for ever", keptLong},
 		{"I12", "a forged notification does nothing, success is answered after publishing, one id one event", notified},
 		{"I13", "after the signal no new call begins, and the process ends within its budget", drained},
@@ -25,10 +25,13 @@ func Invariants() []Invariant {
 		{"I18", "no secret is found where it must not be", discreet},
 		{"I19", "the same seed gives the same history", repeatable},
 		{"I20", "each injected fault really happened", reached},
+		{"R2", "all that is asked for one refund from its first call on is asked for one authorisation", oneAuthorisation},
 		{"R7", "copies of a command merge and do not multiply", copiesBounded},
 		{"R8", "no call begins unless it fits into its lease", callFits},
 		{"R9", "what was claimed once is never rejected", neverRejected},
 		{"R10", "no undecided command is without a living copy or an alarm", notForgotten},
+		{"R10i", "who acknowledges a command that it knows as claimed and undecided has put it in the index before", indexed},
+		{"R10q", "what is older than KEEP and has no record is never called", onlyQueried},
 	}
 }
 
@@ -52,8 +55,10 @@ func movesOnce(b *book) (string, []breach) {
 }
 
 // I2 needs commands and events. That each has an end can be judged only in a
-// history that has one. What a Redis that forgot excuses counts from the decision,
-// which may be told much later.
+// history that has one. A record that was lost behind a failure excuses a success that
+// was decided then, and never the reverse: both decisions may be told much later. A
+// command that the broker lost before anybody knew it, or that Redis lost as well, has
+// no end.
 func oneEnd(b *book) (string, []breach) {
 	if lacks := b.lacking(Command, Publish); lacks != "" {
 		return lacks, nil
@@ -87,19 +92,23 @@ func oneEnd(b *book) (string, []breach) {
 		for _, outcomes := range told {
 			s, succeeded := outcomes[Succeeded]
 			f, failed := outcomes[Failed]
-			if succeeded && failed && !excused && !b.forgot(min(s, f), max(s, f)) {
+			first, second := f, s
+			if !b.has[Settle] { // which was decided first is not known
+				first, second = min(s, f), max(s, f)
+			}
+			if succeeded && failed && !excused && !b.gone(r, first, second) {
 				broken = append(broken, breach{max(s, f), r, "both succeeded and failed were told, and nobody was called"})
 			}
 		}
 		b.each(r, Command, func(i int, f *Fact) {
-			if b.ended && !ends && !rejected[f.Message] {
+			if b.ended && !ends && !rejected[f.Message] && !b.vanished(f.Message) && !b.nowhere(r) {
 				broken = append(broken, breach{i, r, "the command never reached an end"})
 			}
 		})
 		broken = append(broken, absorbing(b, r)...)
 	}
 	b.all(Command, func(i int, f *Fact) {
-		if b.ended && f.Number == "" && !rejected[f.Message] {
+		if b.ended && f.Number == "" && !rejected[f.Message] && !b.vanished(f.Message) {
 			broken = append(broken, breach{i, refund{}, "the unreadable command was never rejected"})
 		}
 	})
@@ -107,17 +116,26 @@ func oneEnd(b *book) (string, []breach) {
 }
 
 // decisions tells since when the outcome of the event that was published at an index
-// was decided: when it was last settled before, or else when it was told.
+// was decided: when it was last settled before, or its sender was told that the record
+// is another's, or else when it was told.
 func (b *book) decisions(r refund) func(published int) int {
-	settled := map[string][]int{} // by event
+	settled, foreign := map[string][]int{}, map[string][]int{} // by event, by delivery
 	b.each(r, Settle, func(i int, f *Fact) {
-		if f.Result == Settled {
+		//exhaustive:ignore
+		switch f.Result {
+		case Settled:
 			settled[f.Event] = append(settled[f.Event], i)
+		case Foreign:
+			foreign[f.Delivery] = append(foreign[f.Delivery], i)
 		}
 	})
 	return func(published int) int {
 		since := published
-		for _, at := range settled[b.facts[published].Event] {
+		decided := settled[b.facts[published].Event]
+		if len(decided) == 0 && b.facts[published].Delivery != "" {
+			decided = foreign[b.facts[published].Delivery]
+		}
+		for _, at := range decided {
 			if at < published {
 				since = at
 			}
@@ -137,7 +155,7 @@ func absorbing(b *book, r refund) []breach {
 		if f.Result != Settled {
 			return
 		}
-		if last >= 0 && !b.forgot(last, i) {
+		if last >= 0 && !b.gone(r, last, i) {
 			was := b.facts[last].Outcome
 			if was != Failed || f.Outcome != Succeeded || !f.Contradiction {
 				broken = append(broken, breach{i, r, fmt.Sprintf("a record that was decided as %s was decided again as %s", was, f.Outcome)})
@@ -148,8 +166,9 @@ func absorbing(b *book, r refund) []breach {
 	return broken
 }
 
-// I3 needs events and the ledger. What a Redis that forgot excuses counts from the
-// decision, as in I2.
+// I3 needs events and the ledger. A record that was lost behind a failure excuses money
+// that a call made after the loss moved, and not what an earlier call moved late. Money
+// of which nobody is told is excused where both the broker and Redis lost the refund.
 func truth(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish, Command); lacks != "" {
 		return lacks, nil
@@ -166,7 +185,7 @@ func truth(b *book) (string, []breach) {
 			f := &b.facts[i]
 			switch {
 			case f.What == Money:
-				if at, told := failed[f.content()]; told && !b.forgot(at, i) {
+				if at, told := failed[f.content()]; told && !b.calledAnew(r, at, i) {
 					broken = append(broken, breach{i, r, "the money moved after failed was told"})
 				}
 				if first < 0 {
@@ -190,11 +209,24 @@ func truth(b *book) (string, []breach) {
 		if unmoved >= 0 {
 			broken = append(broken, breach{unmoved, r, "succeeded was told although this money had not moved"})
 		}
-		if first >= 0 && b.ended && !ends {
+		if first >= 0 && b.ended && !ends && !b.nowhere(r) {
 			broken = append(broken, breach{first, r, "the money moved, and neither succeeded nor unresolved was ever told"})
 		}
 	}
 	return "", broken
+}
+
+// calledAnew tells whether a call that moved money before a fact was begun after the
+// record of an earlier decision was gone.
+func (b *book) calledAnew(r refund, decided, moved int) bool {
+	if !b.has[Call] {
+		return b.gone(r, decided, moved)
+	}
+	anew := false
+	b.each(r, Call, func(i int, f *Fact) {
+		anew = anew || f.Method == MethodRefund && i > decided && i < moved && b.gone(r, decided, i)
+	})
+	return anew
 }
 
 // I4 needs the ledger and what was paid.
@@ -239,19 +271,19 @@ func conserved(b *book) (string, []breach) {
 	return "", broken
 }
 
-// I5 needs events; that a decision is told, an end. Where Redis forgot it before it was
-// told, its command comes to another end: it is proven anew, and a refund that had failed
-// may be carried out then; a person is called; or it conflicts with one that came first.
+// I5 needs events; that a decision is told, an end. Each time that the record was lost
+// behind the decision excuses one other form of it; what was rejected has one form for
+// ever. Where Redis forgot a decision before it was told, its command comes to another
+// end: it is proven anew, and a refund that had failed may be carried out then; a person
+// is called; or it conflicts with one that came first.
 func toldAlike(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish); lacks != "" {
 		return lacks, nil
 	}
 	var broken []breach
-	type copyOf struct {
-		index int
-		body  string
-	}
-	first := map[string]copyOf{}
+	type form struct{ event, body string }
+	seen, forms := map[form]bool{}, map[string]int{}
+	decided := b.firstDecided()
 	ids := map[string]string{}
 	told := map[string]bool{}
 	ended := map[refund]int{} // the last such event
@@ -264,12 +296,12 @@ func toldAlike(b *book) (string, []breach) {
 			return
 		}
 		told[f.Event] = true
-		was, again := first[f.Event]
-		if again && was.body != f.Body && !b.forgot(-1, i) && !b.forgot(was.index, i) {
-			broken = append(broken, breach{i, r, "the same event was told with other bytes"})
-		}
-		if !again {
-			first[f.Event] = copyOf{i, f.Body}
+		if !seen[form{f.Event, f.Body}] {
+			seen[form{f.Event, f.Body}] = true
+			forms[f.Event]++
+			if n := forms[f.Event]; n > 1 && (f.Outcome == Rejected || n > 1+b.timesGone(r, decided(r, f.Event), i)) {
+				broken = append(broken, breach{i, r, "the same event was told with other bytes"})
+			}
 		}
 		if f.Outcome == Rejected {
 			return
@@ -283,13 +315,39 @@ func toldAlike(b *book) (string, []breach) {
 	b.all(Settle, func(i int, f *Fact) {
 		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
 			r, _ := b.refundOf(*f)
-			if at, other := ended[r]; other && at > i && b.forgot(i, at) {
+			if at, other := ended[r]; other && at > i && b.gone(r, i, at) || b.nowhere(r) && (b.forgot(r, i, len(b.facts)) || b.unknown(b.carried[f.Delivery])) {
 				return
 			}
 			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})
 		}
 	})
 	return "", broken
+}
+
+// firstDecided tells when an event was first settled. Where nobody wrote that down, any
+// time since the refund began may be it.
+func (b *book) firstDecided() func(r refund, event string) int {
+	first := map[string]int{}
+	b.all(Settle, func(i int, f *Fact) {
+		if _, known := first[f.Event]; !known && f.Result == Settled {
+			first[f.Event] = i
+		}
+	})
+	return func(r refund, event string) int {
+		if at, known := first[event]; known {
+			return at
+		}
+		return b.of[r][0]
+	}
+}
+
+// timesGone is how often what Redis knew of a refund was lost or over between two facts.
+func (b *book) timesGone(r refund, from, to int) int {
+	n := b.forgotTimes(r, from, to)
+	if b.expired(r, from, to) {
+		n++
+	}
+	return n
 }
 
 // I6 needs commands.

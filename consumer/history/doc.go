@@ -14,7 +14,15 @@
 // reported as not checked, with what it lacks, and never as held. Check's comment
 // on each invariant is in checks.go, beside its name.
 //
+// # What is excused
+//
 // What a lost Redis excuses is what the contract excuses, and nothing more: a
-// refund that had failed may be carried out by a late copy, and what is told
-// again may differ in how it was learnt. Money never moves twice.
+// refund that had failed may be carried out by a late copy, and what is published
+// again may differ in how it was learnt. Money never moves twice. A loss excuses
+// only the refunds whose records it touched, and only what begins behind it; a
+// history that cannot say which those were, as that of a run on a real Redis, means
+// all that had a record then. That KEEP has passed is the same for a decided
+// record, and nothing for an undecided one. What the broker lost has no end where
+// Redis lost it, too, or had not been told of it by anybody who acknowledged it.
+// TestExcuses shows of each excuse what it does not excuse.
 package history

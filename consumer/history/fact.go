@@ -11,7 +11,8 @@ const (
 	// Trade: a trade or red packet was paid. Merchant, Kind, Trade, Amount.
 	Trade What = "trade"
 	// Command: upstream sent a command. Message, Fingerprint, Trade, Amount and the
-	// refund; a command that cannot be read has no Number.
+	// refund; a command that cannot be read has no Number. Askable if it names what a
+	// query needs.
 	Command What = "command"
 	// Delivery: the broker handed a message over. Process, Delivery, Copy, Message,
 	// Topic, Generation, Claimed.
@@ -25,11 +26,14 @@ const (
 	Publish What = "publish"
 	// Lost: the broker lost a message that it had acknowledged. Copy.
 	Lost What = "lost"
+	// Index: an entry of a refund came into the index of what is undecided, or went.
+	// Name (of the entry), Result (entered or left), the refund.
+	Index What = "index"
 
 	// Claim, Settle, Release, Confirm and Amend: a script ran on a record. Process,
 	// Delivery, Token, Result (its answer in dedupe's words), Clock, the refund. Also
-	// of a Claim: Sent, Lease, Fresh, Fingerprint; of a Settle: Outcome, Event, Expires,
-	// Contradiction; of a Release and a Confirm: Generation, Parked.
+	// of a Claim: Sent, Lease, Fresh, Fingerprint; of a Settle: Outcome, Reason, Event,
+	// Expires, Contradiction; of a Release and a Confirm: Generation, Parked.
 	Claim   What = "claim"
 	Settle  What = "settle"
 	Release What = "release"
@@ -39,10 +43,12 @@ const (
 	// Call: a request to Alipay began. Process, Delivery, Call, Method (refund or
 	// query), the refund, Trade, Amount. From a wire log also Result (the codes that
 	// were answered; none if nothing was) and Name (the fault that happened to it).
+	// Authorised says for whom.
 	Call What = "call"
 	// Answer: what came back to whoever asked. Process, Call, Method, Result (alipay's
-	// class of a refund call; what a query found: ours, absent, other, closed, pending or
-	// unknown), the refund.
+	// class of a refund call; what a query found: ours, absent, unproven (absent by an
+	// order that Alipay never named), other, closed, pending or unknown), the refund. Of
+	// a refund call also Signed and QueryFirst.
 	Answer What = "answer"
 	// Money: the ledger moved. The refund, Trade, Amount.
 	Money What = "money"
@@ -56,7 +62,9 @@ const (
 	Fault What = "fault"
 	// Process: Process, Result (started, stopping, stopped or killed).
 	Process What = "process"
-	// Redis lost what it knew: Result (wiped or rolled_back).
+	// Redis lost what it knew: Result (wiped or rolled_back), the refund whose record
+	// or entry it was, or Name (limits) if it was what calls share. With neither nobody
+	// knows what was lost: it may have been anything that was there.
 	Redis What = "redis"
 	// Alarm: somebody was told that a refund needs attention. The refund.
 	Alarm What = "alarm"
@@ -90,8 +98,21 @@ const (
 	Settled    = "settled"
 	Released   = "released"
 
-	Absent = "absent"
-	Closed = "closed"
+	Held     = "held"
+	Foreign  = "foreign"
+	Conflict = "conflict"
+
+	Absent   = "absent"
+	Unproven = "unproven"
+	Closed   = "closed"
+	NotSent  = "not_sent"
+
+	Entered = "entered"
+	Left    = "left"
+
+	Wiped      = "wiped"
+	RolledBack = "rolled_back"
+	Limits     = "limits" // a Name
 
 	Injected = "injected"
 	Happened = "happened"
@@ -158,17 +179,26 @@ type Fact struct {
 	// Clock is Redis' clock, Lease when the claim's lease ends by it, Expires when the
 	// record does (0: never), all in milliseconds. Sent is when the claim was sent, by
 	// the clock of At.
-	Clock         int64 `json:"clock,omitempty"`
-	Lease         int64 `json:"lease,omitempty"`
-	Expires       int64 `json:"expires,omitempty"`
-	Sent          int64 `json:"sent,omitempty"`
-	Fresh         bool  `json:"fresh,omitempty"`
-	Contradiction bool  `json:"contradiction,omitempty"`
-	Parked        bool  `json:"parked,omitempty"`
+	Clock   int64 `json:"clock,omitempty"`
+	Lease   int64 `json:"lease,omitempty"`
+	Expires int64 `json:"expires,omitempty"`
+	Sent    int64 `json:"sent,omitempty"`
+	Fresh   bool  `json:"fresh,omitempty"`
+	// Unheard: whoever asked for a Claim never learnt its answer.
+	Unheard       bool `json:"unheard,omitempty"`
+	Contradiction bool `json:"contradiction,omitempty"`
+	Parked        bool `json:"parked,omitempty"`
 
 	Call   string `json:"call,omitempty"`
 	Method string `json:"method,omitempty"`
-	Notify string `json:"notify_id,omitempty"`
+	// Authorised names for whom a call is made; never the token itself.
+	Authorised string `json:"authorised,omitempty"`
+	Askable    bool   `json:"askable,omitempty"`
+	// Signed tells that the answer was, QueryFirst that its code may mean that the
+	// refund was made before.
+	Signed     bool   `json:"signed,omitempty"`
+	QueryFirst bool   `json:"query_first,omitempty"`
+	Notify     string `json:"notify_id,omitempty"`
 
 	Name   string `json:"name,omitempty"`
 	Result string `json:"result,omitempty"`
@@ -188,7 +218,9 @@ type Settings struct {
 	// Retention is how long the broker keeps the command topics' messages.
 	Retention int64 `json:"retention,omitempty"`
 	Timeout   int64 `json:"timeout,omitempty"`
-	Drain     int64 `json:"drain,omitempty"`
+	// QueryAfter is REFUNDD_QUERY_AFTER.
+	QueryAfter int64 `json:"query_after,omitempty"`
+	Drain      int64 `json:"drain,omitempty"`
 	// Rate is REFUNDD_RATE, in calls a second; 0 is no limit.
 	Rate int64 `json:"rate,omitempty"`
 	// Bound is within which time after Quiet everything has to end.
@@ -212,6 +244,8 @@ func needs(w What) ([]string, bool) {
 		return []string{"copy"}, true
 	case Claim, Settle, Release:
 		return []string{"out_request_no", "token", "result"}, true
+	case Index:
+		return []string{"out_request_no", "result"}, true
 	case Confirm, Amend, Alarm:
 		return []string{"out_request_no"}, true
 	case Call:

@@ -2,8 +2,8 @@ package history
 
 import "fmt"
 
-// I8 needs commands and calls. What a Redis that forgot excuses counts from the claim
-// that a call was made for.
+// I8 needs commands and calls. Two contents are excused where the record was lost
+// between the claims that their calls were made for, or by which they came first.
 func oneContent(b *book) (string, []breach) {
 	if lacks := b.lacking(Command, Call); lacks != "" {
 		return lacks, nil
@@ -17,44 +17,74 @@ func oneContent(b *book) (string, []breach) {
 	})
 	for _, r := range b.order {
 		called, since := -1, -1
-		claimed := map[string]int{}             // delivery -> its claim
-		parked, kept := false, map[string]int{} // fingerprint -> a command that was not rejected
+		claimed := map[string]int{} // delivery -> its claim
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			//exhaustive:ignore
-			switch f.What {
-			case Claim:
-				if f.Result == Won {
-					claimed[f.Delivery] = i
+			switch {
+			case f.What == Claim && f.Result == Won:
+				claimed[f.Delivery] = i
+			case f.What == Call && f.Method == MethodRefund:
+				at, known := claimed[f.Delivery]
+				if !known {
+					at = i
 				}
-			case Call:
-				if f.Method != MethodRefund {
-					continue
-				}
-				if called >= 0 && !b.forgot(since, i) && !f.alike(&b.facts[called]) {
+				if called >= 0 && !f.alike(&b.facts[called]) && !b.gone(r, since, at) {
 					broken = append(broken, breach{i, r, "two calls under one number differ in trade or amount"})
 				}
-				called, since = i, i
-				if at, known := claimed[f.Delivery]; known {
-					since = at
-				}
-			case Publish:
-				parked = parked || event(f, Unresolved)
-			case Command:
-				if !rejected[f.Message] {
-					kept[f.Fingerprint] = i
-				}
+				called, since = i, at
 			}
 		}
-		if len(kept) > 1 && b.ended && !parked && !b.forgot(-1, len(b.facts)-1) {
-			last := 0
-			for _, i := range kept {
-				last = max(last, i)
-			}
-			broken = append(broken, breach{last, r, "two commands of different content under one number, and none was told to conflict"})
+		if b.ended {
+			broken = append(broken, conflicts(b, r, rejected)...)
 		}
 	}
 	return "", broken
+}
+
+// conflicts finds commands of different content that were taken under one number:
+// neither rejected nor given to a person, and claimed while the other was known.
+func conflicts(b *book, r refund, rejected map[string]bool) []breach {
+	told, kept := map[string]bool{}, map[string]int{} // content; fingerprint -> command
+	b.each(r, Publish, func(_ int, f *Fact) {
+		if event(f, Unresolved) {
+			told[f.content()] = true
+		}
+	})
+	latest := 0
+	b.each(r, Command, func(i int, f *Fact) {
+		if !rejected[f.Message] && !told[f.content()] && !b.vanished(f.Message) {
+			kept[f.Fingerprint] = i
+			latest = i
+		}
+	})
+	if len(kept) < 2 {
+		return nil
+	}
+	const text = "two commands of different content under one number, and none was told to conflict"
+	if !b.has[Claim] { // which of them came first is not known
+		if b.timesGone(r, b.of[r][0], len(b.facts)-1) < len(kept)-1 {
+			return []breach{{latest, r, text}}
+		}
+		return nil
+	}
+	var broken []breach
+	won, last := map[string]bool{}, -1
+	b.each(r, Claim, func(i int, f *Fact) {
+		mine := b.prints[f.Message]
+		if _, is := kept[mine]; !is || f.Result != Won {
+			return
+		}
+		if last >= 0 && b.prints[b.facts[last].Message] != mine && !b.gone(r, last, i) {
+			broken = append(broken, breach{i, r, text})
+		}
+		won[mine], last = true, i
+	})
+	for fingerprint, command := range kept {
+		if !won[fingerprint] {
+			broken = append(broken, breach{command, r, text})
+		}
+	}
+	return broken
 }
 
 func (f *Fact) alike(g *Fact) bool { return f.Trade == g.Trade && f.Amount == g.Amount }
@@ -74,7 +104,7 @@ func oneHolder(b *book) (string, []breach) {
 		gave := map[string]int{} // token -> its first release
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
-			if b.forgot(since, i) {
+			if b.forgot(r, since, i) {
 				holder, released, since, unsure = "", "", i, true
 			}
 			if unsure && won[f.Token] && (f.What == Release && f.Result == Released || f.What == Settle && f.Result == Settled) {
@@ -90,7 +120,7 @@ func oneHolder(b *book) (string, []breach) {
 				won[f.Token] = true
 			case f.What == Release && f.Result == Released:
 				at, again := gave[f.Token]
-				repeated := again && b.forgot(at, i)
+				repeated := again && b.forgot(r, at, i)
 				if f.Token != holder && f.Token != released && !repeated {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s released what %q holds", f.Token, holder)})
 				}
@@ -105,42 +135,6 @@ func oneHolder(b *book) (string, []breach) {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s settled failed, and %q holds the record", f.Token, holder)})
 				}
 				holder, since, unsure = "", i, false
-			}
-		}
-	}
-	return "", broken
-}
-
-// I10 needs settles and answers.
-func failureProven(b *book) (string, []breach) {
-	if lacks := b.lacking(Settle, Answer); lacks != "" {
-		return lacks, nil
-	}
-	var broken []breach
-	for _, r := range b.order {
-		refused, absentSince, closed := false, false, false
-		for _, i := range b.of[r] {
-			f := &b.facts[i]
-			//exhaustive:ignore
-			switch f.What {
-			case Call:
-				if f.Method == MethodRefund {
-					absentSince = false
-				}
-			case Answer:
-				refused = refused || f.Method == MethodRefund && f.Result == Refused
-				absentSince = absentSince || f.Method == MethodQuery && f.Result == Absent
-				closed = closed || f.Result == Closed
-			case Settle:
-				if f.Outcome != Failed || f.Result != Settled || closed {
-					continue
-				}
-				switch {
-				case !refused:
-					broken = append(broken, breach{i, r, "failed was settled, and Alipay never refused"})
-				case !absentSince && f.Kind == "refund":
-					broken = append(broken, breach{i, r, "failed was settled, and no query behind the refusal agreed"})
-				}
 			}
 		}
 	}
@@ -283,70 +277,37 @@ func callFits(b *book) (string, []breach) {
 	return "", broken
 }
 
-// R9 needs claims and events. A Redis that forgot may make a command look new, also to
-// one delivery while another is about to tell of its conflict.
+// R9 needs claims and events. Where a conflict was found, the record was lost between
+// it and the claim; elsewhere between the claim and the event.
 func neverRejected(b *book) (string, []breach) {
 	if lacks := b.lacking(Claim, Publish); lacks != "" {
 		return lacks, nil
 	}
-	claimed := map[string]int{}  // message
-	conflict := map[string]int{} // delivery
+	claimed := map[string][]int{} // message
+	conflict := map[string]int{}  // delivery
 	var broken []breach
 	for i := range b.facts {
 		f := &b.facts[i]
 		switch {
 		case f.What == Claim && f.Result == Won && f.Message != "":
-			if _, known := claimed[f.Message]; !known {
-				claimed[f.Message] = i
-			}
-		case f.What == Claim && f.Result == "conflict":
+			claimed[f.Message] = append(claimed[f.Message], i)
+		case f.What == Claim && f.Result == Conflict:
 			conflict[f.Delivery] = i
 		case event(f, Rejected):
-			since, was := claimed[f.Message]
-			if at, told := conflict[f.Delivery]; told {
-				since = min(since, at)
+			at, found := conflict[f.Delivery]
+			if !found {
+				at = i
 			}
-			if was && !b.forgot(since, i) {
-				broken = append(broken, breach{i, b.messages[f.Message], "rejected as never sent, and it had been claimed"})
+			r, known := b.messages[f.Message]
+			if !known {
+				r, _ = b.refundOf(*f)
 			}
-		}
-	}
-	return "", broken
-}
-
-// R10 needs the record's transitions, deliveries and an end.
-func notForgotten(b *book) (string, []breach) {
-	if !b.ended {
-		return "an end", nil
-	}
-	if lacks := b.lacking(Claim, Delivery, Ack, Publish); lacks != "" {
-		return lacks, nil
-	}
-	var broken []breach
-	for _, r := range b.order {
-		undecided, cared := -1, false
-		alive := map[string]bool{}
-		for _, i := range b.of[r] {
-			f := &b.facts[i]
-			switch {
-			case f.What == Command, f.What == Publish && f.Topic == TopicRetry && stored(f):
-				if f.What == Command {
-					alive[f.Message] = true
-				} else {
-					alive[f.Copy] = true
+			for _, since := range claimed[f.Message] {
+				if !b.gone(r, min(since, at), max(since, at)) {
+					broken = append(broken, breach{i, r, "rejected as never sent, and it had been claimed"})
+					break
 				}
-			case f.What == Ack, f.What == Lost:
-				delete(alive, f.Copy)
-			case f.What == Claim && f.Result == Won:
-				if undecided < 0 {
-					undecided = i
-				}
-			case f.What == Alarm, event(f, Succeeded, Failed, Unresolved), f.What == Publish && f.Topic == TopicParked && stored(f):
-				cared = true
 			}
-		}
-		if undecided >= 0 && !cared && len(alive) == 0 {
-			broken = append(broken, breach{undecided, r, "nothing carries this command any more, and nobody was told"})
 		}
 	}
 	return "", broken

@@ -66,7 +66,8 @@ func live(b *book) (string, []breach) {
 
 // I16 needs calls and a rate. A call may begin a quarter of a second after its
 // grant, and the burst is a tenth of a second's calls, and a fifth of that for
-// queries, but at least one each.
+// queries, but at least one each. Each time that Redis lost what was granted allows
+// one more burst, in the windows that the loss lies in.
 func withinRate(b *book) (string, []breach) {
 	if b.set.Rate == 0 {
 		return "settings.rate", nil
@@ -74,21 +75,31 @@ func withinRate(b *book) (string, []breach) {
 	if lacks := b.lacking(Call); lacks != "" {
 		return lacks, nil
 	}
-	const window = 10_000
-	most := b.set.Rate*(window+250)/1000 + max(1, b.set.Rate/10) + max(1, b.set.Rate/50)
-	var times []int64
+	const window, late = 10_000, 250
+	burst := max(1, b.set.Rate/10) + max(1, b.set.Rate/50)
+	granted := b.set.Rate*(window+late)/1000 + burst
+	var calls, losses []int64 // when
 	var broken []breach
-	first := 0
-	b.all(Call, func(i int, f *Fact) {
-		times = append(times, f.At)
-		for times[first] <= f.At-window {
-			first++
+	for i := range b.facts {
+		f := &b.facts[i]
+		if f.What == Redis && f.Number == "" {
+			losses = append(losses, f.At)
 		}
-		if n := int64(len(times) - first); n > most && !b.forgot(-1, i) {
+		if f.What != Call {
+			continue
+		}
+		calls = append(calls, f.At)
+		for calls[0] <= f.At-window {
+			calls = calls[1:]
+		}
+		for len(losses) > 0 && losses[0] < calls[0]-late {
+			losses = losses[1:]
+		}
+		if n, most := int64(len(calls)), granted+burst*int64(len(losses)); n > most {
 			r, _ := b.refundOf(*f)
 			broken = append(broken, breach{i, r, fmt.Sprintf("%d calls in ten seconds, at most %d are allowed", n, most)})
 		}
-	})
+	}
 	return "", broken
 }
 

@@ -162,7 +162,7 @@ func (w *world) losable(m *message) bool {
 
 func (w *world) lose(m *message) {
 	m.lost = true
-	w.fact(m.cmd.bare(history.Fact{What: history.Lost, Copy: m.id}))
+	w.fact(m.cmd.bare(history.Fact{What: history.Lost, Copy: m.id, Message: m.origin}))
 }
 
 // levels are the delays of RocketMQ's levels.
@@ -193,12 +193,15 @@ func (w *world) eventFact(f history.Fact, body []byte) history.Fact {
 	return f
 }
 
-// eventID is the id of an event that a record stores.
-func eventID(body string) string {
-	body = strings.TrimPrefix(body, laterEvent)
-	e, err := producer.DecodeEncoded([]byte(body))
+// eventID is the id of an event that a record stores, and its reason.
+func eventID(body string) (id, reason string) {
+	encoded, err := producer.DecodeEncoded([]byte(strings.TrimPrefix(body, laterEvent)))
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	return e.ID
+	e, err := producer.DecodeEvent(encoded.Body)
+	if err != nil {
+		return encoded.ID, ""
+	}
+	return encoded.ID, string(e.Reason)
 }

@@ -96,7 +96,7 @@ func (c command) fact(f history.Fact) history.Fact {
 		return f
 	}
 	f = c.bare(f)
-	f.Trade, f.Amount, f.Fingerprint = c.trade, c.amount, c.print
+	f.Trade, f.Amount, f.Fingerprint, f.Askable = c.trade, c.amount, c.print, c.kind == consumer.KindRefund || c.order != ""
 	return f
 }
 

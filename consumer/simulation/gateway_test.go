@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -101,7 +102,7 @@ func (g gateway) ask(ctx context.Context, req request) reply {
 		f.Delivery = actor
 	}
 	began := f
-	began.What = history.Call
+	began.What, began.Authorised = history.Call, cmp.Or(req.token, "app")
 	if !req.call {
 		began.Amount = 0
 	}
@@ -114,6 +115,12 @@ func (g gateway) ask(ctx context.Context, req request) reply {
 		r = unknown(req, ctx.Err())
 	}
 	f.What, f.Result, f.Amount = history.Answer, r.word, 0
+	if w.unproven(actor, req, r) {
+		f.Result = history.Unproven
+	}
+	if r.err != nil && req.call {
+		f.Signed, f.QueryFirst = r.err.Signed, r.err.QueryFirst
+	}
 	w.tell(g.p, actor, f)
 	return r
 }
@@ -130,6 +137,19 @@ func (w *world) about(req request, actor string) history.Fact {
 		f.Method, f.Number, f.Trade = history.MethodRefund, req.number, req.trade
 	}
 	return f
+}
+
+// unproven tells whether an answer that shows no red packet's refund proves nothing,
+// because it was asked for by an order that Alipay never named to anybody.
+func (w *world) unproven(actor string, req request, r reply) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	cmd := w.inHand[actor]
+	key := w.names.Key(cmd.identity()) + " " + cmd.order
+	if r.coupon != nil && r.coupon.OutOrderNo == cmd.order || r.operation != nil && r.operation.OutOrderNo == cmd.order {
+		w.ordered[key] = true
+	}
+	return r.word == history.Absent && req.kind == consumer.KindCouponRefund && req.operation == "" && !w.ordered[key]
 }
 
 func (w *world) callID(actor string) string {

@@ -105,15 +105,14 @@ func (w *world) brokerFails() {
 
 func (w *world) wipe() {
 	if w.fault("redis wiped", "redis", 1) {
-		w.redis.Wipe()
-		w.fact(history.Fact{What: history.Redis, Result: "wiped"})
+		w.forget(history.Wiped, w.redis.Wipe)
 	}
 }
 
 func (w *world) rollBack() {
 	if w.fault("redis rolled back", "redis", 1) {
-		w.redis.RollBack(1 + w.rng.IntN(12))
-		w.fact(history.Fact{What: history.Redis, Result: "rolled_back"})
+		n := 1 + w.rng.IntN(12)
+		w.forget(history.RolledBack, func() { w.redis.RollBack(n) })
 	}
 }
 

@@ -43,9 +43,9 @@ func (w *world) exchange(o *op, commands [][]any) ([]any, error) {
 	}
 	replies := make([]any, len(commands))
 	for i, command := range commands[:n] {
-		replies[i] = w.redis.Do(command)
+		replies[i] = w.do(o, command)
 		if w.fault("sent twice", o.what, 0.01) {
-			replies[i] = w.redis.Do(command)
+			replies[i] = w.do(o, command)
 		}
 	}
 	if n < len(commands) || w.fault("answer lost", o.what, 0.015) {
@@ -67,7 +67,7 @@ func (w *world) seen(t dedupetest.Transition) {
 	}
 	switch answer := t.Answer.(type) {
 	case dedupe.Claim:
-		f.What, f.Result, f.Fresh = history.Claim, answer.State.String(), answer.Fresh
+		f.What, f.Result, f.Fresh, f.Unheard = history.Claim, answer.State.String(), answer.Fresh, o.unheard
 		f.Message, f.Sent, f.Fingerprint = w.broker.origin(o.actor), o.parked.Sub(w.begin).Milliseconds(), t.After.Fingerprint
 		if answer.State == dedupe.Won {
 			f.Lease = t.After.Until
@@ -78,7 +78,7 @@ func (w *world) seen(t dedupetest.Transition) {
 		if t.After.Decided && t.After.Letter != "F" {
 			f.Outcome = history.Succeeded
 		}
-		f.Event = eventID(t.After.Event)
+		f.Event, f.Reason = eventID(t.After.Event)
 		if f.Token == "" {
 			f.Token = "none"
 		}

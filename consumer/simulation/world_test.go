@@ -106,7 +106,7 @@ type world struct {
 	versions, rolling bool
 	rage              float64 // how much more often than usual acts meet faults
 
-	mu         sync.Mutex     // guards what actors touch: all up to merchants
+	mu         sync.Mutex     // guards what actors touch: all up to ordered
 	parked     []*op          // not carried out yet
 	waiting    map[*op]bool   // whose actors wait
 	counts     map[string]int // acts of each actor, for their keys
@@ -116,6 +116,7 @@ type world struct {
 	inHand     map[string]command // actor -> what its delivery carries
 	running    int                // actors' goroutines
 	merchants  map[string]string  // name -> authorisation
+	ordered    map[string]bool    // refunds whose order an answer has named
 
 	wake    chan struct{}
 	timers  []timer
@@ -174,7 +175,7 @@ func live(opts options) result {
 		opts: opts, rng: rand.New(rand.NewPCG(opts.seed, 0x5eed+opts.salt)), begin: time.Now(),
 		waiting: map[*op]bool{}, counts: map[string]int{}, asked: map[string]int{}, tokens: map[string]string{}, goroutines: map[int]string{},
 		inHand: map[string]command{}, wake: make(chan struct{}, 1), keys: map[string]command{}, bodies: map[string]command{},
-		released:  map[string]string{},
+		released: map[string]string{}, ordered: map[string]bool{},
 		merchants: map[string]string{"shop": firstToken("shop"), "mall": firstToken("mall")},
 		broker:    broker{from: map[string]string{}, delays: levels()},
 		metrics:   metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)},
@@ -201,7 +202,7 @@ func live(opts options) result {
 	}
 	w.fact(history.Fact{What: history.Run, Settings: &history.Settings{
 		Seed: opts.seed, ScopeTrade: w.scoped, Lease: lease.Milliseconds(), Keep: keep.Milliseconds(), MaxAge: maxAge.Milliseconds(),
-		Retention: retention.Milliseconds(), Timeout: timeout.Milliseconds(), Drain: drain.Milliseconds(),
+		Retention: retention.Milliseconds(), Timeout: timeout.Milliseconds(), Drain: drain.Milliseconds(), QueryAfter: queryAfter.Milliseconds(),
 		Rate: int64(w.rate), Bound: bound.Milliseconds(),
 	}})
 	for range processes {
