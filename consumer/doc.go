@@ -18,9 +18,9 @@
 //   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.held; copies
 //     made from the record: republish.go, for the sweeper and for notifications
 //   - R8 a call fits its lease: Handler.fits, Handler.ask
-//   - R9 once claimed, never rejected: Handler.unreadable, Handler.unknownMerchant
+//   - R9 once claimed, never rejected: Handler.recordOf, Handler.unknownMerchant
 //     (merchant.go), the conflict branch of Handler.claimed
-//   - R10 what Redis no longer knows: recall (QueryOnly), Handler.Republish for
+//   - R10 what Redis no longer knows: Handler.tooOld, Handler.enter, Handler.Republish for
 //     dedupe's sweeper
 //   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.letGo,
 //     Handler.final

@@ -33,9 +33,10 @@
 //   - Claim of an undecided record with another fp: Conflict. With gen below the
 //     confirmed one, by anyone but the holder: Superseded.
 //   - A lease that ended keeps its token until somebody else claims: that claim
-//     is Won and counts a lapse, because a call may still be in flight
-//     (DESIGN R3). A release counts lapses anew. Until then the late holder may
-//     settle, release, and claim again.
+//     is Won and counts a lapse, because a call may still be in flight (R3), and is
+//     told for whom. A release counts lapses anew. Until then the late holder may
+//     settle, release, and claim again. A lease ends at most one lease from now,
+//     however far Redis' clock was set back.
 //   - A copy of a newer generation than the record's, seen by its claim or by its
 //     confirmation, shows that Redis forgot a release and what its note told of calls.
 //     The next claim that is Won, by that copy or by another, counts it as a lapse;
@@ -58,8 +59,9 @@
 //
 // # The index
 //
-// A sorted set per application names every record that was released undecided,
-// with its due time, until what became of it was told. The sweeper publishes from
+// A sorted set per application names every record that was released undecided, or
+// whose message was acknowledged undecided (Enter), with its due time, until what
+// became of it was told. The sweeper publishes from
 // the record what is overdue. The set is a hint, and the record is the truth: since
 // a script touches one key, on a Cluster the two may be on different nodes. It is
 // written by ordinary commands around the scripts, so that each crash is harmless:
@@ -84,7 +86,7 @@
 // settled in the very moment in which it asks.
 //
 // The fast path touches no index: of what a first try proves, the broker has the
-// only copy until the event is published.
+// only copy until the event is published, in a message that is not acknowledged.
 //
 // # Limits
 //

@@ -137,7 +137,7 @@ func mistakes() []mistake {
 			"		c.note.Authorised = cmp.Or(c.note.Authorised, c.claim.LapsedAuthorisation)", "		c.note.Authorised = cmp.Or(c.note.Authorised, \"\")", flow,
 		},
 		{
-			"found: a decided command is rejected where its merchant is missing", "consumer/merchant.go",
+			"found: a decided command is rejected where its merchant is missing", "consumer/handler.go",
 			"		ours = rec.Fingerprint == in.print", "		ours = rec.HeldFor < 0", flow,
 		},
 		// of versions, files, clocks and parkings

@@ -39,9 +39,9 @@
 // That is what the tests on a real stack and the chaos run are for. Outside of what
 // is promised, and so outside of the worlds that are drawn: a broker that loses what
 // it acknowledged, or what a dead process had in hand, together with a Redis that
-// forgets, or before the command was released once, since then neither knows the
-// command (the first try has no entry in the index, and costs none); and a merchant
-// whose authorisation changes while Redis forgets for whom it was called. Refusals of the
+// forgets, or of a command that nobody has claimed and acknowledged yet, since then
+// nobody else knows the command; and a merchant whose authorisation changes while
+// Redis forgets for whom it was called. Refusals of the
 // simulated Alipay are lasting, and what arrives late arrives before QUERY_AFTER has
 // passed, as Alipay documents.
 //
