@@ -28,6 +28,7 @@ func mistakes() []mistake {
 	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
 	gateway := []stage{{"./alipay", "."}}
 	receive := []stage{{"./notifyhttp", "."}}
+	gbk := []stage{{"./consumer", "TestFaultMenu|TestCouponFaultMenu|TestAnswersInGBK"}, gateway[0]}
 	return []mistake{
 		// R4, R6, R7: ends of a delivery
 		{
@@ -118,6 +119,18 @@ func mistakes() []mistake {
 		{
 			"a success with a bad signature is believed", "alipay/envelope.go",
 			"	return ErrBadSignature\n}\n\n// plain", "	return nil\n}\n\n// plain", gateway,
+		},
+		{
+			"an answer in GBK is thrown away", "alipay/charset.go",
+			"	return true, nil", "	return false, errCharset", gbk,
+		},
+		{
+			"half of a character in GBK is taken for a backslash", "alipay/charset.go",
+			"	return len(text) > 1 && text[0] > 0x80", "	return len(text) > 1 && text[0] == 0x80", gbk,
+		},
+		{
+			"an answer in GBK is decoded before it is verified", "alipay/envelope.go",
+			"	if verified(keys, e.node, e.sign) {", "	if node, _ := utf8Of(e.node); verified(keys, node, e.sign) {", gbk,
 		},
 		// what the simulation found in this code, once more
 		{
