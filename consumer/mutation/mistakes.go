@@ -28,6 +28,7 @@ func mistakes() []mistake {
 	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
 	gateway := []stage{{"./alipay", "."}}
 	receive := []stage{{"./notifyhttp", "."}}
+	files := []stage{{"./cmd/internal/config", "."}, gateway[0]}
 	gbk := []stage{{"./consumer", "TestFaultMenu|TestCouponFaultMenu|TestAnswersInGBK"}, gateway[0]}
 	return []mistake{
 		// R4, R6, R7: ends of a delivery
@@ -131,6 +132,39 @@ func mistakes() []mistake {
 		{
 			"an answer in GBK is decoded before it is verified", "alipay/envelope.go",
 			"	if verified(keys, e.node, e.sign) {", "	if node, _ := utf8Of(e.node); verified(keys, node, e.sign) {", gbk,
+		},
+		// files of keys
+		{
+			"an authority's key is pinned as Alipay's", "alipay/cert.go",
+			"	if cert.IsCA || cert.KeyUsage&x509.KeyUsageCertSign != 0 {", "	if cert.KeyUsage&x509.KeyUsageEncipherOnly != 0 {", files,
+		},
+		{
+			"a damaged PEM block is passed over", "alipay/keyfile.go",
+			"			return nil, damaged(n, \"is no whole BEGIN line\")", "			continue", files,
+		},
+		{
+			"a PEM block that is cut is dropped", "alipay/keyfile.go",
+			"		return nil, damaged(open.line, \"begins a block that does not end\")", "		return parts, nil", files,
+		},
+		{
+			"text beside PEM blocks is not looked at", "alipay/keyfile.go",
+			"		if !isBlock(p) && (!comments || looksLikeKey(p.text)) {", "		if !isBlock(p) && p.text == \"\" {", files,
+		},
+		{
+			"a bare key beside PEM blocks is dropped", "alipay/keyfile.go",
+			"		for _, field := range strings.Fields(p.text) {", "		for _, field := range strings.Fields(p.text)[min(len(ders), len(strings.Fields(p.text))):] {", files,
+		},
+		{
+			"what is left over of a key file is ignored", "alipay/keyfile.go",
+			"	return nil, leftOver(bare.line)\n}", "	return ders, nil\n}", files,
+		},
+		{
+			"the second line of a password file is ignored", "cmd/internal/config/secrets.go",
+			"		case found != \"\":\n			return \"\", fmt", "		case found != \"\" && i < 0:\n			return \"\", fmt", files,
+		},
+		{
+			"what follows the merchants' object is ignored", "cmd/internal/config/merchants.go",
+			"!errors.Is(more, io.EOF) {", "more != nil && !errors.Is(more, io.EOF) {", files,
 		},
 		// what the simulation found in this code, once more
 		{
