@@ -192,8 +192,8 @@ func TestEncryptKeyFile(t *testing.T) {
 		}
 	}
 	for text, line := range map[string]string{
-		"# key\n" + string(file):                          "line 1",
-		string(file) + "\n" + string(file):                "line",
+		"# key\n" + string(file):                           "line 1",
+		string(file) + "\n" + string(file):                 "line",
 		"AAAAAAAAAAAAAAAAAAAAAA==\nAAAAAAAAAAAAAAAAAAAA\n": "line 2",
 		"AAAAAAAAAAAAAAAA\nAAAAAAAA\n":                     "line 2", // 12 and 6 bytes, 18 together
 	} {

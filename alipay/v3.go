@@ -163,7 +163,7 @@ func (c *Client) readV3(fail *Error, r reply, into answer) error {
 		fail.Err = fmt.Errorf("%w: a code under status 200", ErrMalformed)
 		return fail
 	case r.status < 400 || r.status >= 500:
-		fail.Err = ErrStatus
+		fail.Err = fmt.Errorf("%w: %d", ErrStatus, r.status)
 		return fail
 	}
 	fail.Signed, fail.Err = errSign == nil, errSign

@@ -236,6 +236,21 @@ func mistakes() []mistake {
 			"publish one's own bytes where the record says already decided", "consumer/ends.go",
 			"		told = s.Event\n		if e, err = producer.DecodeEncoded(s.Event); err != nil {", "		if _, err = producer.DecodeEncoded(s.Event); err != nil {", flow,
 		},
+		{
+			"an event has v2's code whatever the protocol", "consumer/operation.go",
+			"				Code: resp.Code, TraceID: resp.TraceID, TradeNo: resp.TradeNo,", "				Code: \"10000\", TraceID: resp.TraceID, TradeNo: resp.TradeNo,",
+			[]stage{{"./consumer", "TestAlipayCode"}},
+		},
+		{
+			"nobody says why Alipay is out of reach", "consumer/operation.go",
+			"QueryFirst: e.QueryFirst, Facts: errorFacts(e), Err: err}", "QueryFirst: e.QueryFirst, Facts: errorFacts(e)}",
+			[]stage{{"./consumer", "TestTheLogSays"}},
+		},
+		{
+			"every call says why Alipay is out of reach", "consumer/causes.go",
+			"	c.seen[cause] = now\n", "	c.seen[cause] = now.Add(-c.every)\n",
+			[]stage{{"./consumer", "TestTheLogSays|TestCauses"}},
+		},
 		// R2, R3: replay
 		{
 			"a new number on every call", "consumer/operation.go",
