@@ -385,6 +385,19 @@ func mistakes() []mistake {
 			"		return fmt.Errorf(\"%w: %w\", errUnpublished, err)", "		_ = fmt.Sprint(err)\n		return nil", receive,
 		},
 		{
+			"a slow sender takes the place of another", "notifyhttp/notifyhttp.go",
+			"	body, err := h.read(w, r) // slow senders take nobody's place\n",
+			"	select {\n	case h.slots <- struct{}{}:\n		defer func() { <-h.slots }()\n	default:\n		refuseUnread(w, Busy.status())\n		return\n	}\n	body, err := h.read(w, r)\n", receive,
+		},
+		{
+			"a notification that comes over and over is published each time", "notifyhttp/notifyhttp.go",
+			"	case h.memory.knows(v.event.Body):", "	case h.memory.knows(nil):", receive,
+		},
+		{
+			"a notification whose publication failed is remembered", "notifyhttp/notifyhttp.go",
+			"		if err = h.publish(r.Context(), *v.event); err == nil {", "		if err = h.publish(r.Context(), *v.event); errors.Is(err, err) {", receive,
+		},
+		{
 			"a notification's signature is not looked at", "alipay/notification.go",
 			"	return \"\", fmt.Errorf(\"%w: changed on its way", "	if len(v.keys) > 0 {\n		return \"v2\", nil\n	}\n	return \"\", fmt.Errorf(\"%w: changed on its way", gateway,
 		},
