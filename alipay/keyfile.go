@@ -157,7 +157,7 @@ func derBlocks(file []byte) ([]der, error) {
 		case p.kind != "":
 			ders = append(ders, der{p.line, p.bytes})
 		}
-		for _, field := range strings.Fields(p.text) {
+		for field := range strings.FieldsSeq(p.text) {
 			if text == "" {
 				bare.line = p.line
 			}

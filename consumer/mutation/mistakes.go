@@ -152,7 +152,7 @@ func mistakes() []mistake {
 		},
 		{
 			"a bare key beside PEM blocks is dropped", "alipay/keyfile.go",
-			"		for _, field := range strings.Fields(p.text) {", "		for _, field := range strings.Fields(p.text)[min(len(ders), len(strings.Fields(p.text))):] {", files,
+			"		for field := range strings.FieldsSeq(p.text) {", "		for field := range strings.FieldsSeq(p.text[min(len(ders), 1)*len(p.text):]) {", files,
 		},
 		{
 			"what is left over of a key file is ignored", "alipay/keyfile.go",
