@@ -10,11 +10,22 @@ import (
 )
 
 // ParseEncryptKey reads the key of content encryption as Alipay's console shows
-// it: base64 of 16, 24 or 32 bytes. White space around it is ignored.
+// it: base64 of 16, 24 or 32 bytes, on one line. A byte order mark and blanks
+// around it are ignored.
 func ParseEncryptKey(file []byte) ([]byte, error) {
-	key, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(file)))
-	if err != nil {
-		return nil, errors.New("parse encrypt key: not base64")
+	var key []byte
+	for i, line := range linesOf(file) {
+		if line == "" {
+			continue
+		}
+		more, err := base64.StdEncoding.DecodeString(line)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("parse encrypt key: line %d is not base64", i+1)
+		case key != nil:
+			return nil, fmt.Errorf("parse encrypt key: line %d is one too many", i+1)
+		}
+		key = more
 	}
 	if _, err := aes.NewCipher(key); err != nil {
 		return nil, fmt.Errorf("parse encrypt key: %d bytes, want 16, 24 or 32", len(key))

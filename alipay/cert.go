@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -36,9 +35,10 @@ type Certificates struct {
 
 // ParseCertificates reads the app's certificate (the first of its file counts),
 // Alipay's certificate or, for the days of a rotation, several, and the bundle
-// of roots. Intermediates may stand behind the certificates. What is pinned here
-// is believed because of where the files come from: dates and chains are not
-// looked at, see ValidAt and Trusted.
+// of roots. Intermediates may stand behind the certificates, and comments between
+// the roots; anything else in the files is an error that names its line. Only
+// certificates that issue no others are pinned. They are believed because of where
+// the files come from: dates and chains are not looked at, see ValidAt and Trusted.
 func ParseCertificates(app, alipay, roots []byte) (*Certificates, error) {
 	c := &Certificates{}
 	appCerts, err := parseChain(app)
@@ -55,40 +55,58 @@ func ParseCertificates(app, alipay, roots []byte) (*Certificates, error) {
 	if c.RootSN, err = rootSN(roots); err != nil {
 		return nil, fmt.Errorf("root certificates: %w", err)
 	}
-	rootDERs, err := certBlocks(roots)
+	blocks, err := certBlocks(roots, true)
 	if err != nil {
 		return nil, fmt.Errorf("root certificates: %w", err)
 	}
-	for _, der := range rootDERs {
-		if root, err := x509.ParseCertificate(der); err == nil {
+	for _, block := range blocks {
+		if root, err := x509.ParseCertificate(block.bytes); err == nil {
 			c.roots = append(c.roots, root)
 		}
 	}
-	if c.chain, err = parseChain(alipay); err != nil {
+	if err := c.pin(alipay, appCerts); err != nil {
 		return nil, fmt.Errorf("certificate of Alipay: %w", err)
 	}
+	return c, nil
+}
+
+// pin reads Alipay's file; others are what an authority in it may have issued.
+func (c *Certificates) pin(file []byte, others []*x509.Certificate) (err error) {
+	if c.chain, err = parseChain(file); err != nil {
+		return err
+	}
 	for _, cert := range c.chain {
-		if issuesAny(cert, c.chain) {
+		if isAuthority(cert, slices.Concat(c.chain, others)) {
 			continue
 		}
 		key, err := rsaKeyOf(cert)
 		if err != nil {
-			return nil, fmt.Errorf("certificate of Alipay: %w", err)
+			return err
 		}
-		if key.Equal(c.appKey) {
-			return nil, errors.New("certificate of Alipay: this is the app's own certificate")
+		if c.appKey != nil && key.Equal(c.appKey) {
+			return errors.New("this is the app's own certificate")
 		}
 		sn, err := certSN(cert.Raw)
 		if err != nil {
-			return nil, fmt.Errorf("certificate of Alipay: %w", err)
+			return err
 		}
 		c.alipay, c.alipayKeys = append(c.alipay, cert), append(c.alipayKeys, key)
 		c.AlipaySNs = append(c.AlipaySNs, sn)
 	}
 	if len(c.alipay) == 0 {
-		return nil, errors.New("certificate of Alipay: only authorities in the file")
+		return errors.New("only authorities in the file")
 	}
-	return c, nil
+	return nil
+}
+
+// ParseCertificateKeys returns the keys of the certificates in Alipay's file that
+// ParseCertificates would pin.
+func ParseCertificateKeys(file []byte) ([]*rsa.PublicKey, error) {
+	var c Certificates
+	if err := c.pin(file, nil); err != nil {
+		return nil, fmt.Errorf("certificate of Alipay: %w", err)
+	}
+	return c.alipayKeys, nil
 }
 
 // Keys returns the public keys of Alipay's certificates, which verify answers
@@ -159,17 +177,18 @@ func (c *Certificates) Trusted() error {
 	return nil
 }
 
-// issuesAny says whether cert is the issuer of another one of the file. Alipay's
-// intermediates do not call themselves authorities, so the names must do.
-func issuesAny(cert *x509.Certificate, chain []*x509.Certificate) bool {
-	if cert.IsCA {
+// isAuthority reports whether cert is there to issue others, and so signs no
+// answer: by its own word, or because it issued another one that is known.
+// Alipay's intermediates do not call themselves authorities.
+func isAuthority(cert *x509.Certificate, known []*x509.Certificate) bool {
+	if cert.IsCA || cert.KeyUsage&x509.KeyUsageCertSign != 0 {
 		return true
 	}
-	return slices.ContainsFunc(chain, func(other *x509.Certificate) bool { return other != cert && issued(cert, other) })
+	return slices.ContainsFunc(known, func(other *x509.Certificate) bool { return !other.Equal(cert) && issued(cert, other) })
 }
 
 // issued compares names and checks the signature, and nothing of what parent may
-// be used for: see issuesAny.
+// be used for: see isAuthority.
 func issued(parent, child *x509.Certificate) bool {
 	return string(parent.RawSubject) == string(child.RawIssuer) &&
 		parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature) == nil
@@ -190,30 +209,35 @@ func leadsTo(cert *x509.Certificate, chain, roots []*x509.Certificate) bool {
 	return false
 }
 
+// parseChain reads a file of certificates and nothing else.
 func parseChain(file []byte) ([]*x509.Certificate, error) {
-	blocks, err := certBlocks(file)
+	blocks, err := certBlocks(file, false)
 	if err != nil {
 		return nil, err
 	}
 	chain := make([]*x509.Certificate, 0, len(blocks))
-	for i, der := range blocks {
-		cert, err := x509.ParseCertificate(der)
+	for i, block := range blocks {
+		cert, err := x509.ParseCertificate(block.bytes)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %d in the file: %w", i+1, err)
+			return nil, fmt.Errorf("certificate %d in the file, line %d: %w", i+1, block.line, err)
 		}
 		chain = append(chain, cert)
 	}
 	return chain, nil
 }
 
-// certBlocks returns the certificates of a PEM file, text between them ignored.
-func certBlocks(file []byte) ([][]byte, error) {
-	var ders [][]byte
-	for block, rest := pem.Decode(file); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("the file holds a %s, want certificates", strings.ToLower(block.Type))
+// certBlocks returns the certificates of a PEM file; see PEMBlocks.
+func certBlocks(file []byte, comments bool) ([]der, error) {
+	parts, err := pemParts(file, comments)
+	if err != nil {
+		return nil, err
+	}
+	ders := make([]der, len(parts))
+	for i, p := range parts {
+		if p.kind != "CERTIFICATE" {
+			return nil, fmt.Errorf("the file holds a %s, want certificates", strings.ToLower(p.kind))
 		}
-		ders = append(ders, block.Bytes)
+		ders[i] = der{p.line, p.bytes}
 	}
 	if len(ders) == 0 {
 		return nil, errors.New("no PEM certificate in the file")
@@ -246,11 +270,19 @@ type attribute struct {
 // certSN is the certificate's number in Alipay's sense: the MD5 of its issuer,
 // spelled as RFC 2253, and its decimal serial number.
 func certSN(der []byte) (string, error) {
-	var cert outerCertificate
-	if _, err := asn1.Unmarshal(der, &cert); err != nil {
-		return "", errors.New("not a certificate")
+	cert, err := parseOuter(der)
+	if err != nil {
+		return "", err
 	}
 	return cert.sn(), nil
+}
+
+func parseOuter(der []byte) (*outerCertificate, error) {
+	var cert outerCertificate
+	if rest, err := asn1.Unmarshal(der, &cert); err != nil || len(rest) > 0 {
+		return nil, errors.New("not a certificate")
+	}
+	return &cert, nil
 }
 
 func (c *outerCertificate) sn() string {
@@ -261,16 +293,16 @@ func (c *outerCertificate) sn() string {
 // rootSN joins the numbers of the roots in the order of the bundle. Only those
 // signed with RSA count (OID 1.2.840.113549.1.1.x), whatever their own key is.
 func rootSN(bundle []byte) (string, error) {
-	blocks, err := certBlocks(bundle)
+	blocks, err := certBlocks(bundle, true)
 	if err != nil {
 		return "", err
 	}
 	rsaSignatures := asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1}
 	var sns []string
-	for i, der := range blocks {
-		var cert outerCertificate
-		if _, err := asn1.Unmarshal(der, &cert); err != nil {
-			return "", fmt.Errorf("certificate %d in the file is not one", i+1)
+	for i, block := range blocks {
+		cert, err := parseOuter(block.bytes)
+		if err != nil {
+			return "", fmt.Errorf("certificate %d in the file, line %d: %w", i+1, block.line, err)
 		}
 		oid := cert.Algorithm.OID
 		if len(oid) > len(rsaSignatures) && oid[:len(rsaSignatures)].Equal(rsaSignatures) {

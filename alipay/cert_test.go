@@ -28,20 +28,20 @@ func TestVectorsCertSN(t *testing.T) {
 	for _, r := range readVectors[row](t, "cert-sn.json") {
 		t.Run(r.Name, func(t *testing.T) {
 			file := readVectorFile(t, r.File)
-			blocks, err := certBlocks(file)
+			blocks, err := certBlocks(file, true)
 			if err != nil {
 				t.Fatal(err)
 			}
 			switch r.Kind {
 			case "cert_sn":
 				var cert outerCertificate
-				if _, err := asn1.Unmarshal(blocks[0], &cert); err != nil {
+				if _, err := asn1.Unmarshal(blocks[0].bytes, &cert); err != nil {
 					t.Fatal(err)
 				}
 				if got := issuerText(cert.TBS.Issuer); got != r.Expected.IssuerText || cert.TBS.Serial.String() != r.Expected.Serial {
 					t.Errorf("%s: %s, %s", r.Why, got, cert.TBS.Serial)
 				}
-				if got, err := certSN(blocks[0]); err != nil || got != *r.Expected.SN {
+				if got, err := certSN(blocks[0].bytes); err != nil || got != *r.Expected.SN {
 					t.Errorf("%s: %s, %v", r.Why, got, err)
 				}
 			case "root_sn":

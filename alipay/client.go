@@ -281,7 +281,7 @@ func (c *Client) callV2(ctx context.Context, k call, into answer) (string, error
 		fail.Class, fail.Err = ClassLimited, ErrStatus
 		return "", fail
 	case r.status != http.StatusOK:
-		fail.Err = ErrStatus
+		fail.Err = fmt.Errorf("%w: %d", ErrStatus, r.status)
 		return "", fail
 	}
 	if err := c.readV2(fail, r.body, into); err != nil {

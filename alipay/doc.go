@@ -1,7 +1,7 @@
 // Package alipay is a client for refunds on Alipay's mainland open platform:
 // trade refunds and their query, over the v2 gateway or V3, refunds of red
 // packets (coupons) and their query, and the notifications about them. It needs
-// the standard library only.
+// the standard library, and golang.org/x/text to read GBK.
 //
 // # One question
 //

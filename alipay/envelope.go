@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // Why an answer proves nothing. They arrive wrapped in an *Error; a refusal
@@ -31,6 +30,7 @@ type envelope struct {
 	root string // name of the member that carries the answer
 	own  bool   // the root is the method's own, which alone carries successes
 	node []byte // its value exactly as received, which is what is signed
+	gb   bool   // the body is in GB18030
 	sign string // base64; empty if absent
 	// certSN is Alipay's word for the certificate it signed with. It is not
 	// signed, chooses no key, and is good for a message only.
@@ -52,13 +52,14 @@ func rootOf(method string) string {
 // the body malformed: otherwise one could be verified and the other believed.
 // With encrypted, the node may be a JSON string, which is the cipher text.
 func openEnvelope(method string, body []byte, encrypted bool) (envelope, error) {
-	if !utf8.Valid(body) {
-		return envelope{}, fmt.Errorf("%w: not UTF-8", ErrMalformed)
+	gb, err := checkCharset(body)
+	if err != nil {
+		return envelope{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	var e envelope
+	e := envelope{gb: gb}
 	var sig []byte
 	want := rootOf(method)
-	err := members(body, func(name, value []byte) error {
+	err = (&scanner{data: body, gb: gb}).object(func(name, value []byte) error {
 		switch n := string(name); n {
 		case want, rootError, rootNull:
 			if e.root != "" {
@@ -109,31 +110,29 @@ func (e *envelope) verify(keys []*rsa.PublicKey) error {
 	if verified(keys, e.node, e.sign) {
 		return nil
 	}
-	if escaped := []byte(`\/`); bytes.Contains(e.node, escaped) {
-		if verified(keys, bytes.ReplaceAll(e.node, escaped, []byte("/")), e.sign) {
-			return nil
-		}
+	if bytes.Contains(e.node, []byte(`\/`)) && verified(keys, unescapeSlashes(e.node, e.gb), e.sign) {
+		return nil
 	}
 	return ErrBadSignature
 }
 
-// plain returns the node as a JSON object, decrypted if it is cipher text. It
-// is asked after verify: decrypting first would hand unproven bytes to the
-// padding check.
+// plain returns the node as a JSON object in UTF-8, decrypted if it is cipher
+// text. It is asked after verify: decrypting first would hand unproven bytes to
+// the padding check.
 func (e *envelope) plain(aesKey []byte) ([]byte, error) {
-	if e.node[0] == '{' {
-		return e.node, nil
+	node := e.node
+	if node[0] != '{' {
+		cipherText, err := text(node)
+		if err != nil {
+			return nil, fmt.Errorf("%w: cipher text", ErrMalformed)
+		}
+		if node, err = decrypt(aesKey, string(cipherText)); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
 	}
-	cipherText, err := text(e.node)
-	if err != nil {
-		return nil, fmt.Errorf("%w: cipher text", ErrMalformed)
-	}
-	node, err := decrypt(aesKey, string(cipherText))
+	node, err := utf8Of(node)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if !utf8.Valid(node) {
-		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
 	return node, nil
 }

@@ -16,12 +16,15 @@ var errJSON = errors.New("not one JSON object")
 
 // members walks one JSON object from first to last byte and hands over each
 // member's name, decoded, and its value exactly as received. It is strict RFC
-// 8259 except for the encoding, which the caller checks: only white space may
+// 8259 except for the encoding, which the caller has checked: only white space may
 // stand around the object. Names are compared by nobody here, so equal names
 // arrive as often as they are in the text. What visit learnt counts only if
 // members returns nil, because a broken end is found last.
 func members(obj []byte, visit func(name, value []byte) error) error {
-	s := scanner{data: obj}
+	return (&scanner{data: obj}).object(visit)
+}
+
+func (s *scanner) object(visit func(name, value []byte) error) error {
 	s.space()
 	if !s.take('{') {
 		return errJSON
@@ -68,10 +71,11 @@ func text(raw []byte) ([]byte, error) {
 	return []byte(s), nil
 }
 
-// scanner reads JSON where it lies; it copies and decodes nothing.
+// scanner reads JSON where it lies; it copies and decodes nothing but names.
 type scanner struct {
 	data []byte
 	pos  int
+	gb   bool // data is in GB18030, where a backslash may be half of a character
 }
 
 func (s *scanner) space() {
@@ -149,7 +153,14 @@ func (s *scanner) pairs(depth int, visit func(name, value []byte) error) error {
 			return err
 		}
 		if visit != nil {
-			n, err := text(s.data[name:nameEnd])
+			raw := s.data[name:nameEnd]
+			if s.gb {
+				var err error
+				if raw, err = decodeGB(raw); err != nil {
+					return err
+				}
+			}
+			n, err := text(raw)
 			if err != nil {
 				return err
 			}
@@ -202,6 +213,8 @@ func (s *scanner) quoted() error {
 		c := s.data[s.pos]
 		s.pos++
 		switch {
+		case s.gb && gbPair(s.data[s.pos-1:]):
+			s.pos++
 		case c == '"':
 			return nil
 		case c < 0x20:

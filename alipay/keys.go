@@ -1,11 +1,8 @@
 package alipay
 
 import (
-	"bytes"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 )
@@ -15,8 +12,9 @@ const minKeyBits = 2048
 
 // ParsePrivateKey reads the app's RSA private key: PKCS#1 or PKCS#8, as one PEM
 // block or as base64 without armour, as Alipay's key tool writes it. It refuses
-// keys below 2048 bits and says so when it is given something else, such as the
-// public key or a certificate. Errors never quote the file.
+// keys below 2048 bits, and text that it cannot read as a key, and says so when
+// it is given something else, such as the public key or a certificate. Errors
+// name the line and never quote the file.
 func ParsePrivateKey(file []byte) (*rsa.PrivateKey, error) {
 	ders, err := derBlocks(file)
 	if err != nil {
@@ -25,7 +23,7 @@ func ParsePrivateKey(file []byte) (*rsa.PrivateKey, error) {
 	if len(ders) > 1 {
 		return nil, errors.New("parse private key: more than one key in the file")
 	}
-	der := ders[0]
+	der := ders[0].bytes
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return checkPrivate(key)
 	}
@@ -55,9 +53,10 @@ func checkPrivate(key *rsa.PrivateKey) (*rsa.PrivateKey, error) {
 }
 
 // ParsePublicKeys reads Alipay's RSA public keys, several for the days of a
-// rotation: PEM blocks one after the other, or base64 without armour, one key a
-// line. SubjectPublicKeyInfo and PKCS#1 are understood. It refuses keys below
-// 2048 bits, private keys and certificates.
+// rotation: PEM blocks and keys in base64 without armour, each on a line of its
+// own or wrapped, in any order. SubjectPublicKeyInfo and PKCS#1 are understood. It
+// refuses keys below 2048 bits, private keys, certificates, and a file with
+// anything in it that it cannot read: no key is lost in silence.
 func ParsePublicKeys(file []byte) ([]*rsa.PublicKey, error) {
 	ders, err := derBlocks(file)
 	if err != nil {
@@ -65,12 +64,12 @@ func ParsePublicKeys(file []byte) ([]*rsa.PublicKey, error) {
 	}
 	keys := make([]*rsa.PublicKey, 0, len(ders))
 	for i, der := range ders {
-		key, err := parsePublicDER(der)
-		if err != nil {
-			return nil, fmt.Errorf("parse public key %d: %w", i+1, err)
+		key, err := parsePublicDER(der.bytes)
+		if err == nil {
+			err = checkPublic(key)
 		}
-		if err := checkPublic(key); err != nil {
-			return nil, fmt.Errorf("parse public key %d: %w", i+1, err)
+		if err != nil {
+			return nil, fmt.Errorf("parse public key %d, line %d: %w", i+1, der.line, err)
 		}
 		keys = append(keys, key)
 	}
@@ -107,70 +106,4 @@ func checkPublic(key *rsa.PublicKey) error {
 		return fmt.Errorf("RSA key has %d bits, want at least %d", n, minKeyBits)
 	}
 	return nil
-}
-
-// derBlocks takes the armour off a key file: all PEM blocks, or else each line
-// as base64, or else the whole text as the base64 of one key that was wrapped.
-func derBlocks(file []byte) ([][]byte, error) {
-	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
-	if bytes.Contains(file, []byte("-----BEGIN")) {
-		return pemBlocks(file)
-	}
-	lines := bytes.Fields(file)
-	if len(lines) == 0 {
-		return nil, errors.New("the file is empty")
-	}
-	ders := make([][]byte, 0, len(lines))
-	for _, line := range lines {
-		der, err := base64.StdEncoding.DecodeString(string(line))
-		if err != nil || len(der) < 2 || !wholeDER(der) {
-			break
-		}
-		ders = append(ders, der)
-	}
-	if len(ders) == len(lines) {
-		return ders, nil
-	}
-	der, err := base64.StdEncoding.DecodeString(string(bytes.Join(lines, nil)))
-	if err != nil {
-		return nil, errors.New("neither PEM nor base64")
-	}
-	return [][]byte{der}, nil
-}
-
-// wholeDER says whether the length in the first DER header reaches exactly to
-// the end: it tells a key on one line from the first line of a wrapped key.
-func wholeDER(der []byte) bool {
-	n, header := int(der[1]), 2
-	if n >= 0x80 {
-		size := n & 0x7f
-		if size > 3 || len(der) < 2+size {
-			return false
-		}
-		n = 0
-		for _, b := range der[2 : 2+size] {
-			n = n<<8 | int(b)
-		}
-		header += size
-	}
-	return der[0] == 0x30 && len(der) == header+n
-}
-
-func pemBlocks(file []byte) ([][]byte, error) {
-	var ders [][]byte
-	for {
-		block, rest := pem.Decode(file)
-		if block == nil {
-			break
-		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("the key is encrypted; give it without a passphrase")
-		}
-		ders = append(ders, block.Bytes)
-		file = rest
-	}
-	if len(ders) == 0 || bytes.Contains(file, []byte("-----BEGIN")) {
-		return nil, errors.New("a PEM block cannot be read")
-	}
-	return ders, nil
 }

@@ -166,8 +166,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 
 // ParseNotification verifies a form body exactly as it was posted, at most 64
 // KiB: parameters that a router added, trimmed or merged break the signature.
-// Values in another charset, such as GBK, verify too; those members that are
-// read here are ASCII in any charset.
+// Values in GBK verify too, and are read in UTF-8.
 //
 // The order is: form, duplicates, signature, then app and seller. A
 // notification is a hint that something happened; what happened to one refund
@@ -186,7 +185,7 @@ func (v *Verifier) ParseNotification(body []byte) (*Notification, error) {
 		if !found || params[i].value == "null" {
 			return ""
 		}
-		return params[i].value
+		return legible(params[i].value)
 	}
 	n := &Notification{
 		Scheme:        scheme,
@@ -221,6 +220,7 @@ func (v *Verifier) ParseNotification(body []byte) (*Notification, error) {
 			if content, err = decrypt(v.encryptKey, string(content)); err != nil {
 				return nil, fmt.Errorf("%w: biz_content: %w", ErrNotifyMalformed, err)
 			}
+			content = []byte(legible(string(content)))
 		}
 		if err := decode(content, (*depositBack)(n)); err != nil {
 			return nil, fmt.Errorf("%w: biz_content: %w", ErrNotifyMalformed, err)
@@ -282,6 +282,14 @@ func (d *depositBack) fields() []field {
 		detail("bank_ack_time", &d.BankAckTime),
 		detail("est_bank_receipt_time", &d.EstBankReceiptTime),
 	}
+}
+
+// legible is a verified value in UTF-8 if it is in one of Alipay's charsets.
+func legible(value string) string {
+	if text, err := utf8Of([]byte(value)); err == nil {
+		return string(text)
+	}
+	return value
 }
 
 // amountOf is nil for what is no amount.

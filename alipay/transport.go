@@ -61,6 +61,12 @@ func newTransport(cfg *Config) *http.Transport {
 			}
 			return &gatedConn{Conn: conn}, nil
 		},
+		OnProxyConnectResponse: func(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+			return &proxyError{proxy.Host, answer.StatusCode}
+		},
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
 		TLSHandshakeTimeout:    connectTimeout,
 		Protocols:              protocols,
@@ -188,9 +194,20 @@ func roundTrip(ctx context.Context, rt *http.Transport, address *url.URL, header
 	return r, true, nil
 }
 
+// proxyError is a proxy that does not let a call through.
+type proxyError struct {
+	host   string // without user and password
+	status int
+}
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("proxy %s answers %d %s", e.host, e.status, http.StatusText(e.status))
+}
+
 // discreet keeps errors whose text is known not to quote what was sent or
 // received (net/http quotes broken answers, which may hold anything) and
-// replaces others by their type.
+// replaces others by their type. One cause has one text: the port of this side
+// is left out.
 func discreet(ctx context.Context, err error) error {
 	if cause := ctx.Err(); cause != nil {
 		return cause
@@ -206,8 +223,14 @@ func discreet(ctx context.Context, err error) error {
 		verify *tls.CertificateVerificationError
 		host   x509.HostnameError
 		alert  tls.AlertError
+		proxy  *proxyError
+		record tls.RecordHeaderError // its text is fixed
 	)
 	switch {
+	case errors.As(err, &proxy):
+		return proxy
+	case errors.As(err, &record):
+		return record
 	case errors.As(err, &verify):
 		return verify
 	case errors.As(err, &host):
@@ -217,7 +240,9 @@ func discreet(ctx context.Context, err error) error {
 	case errors.As(err, &dns):
 		return dns
 	case errors.As(err, &op):
-		return op
+		remote := *op
+		remote.Source = nil
+		return &remote
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Paths of the V3 protocol. Red packets have none.
@@ -164,7 +163,7 @@ func (c *Client) readV3(fail *Error, r reply, into answer) error {
 		fail.Err = fmt.Errorf("%w: a code under status 200", ErrMalformed)
 		return fail
 	case r.status < 400 || r.status >= 500:
-		fail.Err = ErrStatus
+		fail.Err = fmt.Errorf("%w: %d", ErrStatus, r.status)
 		return fail
 	}
 	fail.Signed, fail.Err = errSign == nil, errSign
@@ -176,7 +175,7 @@ func (c *Client) readV3(fail *Error, r reply, into answer) error {
 }
 
 // openV3 verifies an answer over its header and its bytes as received and
-// returns its JSON object, decrypted where a key is given and the body is not an
+// returns its JSON object in UTF-8, decrypted where a key is given and the body is not an
 // object by itself. With an object, the error is nil or ErrUnsigned.
 func openV3(header http.Header, body []byte, keys []*rsa.PublicKey, aesKey []byte) ([]byte, error) {
 	for _, name := range []string{"alipay-signature", "alipay-timestamp", "alipay-nonce"} {
@@ -200,8 +199,9 @@ func openV3(header http.Header, body []byte, keys []*rsa.PublicKey, aesKey []byt
 		}
 		node = plain
 	}
-	if !utf8.Valid(node) {
-		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
+	node, err := utf8Of(node)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if err := members(node, func(_, _ []byte) error { return nil }); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)

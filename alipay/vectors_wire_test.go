@@ -62,7 +62,7 @@ func TestVectorsWire(t *testing.T) {
 			defer server.Close()
 			cfg := Config{
 				Gateway:    server.URL + "/gateway.do",
-				AppID:      "2021000000000001",
+				AppID:      r.QueryParams["app_id"],
 				Signer:     app,
 				AlipayKeys: publicKeys(t, "keys/alipay_public.pem"),
 			}

@@ -49,10 +49,10 @@ func couponOperation(g gateway, cmd Command, token, notifyURL string) operation 
 // only by the query that shows it.
 func judgeCouponCall(cmd Command, resp *alipay.CouponRefundResponse) callAnswer {
 	if differs(cmd.AuthNo, resp.AuthNo) || differs(cmd.OutRequestNo, resp.OutRequestNo) {
-		return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: codeSuccess, TraceID: resp.TraceID}}
+		return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: resp.Code, TraceID: resp.TraceID}}
 	}
 	f := facts{
-		Code: codeSuccess, TraceID: resp.TraceID, OperationID: resp.OperationID, RefundedAt: alipayTime(resp.GmtTrans),
+		Code: resp.Code, TraceID: resp.TraceID, OperationID: resp.OperationID, RefundedAt: alipayTime(resp.GmtTrans),
 		OutOrderNo: cmd.named(resp.AuthNo, resp.OutOrderNo),
 	}
 	moved := resp.Status == alipay.CouponSuccess && resp.Amount != nil && *resp.Amount == cmd.Amount
@@ -64,11 +64,11 @@ func judgeCouponCall(cmd Command, resp *alipay.CouponRefundResponse) callAnswer 
 // auth_no ours.
 func judgeCouponQuery(cmd Command, resp *alipay.CouponOperationResponse) queryAnswer {
 	f := facts{
-		Code: codeSuccess, TraceID: resp.TraceID, OperationID: resp.OperationID, RefundedAt: alipayTime(resp.GmtTrans),
+		Code: resp.Code, TraceID: resp.TraceID, OperationID: resp.OperationID, RefundedAt: alipayTime(resp.GmtTrans),
 		OutOrderNo: cmd.named(resp.AuthNo, resp.OutOrderNo),
 	}
 	if resp.AuthNo != cmd.AuthNo || resp.OperationType != alipay.OperationRefund || differs(cmd.OutRequestNo, resp.OutRequestNo) {
-		return queryAnswer{Found: foundNothing, Facts: facts{Code: codeSuccess, TraceID: resp.TraceID}}
+		return queryAnswer{Found: foundNothing, Facts: facts{Code: resp.Code, TraceID: resp.TraceID}}
 	}
 	switch {
 	case resp.Amount == nil:

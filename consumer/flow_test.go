@@ -44,6 +44,7 @@ type bench struct {
 	t       *testing.T
 	broker  *rocketmqtest.Broker
 	alipay  *alipaytest.Server
+	url     string // of alipay
 	redis   *miniredis.Miniredis
 	store   *dedupe.Store
 	client  *alipay.Client
@@ -123,12 +124,12 @@ func (b *bench) startAlipay(cfg alipaytest.Config) {
 	cfg.Keys = keys
 	b.alipay, err = alipaytest.New(cfg)
 	check(b.t, err)
-	url, err := b.alipay.Start("127.0.0.1:0")
+	b.url, err = b.alipay.Start("127.0.0.1:0")
 	check(b.t, err)
 	server := b.alipay
 	b.t.Cleanup(func() { _ = server.Close() })
 	b.client, err = alipay.New(alipay.Config{
-		Gateway: url + "/gateway.do", AppID: testApp, Signer: keys.AppPrivate,
+		Gateway: b.url + "/gateway.do", AppID: testApp, Signer: keys.AppPrivate,
 		AlipayKeys: []*rsa.PublicKey{keys.AlipayPublic}, Timeout: b.cfg.AlipayTimeout,
 	})
 	check(b.t, err)

@@ -118,6 +118,7 @@ type Handler struct {
 	log     logrus.FieldLogger
 	share   *share // nil: workers are not divided
 	backoff backoff
+	causes  causes
 }
 
 // NewHandler puts the flow together. Gate tells it to stop, Health learns
@@ -128,6 +129,7 @@ func NewHandler(cfg Config, a gateway, r records, p publisher, gate *Gate, healt
 	}
 	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log}
 	h.backoff.shortest, h.backoff.longest = shortestPause, longestPause
+	h.causes.every, h.causes.seen = time.Minute, map[string]time.Time{}
 	if cfg.Workers > 0 {
 		h.share = newShare(cfg.Workers)
 	}

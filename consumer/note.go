@@ -151,12 +151,14 @@ type callAnswer struct {
 	QueryFirst bool
 	Moved      bool // proof: this call moved our money
 	Facts      facts
+	Err        error // what the call ended with; for the log alone
 }
 
 // queryAnswer is the end of one query.
 type queryAnswer struct {
 	Found finding
 	Facts facts
+	Err   error // as in callAnswer
 }
 
 const noteVersion = 1

@@ -48,11 +48,11 @@ func refundOperation(g gateway, cmd Command, token string) operation {
 				return callRefused(err)
 			}
 			f := facts{
-				Code: codeSuccess, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
+				Code: resp.Code, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
 				RefundedAt: alipayTime(resp.GmtRefundPay), TotalRefunded: fen(resp.RefundFee),
 			}
 			if !cmd.sameTrade(resp.TradeNo, resp.OutTradeNo) {
-				return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: codeSuccess, TraceID: resp.TraceID}}
+				return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: resp.Code, TraceID: resp.TraceID}}
 			}
 			return callAnswer{Class: alipay.ClassOK, Signed: true, Moved: resp.FundChange == "Y", Facts: f}
 		},
@@ -69,22 +69,19 @@ func refundOperation(g gateway, cmd Command, token string) operation {
 	}
 }
 
-const (
-	codeSuccess         = "10000"
-	statusRefundSuccess = "REFUND_SUCCESS"
-)
+const statusRefundSuccess = "REFUND_SUCCESS"
 
 // judgeRefundQuery compares a verified 10000 answer with the command
 // (facts: 10000 alone says only that the query worked).
 func judgeRefundQuery(cmd Command, resp *alipay.RefundQueryResponse) queryAnswer {
 	f := facts{
-		Code: codeSuccess, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
+		Code: resp.Code, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
 		RefundedAt: alipayTime(resp.GmtRefundPay),
 	}
 	numberOurs := resp.OutRequestNo == cmd.OutRequestNo
 	switch {
 	case !cmd.sameTrade(resp.TradeNo, resp.OutTradeNo) || (resp.OutRequestNo != "" && !numberOurs):
-		return queryAnswer{Found: foundNothing, Facts: facts{Code: codeSuccess, TraceID: resp.TraceID}}
+		return queryAnswer{Found: foundNothing, Facts: facts{Code: resp.Code, TraceID: resp.TraceID}}
 	case resp.RefundStatus == "" && resp.RefundAmount == nil:
 		return queryAnswer{Found: foundAbsent, Facts: f}
 	case resp.RefundAmount == nil || !numberOurs:
@@ -106,17 +103,17 @@ func judgeRefundQuery(cmd Command, resp *alipay.RefundQueryResponse) queryAnswer
 func callRefused(err error) callAnswer {
 	e, ok := errors.AsType[*alipay.Error](err)
 	if !ok {
-		return callAnswer{Class: alipay.ClassUnknown}
+		return callAnswer{Class: alipay.ClassUnknown, Err: err}
 	}
-	return callAnswer{Class: e.Class, Signed: e.Signed, QueryFirst: e.QueryFirst, Facts: errorFacts(e)}
+	return callAnswer{Class: e.Class, Signed: e.Signed, QueryFirst: e.QueryFirst, Facts: errorFacts(e), Err: err}
 }
 
 func queryFailed(err error) queryAnswer {
 	e, ok := errors.AsType[*alipay.Error](err)
 	if !ok {
-		return queryAnswer{Found: foundNothing}
+		return queryAnswer{Found: foundNothing, Err: err}
 	}
-	a := queryAnswer{Found: foundNothing, Facts: errorFacts(e)}
+	a := queryAnswer{Found: foundNothing, Facts: errorFacts(e), Err: err}
 	switch e.Class {
 	case alipay.ClassNotFound:
 		if e.Signed {

@@ -149,7 +149,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 		case foundLimited:
 			h.throttled(c, a.Facts.SubCode)
 		case foundNothing, foundOurs, foundOldForm, foundAbsent, foundUnproven, foundOther, foundClosed, foundPending:
-			entry.Debug("queried")
+			h.causes.log(entry, "queried", a.Err)
 		}
 		return
 	}
@@ -178,7 +178,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 		entry.Debug("called")
 	case alipay.ClassUnknown, alipay.ClassNotSent,
 		alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:
-		entry.Debug("called")
+		h.causes.log(entry, "called", a.Err)
 	}
 }
 

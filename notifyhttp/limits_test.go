@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,7 +177,7 @@ func TestBodyTimeoutEnds(t *testing.T) {
 	b.want(t, readAnswer(t, reader), 200, notifyhttp.Published)
 }
 
-// TestTooManyAtOnce: the surplus is refused at once, unread, and there is room again afterwards.
+// TestTooManyAtOnce: the surplus is refused at once, and there is room again afterwards.
 func TestTooManyAtOnce(t *testing.T) {
 	const room = 3
 	entered, leave := make(chan struct{}, room), make(chan struct{})
@@ -193,12 +195,92 @@ func TestTooManyAtOnce(t *testing.T) {
 		<-entered
 	}
 	b.want(t, b.post(t, body), 503, notifyhttp.Busy)
-	b.want(t, readAnswer(t, dial(t, b, header(1000))), 503, notifyhttp.Busy) // its body never comes
+	conn := dial(t, b, header(len(body))+body[:len(body)/2]) // refused as soon as it is whole
+	if _, err := io.WriteString(conn, body[len(body)/2:]); err != nil {
+		t.Fatal(err)
+	}
+	b.want(t, readAnswer(t, conn), 503, notifyhttp.Busy)
 	close(leave)
 	wg.Wait()
 	waitFor(t, "room", func() bool { return b.post(t, body).status == http.StatusOK })
 	if n := b.counts.got()[notifyhttp.Busy]; n < 2 {
 		t.Errorf("busy counted %d times", n)
+	}
+}
+
+// TestSlowSenders: bodies that do not come turn nobody away.
+func TestSlowSenders(t *testing.T) {
+	b := start(t, setup{cfg: notifyhttp.Config{MaxAtOnce: 2, BodyTimeout: time.Minute}})
+	for range 140 {
+		dial(t, b, header(1000)+"a=")
+	}
+	b.want(t, b.post(t, form(t, alipayKey(t))), 200, notifyhttp.Published)
+	if n := b.counts.got()[notifyhttp.Busy]; n != 0 {
+		t.Errorf("%d were turned away", n)
+	}
+}
+
+// TestConnectionsAreBounded: one more waits until another one ends.
+func TestConnectionsAreBounded(t *testing.T) {
+	h, b := receiver(t, setup{})
+	server := httptest.NewUnstartedServer(h)
+	server.Config = notifyhttp.Server("", h)
+	server.Listener = notifyhttp.Limit(server.Listener, 2)
+	server.Start()
+	t.Cleanup(server.Close)
+	b.addr = server.Listener.Addr().String()
+	body := form(t, alipayKey(t))
+	post := header(len(body)) + body
+	first, second := dial(t, b, post), dial(t, b, post)
+	reader := bufio.NewReader(first)
+	b.want(t, readAnswer(t, reader), 200, "")
+	b.want(t, readAnswer(t, second), 200, "")
+	third := dial(t, b, post)
+	if _, err := io.WriteString(first, post); err != nil {
+		t.Fatal(err)
+	}
+	b.want(t, readAnswer(t, reader), 200, "")
+	if got := b.counts.got(); got[notifyhttp.Published]+got[notifyhttp.Repeated] != 3 {
+		t.Errorf("served %v over two connections, want 3", got)
+	}
+	_ = first.Close()
+	b.want(t, readAnswer(t, third), 200, "")
+}
+
+// TestReplay: somebody who has caught a genuine notification makes neither events nor queries of it, and a publication that
+// failed is no reason to answer success.
+func TestReplay(t *testing.T) {
+	var broken atomic.Bool
+	var told atomic.Int64
+	b := start(t, setup{
+		cfg: notifyhttp.Config{Verified: func(context.Context, notifyhttp.Notice) { told.Add(1) }},
+		refuse: func(context.Context) error {
+			if broken.Load() {
+				return producer.ErrUnconfirmed
+			}
+			return nil
+		},
+	})
+	key := alipayKey(t)
+	body := form(t, key)
+	broken.Store(true)
+	for range 3 {
+		b.want(t, b.post(t, body), 503, notifyhttp.Unpublished)
+	}
+	broken.Store(false)
+	b.want(t, b.post(t, body), 200, notifyhttp.Published)
+	waitFor(t, "the end of the first", func() bool { return told.Load() == 1 })
+	broken.Store(true)
+	for range 100 {
+		b.want(t, b.post(t, body), 200, notifyhttp.Repeated)
+	}
+	b.want(t, b.post(t, form(t, key, "notify_id", "N2")), 503, notifyhttp.Unpublished)
+	b.want(t, b.post(t, strings.Replace(body, "out_biz_no=R1", "out_biz_no=R2", 1)), 400, notifyhttp.BadSignature)
+	if n := b.counts.got(); len(b.book.told()) != 1 || n[notifyhttp.Published] != 1 || n[notifyhttp.Repeated] != 100 {
+		t.Errorf("%d events, %v", len(b.book.told()), n)
+	}
+	if n := told.Load(); n != 1 {
+		t.Errorf("%d queries", n)
 	}
 }
 

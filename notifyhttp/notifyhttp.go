@@ -16,8 +16,12 @@
 // A notification is information, never proof (R1): it says that something was refunded, not that one refund of ours succeeded
 // with our amount. Whoever wants the truth at once is told by Config.Verified, and queries.
 //
-// Nothing here keeps state, so any number of instances may receive. Anybody may connect: the order of the checks is such that the
-// cheap ones come first, and memory and time of each request are bounded. Put TLS and a limit on connections in front.
+// Nothing here keeps state that matters, so any number of instances may receive. Anybody may connect: a place among those in
+// hand is taken by a body that has arrived, the order of the checks is such that the cheap ones come first, and memory and time of
+// each request are bounded, as connections are by Limit. Put TLS in front.
+//
+// Whoever has caught a genuine notification can send it over and over. What this process has published of the very same content
+// within a day is answered `success` at once, without another event or call of Verified.
 //
 // Logs hold notify_id, class and result, and why in words that quote nothing of the request.
 package notifyhttp
@@ -63,11 +67,11 @@ type Config struct {
 	// goroutines, so merchants may change while running. nil knows none.
 	Sellers func(sellerID string) (merchant string, ok bool)
 
-	// Verified is told of each refund's notification, repeats too, once its event is published and the answer is on its way; what
+	// Verified is told of each refund's notification once its event is published and the answer is on its way; what
 	// it does changes neither. Its context ends after VerifiedTimeout, and it counts among MaxAtOnce until it returns. It may be nil.
 	Verified func(ctx context.Context, n Notice)
 
-	MaxAtOnce       int           // requests in hand, the rest is answered 503 unread; 0 stands for 128
+	MaxAtOnce       int           // notifications in hand whose bodies have arrived, the rest is answered 503; 0 stands for 128
 	BodyTimeout     time.Duration // for a body to arrive; 0 stands for 5s
 	PublishTimeout  time.Duration // for an event to be published; 0 stands for 5s
 	VerifiedTimeout time.Duration // for Verified; 0 stands for 5s
@@ -92,6 +96,7 @@ type Result string
 // The results.
 const (
 	Published    Result = "published"     // 200: verified, and its event is published
+	Repeated     Result = "repeated"      // 200: verified, and published before with the same content
 	Ignored      Result = "ignored"       // 200: verified, and of no interest
 	BadSignature Result = "bad_signature" // 400: signed by none of the keys, or changed on its way
 	WrongApp     Result = "wrong_app"     // 400: verified, and for another app
@@ -107,13 +112,13 @@ const (
 // Results are all of them, for a counter whose series are there from the start.
 func Results() []Result {
 	return []Result{
-		Published, Ignored, BadSignature, WrongApp, WrongSeller, DuplicateKey, Malformed, Incomplete, TooLarge, Busy, Unpublished,
+		Published, Repeated, Ignored, BadSignature, WrongApp, WrongSeller, DuplicateKey, Malformed, Incomplete, TooLarge, Busy, Unpublished,
 	}
 }
 
 func (r Result) status() int {
 	switch r {
-	case Published, Ignored:
+	case Published, Repeated, Ignored:
 		return http.StatusOK
 	case BadSignature, WrongApp, WrongSeller, DuplicateKey, Malformed, Incomplete:
 		return http.StatusBadRequest
@@ -135,7 +140,8 @@ type handler struct {
 	events   publisher
 	count    func(Result)
 	log      logrus.FieldLogger
-	slots    chan struct{} // one for each request in hand
+	slots    chan struct{} // one for each notification in hand
+	memory   memory
 }
 
 // New makes the receiver; see Server for the server around it. The verifier is asked for once per request, so it can be replaced
@@ -169,6 +175,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuseUnread(w, http.StatusMethodNotAllowed)
 		return
 	}
+	body, err := h.read(w, r) // slow senders take nobody's place
+	if err != nil {
+		result := resultOf(err)
+		h.settled(result, nil, err)
+		refuseUnread(w, result.status())
+		return
+	}
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
@@ -177,20 +190,21 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuseUnread(w, Busy.status())
 		return
 	}
-	body, err := h.read(w, r)
-	if err != nil {
-		result := resultOf(err)
-		h.settled(result, nil, err)
-		refuseUnread(w, result.status())
-		return
-	}
 	v, err := h.judge(body)
-	if err == nil && v.event != nil {
-		err = h.publish(r.Context(), *v.event)
-	}
-	result := resultOf(err)
-	if err == nil && v.event == nil {
+	result := Published
+	switch {
+	case err != nil:
+	case v.event == nil:
 		result = Ignored
+	case h.memory.knows(v.event.Body):
+		result = Repeated
+	default:
+		if err = h.publish(r.Context(), *v.event); err == nil {
+			h.memory.keep(v.event.Body)
+		}
+	}
+	if err != nil {
+		result = resultOf(err)
 	}
 	h.settled(result, v.notification, err)
 	answer(w, result.status())
@@ -236,9 +250,6 @@ func (h *handler) publish(ctx context.Context, event producer.Encoded) error {
 }
 
 func resultOf(err error) Result {
-	if err == nil {
-		return Published
-	}
 	for _, r := range []struct {
 		cause  error
 		result Result

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"golang.org/x/text/encoding/simplifiedchinese"
 )
 
 // answer is what Alipay says to one call, and how it comes out of the wire.
@@ -12,6 +14,7 @@ type answer struct {
 	subCode, subMsg string
 	fields          node
 	signature       signature
+	gbk             bool // signed and sent in GBK
 	delivery        delivery
 }
 
@@ -121,6 +124,18 @@ func gateway(code, subCode, subMsg string) answer {
 func (a answer) unsigned() answer {
 	a.signature = noSignature
 	return a
+}
+
+// inCharset is the text of an answer in the bytes that are signed and sent, and
+// the name of their charset.
+func (a answer) inCharset(text string) (raw, charset string, err error) {
+	if !a.gbk {
+		return text, "utf-8", nil
+	}
+	if raw, err = simplifiedchinese.GBK.NewEncoder().String(text); err != nil {
+		return "", "", fmt.Errorf("encode in GBK: %w", err)
+	}
+	return raw, "GBK", nil
 }
 
 // v2Node is the answer as the value of the v2 root member.

@@ -39,7 +39,7 @@
 //
 // The package shares no code with the client it tests: signing text, RSA calls
 // and amounts are written a second time, so that each side checks the other.
-// It uses the standard library and, for the GBK of Alipay's bills,
+// It uses the standard library and, for the GBK of Alipay's bills and answers,
 // golang.org/x/text; it never opens a connection except to a configured notify
 // URL, and never logs.
 package alipaytest

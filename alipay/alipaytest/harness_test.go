@@ -19,8 +19,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
+	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"refundd/alipay/alipaytest"
 )
@@ -165,6 +167,25 @@ func rsaVerdict(key *rsa.PublicKey, text, signature string) string {
 	return "good"
 }
 
+func isGBK(resp *http.Response) bool {
+	return strings.HasSuffix(resp.Header.Get("Content-Type"), "charset=GBK")
+}
+
+// inUTF8 is what an answer says; asSent is the reverse, for a part of it.
+func inUTF8(resp *http.Response, raw []byte) []byte {
+	if isGBK(resp) && !utf8.Valid(raw) {
+		raw, _ = simplifiedchinese.GBK.NewDecoder().Bytes(raw)
+	}
+	return raw
+}
+
+func asSent(resp *http.Response, text []byte) string {
+	if isGBK(resp) {
+		text, _ = simplifiedchinese.GBK.NewEncoder().Bytes(text)
+	}
+	return string(text)
+}
+
 // send posts params, biz_content and app_auth_token in the body.
 func (b *bench) send(ctx context.Context, method string, params map[string]string) reply {
 	query, body := url.Values{}, url.Values{}
@@ -195,7 +216,7 @@ func (b *bench) post(ctx context.Context, method, query, body string) reply {
 	}
 	r := reply{status: resp.StatusCode, raw: string(raw), header: resp.Header}
 	var members map[string]json.RawMessage
-	if r.err = json.Unmarshal(raw, &members); r.err != nil {
+	if r.err = json.Unmarshal(inUTF8(resp, raw), &members); r.err != nil {
 		return r
 	}
 	r.root = strings.ReplaceAll(method, ".", "_") + "_response"
@@ -206,7 +227,7 @@ func (b *bench) post(ctx context.Context, method, query, body string) reply {
 	if members["sign"] != nil {
 		r.err = json.Unmarshal(members["sign"], &signature)
 	}
-	r.signed = rsaVerdict(b.keys.AlipayPublic, string(members[r.root]), signature)
+	r.signed = rsaVerdict(b.keys.AlipayPublic, asSent(resp, members[r.root]), signature)
 	if json.Unmarshal(members[r.root], &r.encrypted) == nil {
 		return r
 	}

@@ -79,6 +79,10 @@ func faultMenu() []fault {
 			on: anyRefund, after: deliver(dripping),
 		},
 		{
+			name: "success-gbk", doc: "the money moves; the success is in GBK",
+			on: anyRefund, after: onSuccess(func(a *answer) { a.msg, a.gbk = chinese, true }),
+		},
+		{
 			name: "limited", doc: "for a while: 40005 isv.app-call-limited, nothing is done",
 			on: anyRefund, span: while, instead: say(gateway("40005", "isv.app-call-limited", "应用调用次数超限")),
 		},
@@ -139,6 +143,10 @@ func faultMenu() []fault {
 			on: anyQuery, after: onSuccess(func(a *answer) { a.signature = noSignature }),
 		},
 		{
+			name: "query-gbk", doc: "queries show the refund in GBK, with a reason in Chinese",
+			on: anyQuery, span: forEver, after: foundInGBK,
+		},
+		{
 			name: "query-system-error", doc: "for a while: queries are answered by SYSTEM_ERROR",
 			on: anyQuery, span: while, instead: systemError,
 		},
@@ -189,6 +197,10 @@ func faultMenu() []fault {
 		{
 			name: "refused-unsigned", doc: "for ever: TRADE_STATUS_ERROR (for coupons ILLEGAL_ARGUMENT) without a signature",
 			on: anyRefund, span: forEver, yields: true, instead: refuse("TRADE_STATUS_ERROR", "ILLEGAL_ARGUMENT", noSignature),
+		},
+		{
+			name: "refused-gbk", doc: "for ever, even when healed: TRADE_STATUS_ERROR (for coupons ILLEGAL_ARGUMENT) in GBK, explained in Chinese",
+			on: anyRefund, span: forEver, yields: true, instead: refuseInGBK,
 		},
 	}
 	for _, refusal := range refusals() {
@@ -251,6 +263,29 @@ func refuse(trade, coupon string, sig signature) func(*scene) answer {
 		a.signature = sig
 		return a
 	}
+}
+
+// chinese ends in a character whose last byte is a backslash in GBK, a trap for
+// whoever looks for the closing quote byte by byte.
+const chinese = "订单状态不允许退款：貨物已起運"
+
+func refuseInGBK(sc *scene) answer {
+	a := refuse("TRADE_STATUS_ERROR", "ILLEGAL_ARGUMENT", goodSignature)(sc)
+	a.subMsg, a.gbk = chinese, true
+	return a
+}
+
+func foundInGBK(sc *scene, a *answer) bool {
+	if a.code != "10000" || sc.e.moved == 0 {
+		return false
+	}
+	name := "refund_reason"
+	if sc.c.spec.op == operationOp {
+		name = "remark"
+	}
+	a.fields = append(a.fields.without(name), member{name, chinese})
+	a.gbk = true
+	return true
 }
 
 func systemError(sc *scene) answer { return code("SYSTEM_ERROR", "SYSTEM_ERROR")(sc) }

@@ -215,30 +215,33 @@ func utf8Name(charset string) bool { return charset == "" || strings.EqualFold(c
 
 // writeV2 wraps, signs and delivers an answer.
 func (s *Server) writeV2(w http.ResponseWriter, r *http.Request, name string, c *call, a answer) {
-	body, err := s.v2Body(name, c, a)
+	body, charset, err := s.v2Body(name, c, a)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html;charset=utf-8")
+	w.Header().Set("Content-Type", "text/html;charset="+charset)
 	w.Header().Set("trace_id", fmt.Sprintf("%016x%016x", c.draw, hash(body)))
 	s.deliver(w, r, a.delivery, http.StatusOK, body)
 }
 
 // v2Body is the envelope. Its members come in either order, and "/" in either
 // spelling: a reader of JSON does not care, a cutter of text does.
-func (s *Server) v2Body(name string, c *call, a answer) (string, error) {
+func (s *Server) v2Body(name string, c *call, a answer) (body, charset string, err error) {
 	raw, err := a.v2Node().MarshalJSON()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	text := string(raw)
 	if c.draw&8 != 0 {
 		text = strings.ReplaceAll(text, "/", `\/`)
 	}
+	if text, charset, err = a.inCharset(text); err != nil {
+		return "", "", err
+	}
 	if c.encrypted {
 		if text, err = encrypt(s.cfg.Keys.AES, text); err != nil {
-			return "", err
+			return "", "", err
 		}
 		text = `"` + text + `"`
 	}
@@ -257,14 +260,14 @@ func (s *Server) v2Body(name string, c *call, a answer) (string, error) {
 		}
 		signature, err := sign(s.cfg.Keys.AlipayPrivate, signed)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		members = append(members, fmt.Sprintf(`"sign":%q`, signature))
 	}
 	if c.draw&4 != 0 {
 		slices.Reverse(members)
 	}
-	return "{" + strings.Join(members, ",") + "}", nil
+	return "{" + strings.Join(members, ",") + "}", charset, nil
 }
 
 // pause waits, or until the client or the server goes away. What the client

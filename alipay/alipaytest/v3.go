@@ -181,6 +181,10 @@ func (a answer) v3Body(draw uint64) (string, error) {
 // writeV3 signs and delivers an answer.
 func (s *Server) writeV3(w http.ResponseWriter, r *http.Request, c *call, a answer) {
 	body, err := a.v3Body(c.draw)
+	charset := ""
+	if err == nil {
+		body, charset, err = a.inCharset(body)
+	}
 	if err == nil && c.encrypted {
 		w.Header().Set("alipay-encrypt-type", "AES")
 		body, err = encrypt(s.cfg.Keys.AES, body)
@@ -190,7 +194,7 @@ func (s *Server) writeV3(w http.ResponseWriter, r *http.Request, c *call, a answ
 		return
 	}
 	header := w.Header()
-	header.Set("Content-Type", "application/json;charset=utf-8")
+	header.Set("Content-Type", "application/json;charset="+charset)
 	header.Set("alipay-trace-id", fmt.Sprintf("%016x%016x", c.draw, hash(body)))
 	timestamp := strconv.FormatInt(s.now().UnixMilli(), 10)
 	nonce := fmt.Sprintf("%016x", hash(timestamp, body))

@@ -52,7 +52,7 @@ func (b *bench) v3(ctx context.Context, path, body string, header http.Header) r
 	}
 	r.signed = rsaVerdict(b.keys.AlipayPublic, resp.Header.Get("alipay-timestamp")+"\n"+resp.Header.Get("alipay-nonce")+"\n"+r.raw+"\n", signature)
 	if resp.Header.Get("alipay-encrypt-type") == "" {
-		r.err = json.Unmarshal(raw, &r.fields)
+		r.err = json.Unmarshal(inUTF8(resp, raw), &r.fields)
 	}
 	r.code, r.subCode = strconv.Itoa(r.status), r.text("code")
 	return r
@@ -92,6 +92,8 @@ func TestV3Faults(t *testing.T) {
 		{"refused-TRADE_STATUS_ERROR", "400", "ACQ.TRADE_STATUS_ERROR", "good"},
 		{"no-sign", "200", "", "none"},
 		{"bad-sign", "200", "", "bad"},
+		{"success-gbk", "200", "", "good"},
+		{"refused-gbk", "400", "ACQ.TRADE_STATUS_ERROR", "good"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b.v3Call(t, v3Refund, biz(t, "out_trade_no", "T", "out_request_no", "fault-"+tt.name+"-1", "refund_amount", "1")).

@@ -78,6 +78,7 @@ func TestOnceTellsEveryCommandsEndAndAgrees(t *testing.T) {
 		"code that nobody documented":          "20.00  call: moved, BRAND_NEW_STATE; query: found  succeeded (query)",
 		"rate limit for a while (40005)":       "20.50  call: isv.app-call-limited x2; call: moved  succeeded (response)",
 		"definite refusal":                     "13.00  call: TRADE_STATUS_ERROR; query: not found  failed refused: TRADE_STATUS_ERROR",
+		"refusal that is written in GBK":       "25.00  call: TRADE_STATUS_ERROR; query: not found  failed refused: TRADE_STATUS_ERROR",
 		"trade does not exist":                 "21.00  call: TRADE_NOT_EXIST; query: TRADE_NOT_EXIST  failed refused: TRADE_NOT_EXIST",
 		"number used elsewhere, other amount":  "21.50  call: DISCORDANT_REPEAT_REQUEST; query: other amount  unresolved conflict_at_alipay: ",
 		"another merchant's refund":            "24.50  call: moved  succeeded (response)",
@@ -142,7 +143,7 @@ func TestOnceTellsEveryCommandsEndAndAgrees(t *testing.T) {
 	if !strings.Contains(text, "a forged notification is answered with 400 fail") {
 		t.Error("the forged notification was not refused")
 	}
-	if want := "22 refunds succeeded and moved once each (1196.00 yuan), 4 failed and 5 messages rejected without a movement, " +
+	if want := "22 refunds succeeded and moved once each (1196.00 yuan), 5 failed and 5 messages rejected without a movement, " +
 		"1 parked for a person; 23 notifications, an event each"; !strings.Contains(text, want) {
 		t.Errorf("summary is %q, want %q in it", last[len(last)-2], want)
 	}

@@ -59,6 +59,7 @@ func newScript() script {
 			faulty("code that nobody documented", "unknown-code", "14", "20.00"),
 			faulty("rate limit for a while (40005)", "limited", "15", "20.50"),
 			{"definite refusal", refused, "demo-02"},
+			faulty("refusal that is written in GBK", "refused-gbk", "29", "25.00"),
 			{"trade does not exist", refund("demo-16", "nosuch-trade", "21.00"), "demo-16"},
 			faulty("number used elsewhere, other amount", "discordant", "17", "21.50"),
 			{"another merchant's refund", refund("demo-23", "trade-23", "24.50", `"merchant":"`+shop+`"`), "demo-23"},

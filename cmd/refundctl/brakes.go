@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -143,11 +142,10 @@ func openStore(env environment) (*dedupe.Store, func(), error) {
 		return nil, nil, wrongUsage("REFUNDD_REDIS_URL is required")
 	}
 	if path := env.getenv("REFUNDD_REDIS_PASSWORD_FILE"); path != "" {
-		secret, err := os.ReadFile(path) //nolint:gosec // the operator's own variable
-		if err != nil {
-			return nil, nil, wrongUsage("REFUNDD_REDIS_PASSWORD_FILE: %v", err)
+		var err error
+		if cfg.Secrets.RedisPassword, err = config.PasswordFile(path); err != nil {
+			return nil, nil, wrongUsage("REFUNDD_REDIS_PASSWORD_FILE: %s: %v", path, err)
 		}
-		cfg.Secrets.RedisPassword = strings.TrimSpace(string(secret))
 	}
 	client, err := cfg.OpenRedis()
 	if err != nil {

@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 
+	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/tap"
 )
 
@@ -71,11 +70,11 @@ func (c *connection) cluster(env environment) (tap.Cluster, error) {
 	case file == "":
 		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE is required with REFUNDD_ROCKETMQ_ACCESS_KEY")
 	}
-	secret, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	secret, err := config.PasswordFile(file)
 	if err != nil {
-		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE: %v", err)
+		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE: %s: %v", file, err)
 	}
-	cluster.AccessKey, cluster.SecretKey = key, string(bytes.TrimRight(secret, "\r\n"))
+	cluster.AccessKey, cluster.SecretKey = key, secret
 	return cluster, nil
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -166,28 +164,10 @@ func (o *verifyNotifyOptions) sellers(d *detective, env environment) error {
 	return nil
 }
 
-// notifyKeys reads public keys, or those of certificates.
+// notifyKeys reads public keys, or those of certificates that sign.
 func notifyKeys(text []byte) ([]*rsa.PublicKey, error) {
-	var keys []*rsa.PublicKey
-	for rest := text; ; {
-		block, more := pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		rest = more
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, errors.New("has a certificate that cannot be read")
-		}
-		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok {
-			keys = append(keys, key)
-		}
-	}
-	if len(keys) > 0 {
-		return keys, nil
+	if bytes.Contains(text, []byte("CERTIFICATE-----")) {
+		return alipay.ParseCertificateKeys(text)
 	}
 	return alipay.ParsePublicKeys(text)
 }

@@ -28,6 +28,8 @@ func mistakes() []mistake {
 	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
 	gateway := []stage{{"./alipay", "."}}
 	receive := []stage{{"./notifyhttp", "."}}
+	files := []stage{{"./cmd/internal/config", "."}, gateway[0]}
+	gbk := []stage{{"./consumer", "TestFaultMenu|TestCouponFaultMenu|TestAnswersInGBK"}, gateway[0]}
 	return []mistake{
 		// R4, R6, R7: ends of a delivery
 		{
@@ -119,6 +121,51 @@ func mistakes() []mistake {
 			"a success with a bad signature is believed", "alipay/envelope.go",
 			"	return ErrBadSignature\n}\n\n// plain", "	return nil\n}\n\n// plain", gateway,
 		},
+		{
+			"an answer in GBK is thrown away", "alipay/charset.go",
+			"	return true, nil", "	return false, errCharset", gbk,
+		},
+		{
+			"half of a character in GBK is taken for a backslash", "alipay/charset.go",
+			"	return len(text) > 1 && text[0] > 0x80", "	return len(text) > 1 && text[0] == 0x80", gbk,
+		},
+		{
+			"an answer in GBK is decoded before it is verified", "alipay/envelope.go",
+			"	if verified(keys, e.node, e.sign) {", "	if node, _ := utf8Of(e.node); verified(keys, node, e.sign) {", gbk,
+		},
+		// files of keys
+		{
+			"an authority's key is pinned as Alipay's", "alipay/cert.go",
+			"	if cert.IsCA || cert.KeyUsage&x509.KeyUsageCertSign != 0 {", "	if cert.KeyUsage&x509.KeyUsageEncipherOnly != 0 {", files,
+		},
+		{
+			"a damaged PEM block is passed over", "alipay/keyfile.go",
+			"			return nil, damaged(n, \"is no whole BEGIN line\")", "			continue", files,
+		},
+		{
+			"a PEM block that is cut is dropped", "alipay/keyfile.go",
+			"		return nil, damaged(open.line, \"begins a block that does not end\")", "		return parts, nil", files,
+		},
+		{
+			"text beside PEM blocks is not looked at", "alipay/keyfile.go",
+			"		if !isBlock(p) && (!comments || looksLikeKey(p.text)) {", "		if !isBlock(p) && p.text == \"\" {", files,
+		},
+		{
+			"a bare key beside PEM blocks is dropped", "alipay/keyfile.go",
+			"		for field := range strings.FieldsSeq(p.text) {", "		for field := range strings.FieldsSeq(p.text[min(len(ders), 1)*len(p.text):]) {", files,
+		},
+		{
+			"what is left over of a key file is ignored", "alipay/keyfile.go",
+			"	return nil, leftOver(bare.line)\n}", "	return ders, nil\n}", files,
+		},
+		{
+			"the second line of a password file is ignored", "cmd/internal/config/secrets.go",
+			"		case found != \"\":\n			return \"\", fmt", "		case found != \"\" && i < 0:\n			return \"\", fmt", files,
+		},
+		{
+			"what follows the merchants' object is ignored", "cmd/internal/config/merchants.go",
+			"!errors.Is(more, io.EOF) {", "more != nil && !errors.Is(more, io.EOF) {", files,
+		},
 		// what the simulation found in this code, once more
 		{
 			"found: a query shows what is true when it is answered", "consumer/work.go",
@@ -188,6 +235,21 @@ func mistakes() []mistake {
 		{
 			"publish one's own bytes where the record says already decided", "consumer/ends.go",
 			"		told = s.Event\n		if e, err = producer.DecodeEncoded(s.Event); err != nil {", "		if _, err = producer.DecodeEncoded(s.Event); err != nil {", flow,
+		},
+		{
+			"an event has v2's code whatever the protocol", "consumer/operation.go",
+			"				Code: resp.Code, TraceID: resp.TraceID, TradeNo: resp.TradeNo,", "				Code: \"10000\", TraceID: resp.TraceID, TradeNo: resp.TradeNo,",
+			[]stage{{"./consumer", "TestAlipayCode"}},
+		},
+		{
+			"nobody says why Alipay is out of reach", "consumer/operation.go",
+			"QueryFirst: e.QueryFirst, Facts: errorFacts(e), Err: err}", "QueryFirst: e.QueryFirst, Facts: errorFacts(e)}",
+			[]stage{{"./consumer", "TestTheLogSays"}},
+		},
+		{
+			"every call says why Alipay is out of reach", "consumer/causes.go",
+			"	c.seen[cause] = now\n", "	c.seen[cause] = now.Add(-c.every)\n",
+			[]stage{{"./consumer", "TestTheLogSays|TestCauses"}},
 		},
 		// R2, R3: replay
 		{
@@ -321,6 +383,19 @@ func mistakes() []mistake {
 		{
 			"success is answered although nothing was published", "notifyhttp/notifyhttp.go",
 			"		return fmt.Errorf(\"%w: %w\", errUnpublished, err)", "		_ = fmt.Sprint(err)\n		return nil", receive,
+		},
+		{
+			"a slow sender takes the place of another", "notifyhttp/notifyhttp.go",
+			"	body, err := h.read(w, r) // slow senders take nobody's place\n",
+			"	select {\n	case h.slots <- struct{}{}:\n		defer func() { <-h.slots }()\n	default:\n		refuseUnread(w, Busy.status())\n		return\n	}\n	body, err := h.read(w, r)\n", receive,
+		},
+		{
+			"a notification that comes over and over is published each time", "notifyhttp/notifyhttp.go",
+			"	case h.memory.knows(v.event.Body):", "	case h.memory.knows(nil):", receive,
+		},
+		{
+			"a notification whose publication failed is remembered", "notifyhttp/notifyhttp.go",
+			"		if err = h.publish(r.Context(), *v.event); err == nil {", "		if err = h.publish(r.Context(), *v.event); errors.Is(err, err) {", receive,
 		},
 		{
 			"a notification's signature is not looked at", "alipay/notification.go",

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +17,7 @@ const renewBefore = 30 * 24 * time.Hour
 // certificateFile is one of the three files of certificate mode.
 type certificateFile struct {
 	variable, path string
+	comments       bool // may stand between the certificates
 	text           []byte
 	certificates   []*x509.Certificate // those that crypto/x509 can read; Alipay's bundle of roots has others
 	unreadable     int
@@ -31,7 +31,7 @@ type certificateFile struct {
 func (c *Config) readCertificates(p *problems) {
 	app := &certificateFile{variable: "REFUNDD_ALIPAY_APP_CERT_FILE", path: c.AlipayAppCertFile}
 	own := &certificateFile{variable: "REFUNDD_ALIPAY_CERT_FILE", path: c.AlipayCertFile}
-	root := &certificateFile{variable: "REFUNDD_ALIPAY_ROOT_CERT_FILE", path: c.AlipayRootCertFile}
+	root := &certificateFile{variable: "REFUNDD_ALIPAY_ROOT_CERT_FILE", path: c.AlipayRootCertFile, comments: true}
 	for _, f := range []*certificateFile{app, own, root} {
 		if p.fine(f.variable) {
 			p.file(f.variable, f.path, f.read)
@@ -58,10 +58,14 @@ func (c *Config) readCertificates(p *problems) {
 	c.contents[root.variable] = root.describe(certificates.RootSN)
 }
 
-// read accepts PEM certificates and nothing else, such as a private key.
+// read accepts PEM certificates, and comments between roots, and nothing else, such as a private key.
 func (f *certificateFile) read(text []byte) error {
 	f.text = text
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+	blocks, err := alipay.PEMBlocks(text, f.comments)
+	if err != nil {
+		return err
+	}
+	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
 			return fmt.Errorf("has a %s, want certificates", strings.ToLower(block.Type))
 		}

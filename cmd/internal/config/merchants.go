@@ -36,8 +36,9 @@ type merchant struct{ appAuthToken, sellerID string }
 // No token and no seller id may stand twice, under two names: to Alipay that is one merchant, whose refund would be two
 // different ones here, and a notification could not tell whose it is. To rename a merchant is to stop using the old name.
 //
-// Errors name the merchant and quote nothing else of the file.
+// A byte order mark is taken. Errors name the line and the merchant and quote nothing else of the file.
 func ParseMerchants(text []byte) (*Merchants, error) {
+	text = bytes.TrimPrefix(text, []byte(string(bom)))
 	if !utf8.Valid(text) {
 		return nil, errors.New("is not UTF-8")
 	}
@@ -67,11 +68,13 @@ func ParseMerchants(text []byte) (*Merchants, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if _, more := in.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("has more after its JSON object")
+		}
 	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("has more after its JSON object")
+	if err != nil {
+		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:in.InputOffset()], []byte("\n")), err)
 	}
 	return m, nil
 }

@@ -9,6 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"refundd/alipay"
 	"refundd/alipay/openssl"
@@ -168,11 +171,34 @@ func publicKeys(text []byte, own *rsa.PrivateKey) ([]*rsa.PublicKey, error) {
 	return keys, nil
 }
 
-// line returns the one line of a password file, without the line break that editors add.
-func line(text []byte) (string, error) {
-	text = bytes.TrimRight(text, "\r\n")
-	if bytes.ContainsAny(text, "\r\n\x00") {
-		return "", errors.New("has more than one line")
+// PasswordFile returns the one line of the file of a password or secret key, without the byte order mark, blanks and empty
+// lines that editors add around it. Its errors name neither the file nor what is in it.
+func PasswordFile(path string) (string, error) {
+	text, err := readFile(path, maxFile)
+	if err != nil {
+		return "", fmt.Errorf("cannot be read: %w", err)
 	}
-	return string(text), nil
+	return line(text)
 }
+
+func line(text []byte) (string, error) {
+	found := ""
+	for i, line := range strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(text)), "\n") {
+		line = strings.TrimFunc(line, func(r rune) bool { return r == bom || unicode.IsSpace(r) })
+		switch {
+		case line == "":
+		case found != "":
+			return "", fmt.Errorf("has more than one line: see line %d", i+1)
+		case !utf8.ValidString(line) || strings.ContainsFunc(line, unicode.IsControl):
+			return "", fmt.Errorf("line %d is not text in UTF-8", i+1)
+		default:
+			found = line
+		}
+	}
+	if found == "" {
+		return "", errors.New("it is empty")
+	}
+	return found, nil
+}
+
+const bom = '\ufeff' // the byte order mark

@@ -37,7 +37,7 @@ func (s *service) startReceiver(ctx context.Context, wg *sync.WaitGroup, tell *p
 	))
 	server.ErrorLog = log.New(lines{s.log.WithField("part", "receiver")}, "", 0)
 	wg.Go(func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(notifyhttp.Limit(listener, notifyhttp.MaxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			s.log.WithError(err).Error("the notification receiver ended")
 		}
 	})
