@@ -109,6 +109,25 @@ func storeOf(t *testing.T, client redis.UniversalClient) *dedupe.Store {
 	return store
 }
 
+// TestProbeWrites a key of its own, which Redis forgets.
+func TestProbeWrites(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, b *bench) {
+		for master, err := range b.store.Probe(t.Context()) {
+			if err != nil {
+				t.Errorf("%q: %v", master, err)
+			}
+		}
+		key := b.prefix + "h:0"
+		written, err := b.client.HLen(t.Context(), key).Result()
+		must(t, err)
+		left, err := b.client.PTTL(t.Context(), key).Result()
+		must(t, err)
+		if written == 0 || left <= 0 {
+			t.Errorf("%d fields, for %v", written, left)
+		}
+	})
+}
+
 // TestProbeAsksEveryMaster of a Cluster: one that is down is named, and the
 // others are not taken for broken with it.
 func TestProbeAsksEveryMaster(t *testing.T) {
