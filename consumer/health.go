@@ -3,7 +3,6 @@ package consumer
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -123,30 +122,38 @@ func (h *Health) Wrote(masters map[string]error) {
 	h.Works(PartRedis)
 }
 
-// Found replaces what the part's last probe had found.
+// Found replaces what the part's last probe had found. What takes the place of
+// something as grave lasts since that began: a broker that is back and does not
+// know us yet was never well in between.
 func (h *Health) Found(p Part, findings []Finding) {
-	still := map[piece]bool{}
-	for _, f := range findings {
-		at := piece{part: p, of: f.Of, probed: true}
-		still[at] = true
-		h.fails(at, f.Grade, f.Err)
-	}
 	h.mu.Lock()
-	var over []piece
-	for at := range h.failed {
-		if at.part == p && at.probed && !still[at] {
-			over = append(over, at)
+	defer h.mu.Unlock()
+	over := maps.Clone(h.failed)
+	maps.DeleteFunc(over, func(at piece, _ failure) bool {
+		return at.part != p || !at.probed || slices.ContainsFunc(findings, func(f Finding) bool { return f.Of == at.of })
+	})
+	for _, f := range findings {
+		since := time.Now()
+		for at, was := range over {
+			if _, failing := h.failing(at); failing && was.grade >= f.Grade && was.since.Before(since) {
+				since = was.since
+			}
 		}
+		h.fail(piece{part: p, of: f.Of, probed: true}, f.Grade, f.Err, since)
 	}
-	h.mu.Unlock()
-	for _, at := range over {
-		h.works(at)
+	for at := range over {
+		h.work(at)
 	}
 }
 
 func (h *Health) works(at piece) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.work(at)
+}
+
+// work needs the lock, as fail does.
+func (h *Health) work(at piece) {
 	delete(h.failed, at)
 	if h.logged[at] {
 		delete(h.logged, at)
@@ -157,12 +164,15 @@ func (h *Health) works(at piece) {
 func (h *Health) fails(at piece, grade Grade, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
+	h.fail(at, grade, err, time.Now())
+}
+
+func (h *Health) fail(at piece, grade Grade, err error, since time.Time) {
 	f, failing := h.failing(at)
 	if !failing {
-		f.since = now
+		f.since = since
 	}
-	f.seen, f.grade, f.err = now, grade, err
+	f.seen, f.grade, f.err = time.Now(), grade, err
 	h.failed[at] = f
 	h.logLasting()
 }
@@ -228,15 +238,23 @@ func (h *Health) State(p Part) (words string, ready bool) {
 	if len(lasting) == 0 {
 		return "ok", true
 	}
-	var names []string
+	var causes []string // one cause is told once, with all that it stops
+	stops := map[string][]string{}
 	for _, f := range lasting {
-		name := strings.ReplaceAll(f.err.Error(), "\n", "; ")
-		if f.of != "" {
-			name = fmt.Sprintf("%s (%s)", f.of, name)
+		cause := strings.ReplaceAll(f.err.Error(), "\n", "; ")
+		if !slices.Contains(causes, cause) {
+			causes = append(causes, cause)
 		}
-		names = append(names, name)
+		if f.of != "" {
+			stops[cause] = append(stops[cause], f.of)
+		}
 	}
-	switch list := strings.Join(names, ", "); lasting[0].grade {
+	for i, cause := range causes {
+		if of := stops[cause]; len(of) > 0 {
+			causes[i] = strings.Join(of, ", ") + ": " + cause
+		}
+	}
+	switch list := strings.Join(causes, "; "); lasting[0].grade {
 	case Degraded:
 		return "degraded: " + list, true
 	case Unready:

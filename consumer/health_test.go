@@ -112,35 +112,43 @@ func TestHealthGrades(t *testing.T) {
 		ready, trouble bool
 	}{
 		{"nothing", steps{}, "ok", true, false},
-		{"one topic refuses", steps{topic("events", Suspended, down), long}, "in trouble: intake is suspended: topic events (down)", false, true},
+		{"one topic refuses", steps{topic("events", Suspended, down), long}, "in trouble: intake is suspended: topic events: down", false, true},
 		{
 			"one topic refuses and another accepts",
-			steps{topic("events", Suspended, down), long, topic("retries", Suspended, nil)}, "in trouble: intake is suspended: topic events (down)", false, true,
+			steps{topic("events", Suspended, down), long, topic("retries", Suspended, nil)}, "in trouble: intake is suspended: topic events: down", false, true,
 		},
 		{
 			"it accepts again",
 			steps{topic("events", Suspended, down), long, topic("events", Suspended, nil)}, "ok", true, false,
 		},
-		{"a topic that few need", steps{topic("parked", Degraded, down), long}, "degraded: topic parked (down)", true, false},
+		{"a topic that few need", steps{topic("parked", Degraded, down), long}, "degraded: topic parked: down", true, false},
 		{"a moment", steps{found(Finding{"brokers", Unready, down})}, "ok", true, false},
-		{"deaf", steps{found(Finding{"group g", Unready, down}), long}, "in trouble: group g (down)", false, false},
+		{"deaf", steps{found(Finding{"group g", Unready, down}), long}, "in trouble: group g: down", false, false},
 		{
 			"the gravest first",
 			steps{found(Finding{"broker a", Degraded, down}, Finding{"publishing to e", Suspended, down}, Finding{"group g", Unready, down}), long},
-			"in trouble: intake is suspended: publishing to e (down), group g (down), broker a (down)", false, true,
+			"in trouble: intake is suspended: publishing to e, group g, broker a: down", false, true,
 		},
 		{
 			"another probe finds less",
 			steps{found(Finding{"broker a", Degraded, down}, Finding{"group g", Unready, down}), long, found(Finding{"broker a", Degraded, down})},
-			"degraded: broker a (down)", true, false,
+			"degraded: broker a: down", true, false,
+		},
+		{
+			"one trouble takes the place of another",
+			steps{found(Finding{"brokers", Unready, down}), long, found(Finding{"group g", Unready, down})}, "in trouble: group g: down", false, false,
+		},
+		{
+			"a graver one begins",
+			steps{found(Finding{"broker a", Degraded, down}), long, found(Finding{"group g", Unready, down})}, "ok", true, false,
 		},
 		{
 			"a probe does not refute a publish",
-			steps{topic("events", Suspended, down), long, found()}, "in trouble: intake is suspended: topic events (down)", false, true,
+			steps{topic("events", Suspended, down), long, found()}, "in trouble: intake is suspended: topic events: down", false, true,
 		},
 		{
 			"nor a publish a probe",
-			steps{found(Finding{"topic events", Unready, down}), long, topic("events", Suspended, nil)}, "in trouble: topic events (down)", false, false,
+			steps{found(Finding{"topic events", Unready, down}), long, topic("events", Suspended, nil)}, "in trouble: topic events: down", false, false,
 		},
 	}
 	for _, row := range rows {
@@ -175,7 +183,7 @@ func TestHealthOfMasters(t *testing.T) {
 		ready, trouble, partial bool
 	}{
 		{"all", map[string]error{"a": nil, "b": nil}, "ok", true, false, false},
-		{"one of two", map[string]error{"a": nil, "b": lost}, "degraded: master b (lost)", true, false, true},
+		{"one of two", map[string]error{"a": nil, "b": lost}, "degraded: master b: lost", true, false, true},
 		{"none", map[string]error{"a": lost, "b": lost}, "in trouble: intake is suspended: lost; lost", false, true, false},
 		{"the only one", map[string]error{"": lost}, "in trouble: intake is suspended: lost", false, true, false},
 		{"nobody could be asked", map[string]error{}, "in trouble: intake is suspended: no master was asked", false, true, false},

@@ -194,9 +194,9 @@ func (p *brokerProbe) readRoutes(ctx context.Context) (findings []consumer.Findi
 func (p *brokerProbe) readRoutesOf(ctx context.Context, server string, known bool) error {
 	for _, u := range p.uses {
 		queues, err := remoting.Queues(ctx, server, u.topic)
-		refused, no := errors.AsType[*remoting.RefusedError](err)
+		no := refusal(err)
 		switch {
-		case no && refused.Code == remoting.CodeTopicNotExist: // or its broker is away
+		case no != nil && no.Code == remoting.CodeTopicNotExist: // or its broker is away
 		case err != nil:
 			return err
 		case !known:
@@ -261,9 +261,11 @@ func (p *brokerProbe) ask(ctx context.Context, address string, a *answers) {
 		if a.unreached = unanswered(err); a.unreached != nil {
 			return
 		}
-		if !slices.ContainsFunc(members, func(id string) bool { return strings.HasSuffix(id, p.client) }) {
-			a.member = fmt.Errorf("no broker knows a consumer of this group: does the group exist? (REFUNDD_ROCKETMQ_GROUP): %w",
-				cmp.Or(err, errors.New("this one is no member")))
+		switch {
+		case refusal(err) != nil && refusal(err).Code == remoting.CodeNoPermission:
+			a.member = refusal(err)
+		case !slices.ContainsFunc(members, func(id string) bool { return strings.HasSuffix(id, p.client) }):
+			a.member = errors.New("the broker does not know this consumer: does the group exist? (REFUNDD_ROCKETMQ_GROUP)")
 		}
 	}
 	for u, err := range a.uses {
@@ -281,14 +283,21 @@ func (p *brokerProbe) ask(ctx context.Context, address string, a *answers) {
 		if a.unreached = unanswered(err); a.unreached != nil {
 			return
 		}
-		a.uses[u] = err
+		if no := refusal(err); no != nil {
+			a.uses[u] = no // without what u says already
+		}
 	}
 }
 
 // unanswered is the error of a question that got no answer; a no is one.
 func unanswered(err error) error {
-	if _, no := errors.AsType[*remoting.RefusedError](err); no {
+	if refusal(err) != nil {
 		return nil
 	}
 	return err
+}
+
+func refusal(err error) *remoting.RefusedError {
+	refused, _ := errors.AsType[*remoting.RefusedError](err)
+	return refused
 }
