@@ -97,6 +97,7 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 		page: newPage(),
 	}
 	log.AddHook(&s.page.lines)
+	m.KnowReadiness(func() bool { return s.status().Ready() })
 	if err := s.loadAll(); err != nil {
 		return nil, err
 	}
