@@ -115,11 +115,13 @@ func TestHealthGrades(t *testing.T) {
 		{"one topic refuses", steps{topic("events", Suspended, down), long}, "in trouble: intake is suspended: topic events: down", false, true},
 		{
 			"one topic refuses and another accepts",
-			steps{topic("events", Suspended, down), long, topic("retries", Suspended, nil)}, "in trouble: intake is suspended: topic events: down", false, true,
+			steps{topic("events", Suspended, down), long, topic("retries", Suspended, nil)},
+			"in trouble: intake is suspended: topic events: down", false, true,
 		},
 		{
 			"it accepts again",
-			steps{topic("events", Suspended, down), long, topic("events", Suspended, nil)}, "ok", true, false,
+			steps{topic("events", Suspended, down), long, topic("events", Suspended, nil)},
+			"ok", true, false,
 		},
 		{"a topic that few need", steps{topic("parked", Degraded, down), long}, "degraded: topic parked: down", true, false},
 		{"a moment", steps{found(Finding{"brokers", Unready, down})}, "ok", true, false},
@@ -136,19 +138,23 @@ func TestHealthGrades(t *testing.T) {
 		},
 		{
 			"one trouble takes the place of another",
-			steps{found(Finding{"brokers", Unready, down}), long, found(Finding{"group g", Unready, down})}, "in trouble: group g: down", false, false,
+			steps{found(Finding{"brokers", Unready, down}), long, found(Finding{"group g", Unready, down})},
+			"in trouble: group g: down", false, false,
 		},
 		{
 			"a graver one begins",
-			steps{found(Finding{"broker a", Degraded, down}), long, found(Finding{"group g", Unready, down})}, "ok", true, false,
+			steps{found(Finding{"broker a", Degraded, down}), long, found(Finding{"group g", Unready, down})},
+			"ok", true, false,
 		},
 		{
 			"a probe does not refute a publish",
-			steps{topic("events", Suspended, down), long, found()}, "in trouble: intake is suspended: topic events: down", false, true,
+			steps{topic("events", Suspended, down), long, found()},
+			"in trouble: intake is suspended: topic events: down", false, true,
 		},
 		{
 			"nor a publish a probe",
-			steps{found(Finding{"topic events", Unready, down}), long, topic("events", Suspended, nil)}, "in trouble: topic events: down", false, false,
+			steps{found(Finding{"topic events", Unready, down}), long, topic("events", Suspended, nil)},
+			"in trouble: topic events: down", false, false,
 		},
 	}
 	for _, row := range rows {

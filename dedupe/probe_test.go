@@ -37,7 +37,8 @@ func TestProbeSeesWhatAClaimMeets(t *testing.T) {
 			func(s *dedupetest.Server) { must(t, s.Do.ReplicaOf(context.Background(), "no", "one").Err()) }, "READONLY",
 		},
 		{
-			"a replica that serves nothing", []string{"replica-serve-stale-data no"},
+			"a replica that serves nothing",
+			[]string{"replica-serve-stale-data no"},
 			func(s *dedupetest.Server) { must(t, s.Do.ReplicaOf(context.Background(), "127.0.0.1", "1").Err()) },
 			func(s *dedupetest.Server) { must(t, s.Do.ReplicaOf(context.Background(), "no", "one").Err()) }, "MASTERDOWN",
 		},
@@ -47,7 +48,8 @@ func TestProbeSeesWhatAClaimMeets(t *testing.T) {
 			func(s *dedupetest.Server) { set(s, "min-replicas-to-write", "0") }, "NOREPLICAS",
 		},
 		{
-			"snapshots fail", []string{"save 3600 1000000"},
+			"snapshots fail",
+			[]string{"save 3600 1000000"},
 			func(s *dedupetest.Server) {
 				at, err := s.Do.ConfigGet(context.Background(), "dir").Result()
 				must(t, err)

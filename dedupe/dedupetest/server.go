@@ -35,7 +35,7 @@ func StartServer(t testing.TB, config ...string) *Server {
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.cmd = exec.Command("redis-server", path) //nolint:noctx // ended by Kill
+	s.cmd = exec.Command("redis-server", path) //nolint:noctx,gosec // ended by Kill; the path is ours
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func StartCluster(t testing.TB, masters int) []*Server {
 	}
 	Until(t, "the nodes to meet", func() bool {
 		for _, s := range all {
-			slots, err := s.Do.ClusterSlots(ctx).Result()
+			slots, err := s.Do.ClusterSlots(ctx).Result() //nolint:staticcheck // as the client asks
 			if err != nil || len(slots) != masters {
 				return false
 			}
@@ -87,11 +87,11 @@ func StartCluster(t testing.TB, masters int) []*Server {
 
 // ClusterURL names all of them, as REFUNDD_REDIS_URL does.
 func ClusterURL(all []*Server) string {
-	url := "redis://" + all[0].Addr
-	for i, s := range all[1:] {
-		url += []string{"?", "&"}[min(i, 1)] + "addr=" + s.Addr
+	var others []string
+	for _, s := range all[1:] {
+		others = append(others, "addr="+s.Addr)
 	}
-	return url
+	return "redis://" + all[0].Addr + "?" + strings.Join(others, "&")
 }
 
 // Until waits for a condition, for as long as a busy machine needs.

@@ -291,10 +291,10 @@ func (p *brokerProbe) ask(ctx context.Context, address string, a *answers) {
 
 // unanswered is the error of a question that got no answer; a no is one.
 func unanswered(err error) error {
-	if refusal(err) != nil {
-		return nil
+	if refusal(err) == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func refusal(err error) *remoting.RefusedError {
