@@ -189,7 +189,7 @@ func (r *rig) process(concurrency int, topics ...string) *process {
 	h := NewHandler(r.cfg, r.client, r.store, r.tell, p.gate, p.health, r.metrics, log)
 	p.Consumer = NewConsumer(RocketMQ{
 		NameServers: []string{r.server}, Group: r.group, Instance: fmt.Sprintf("adapter-%d-%d", os.Getpid(), instances.Add(1)),
-		Topics: append([]string{r.cfg.Topics[KindRefund], r.cfg.RetryTopic}, topics...), Concurrency: concurrency, Probe: r.store.Ping,
+		Topics: append([]string{r.cfg.Topics[KindRefund], r.cfg.RetryTopic}, topics...), Concurrency: concurrency, Probe: r.store.Probe,
 	}, watched{h, r}, p.gate, p.health, log)
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -335,7 +335,9 @@ func (h *Handler) retryRedis(ctx context.Context, in *commandInHand, op string, 
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		err := h.final(ctx, act)
 		if err == nil {
-			h.health.Works(PartRedis)
+			if op == "settle" || op == "release" { // a claim may have written nothing, as a read does
+				h.health.Works(PartRedis)
+			}
 			return waitedDone
 		}
 		if errors.Is(err, dedupe.ErrUnreadable) { // no trouble of Redis
@@ -344,7 +346,8 @@ func (h *Handler) retryRedis(ctx context.Context, in *commandInHand, op string, 
 		}
 		h.health.Fails(PartRedis, err)
 		in.log.WithError(err).Debug("waiting for redis to " + op)
-		if time.Since(begin) >= patience {
+		// While only some masters work, their commands need the worker.
+		if time.Since(begin) >= patience || op == "claim" && h.health.Partly(PartRedis) {
 			return waitedLong
 		}
 		if !h.gate.Sleep(pause) {
@@ -357,17 +360,25 @@ func (h *Handler) retryRedis(ctx context.Context, in *commandInHand, op string, 
 func (h *Handler) hold(ctx context.Context, in *commandInHand, topic string, act func(context.Context) error) bool {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		err := h.final(ctx, act)
+		h.health.Published(topic, h.needs(topic), err)
 		if err == nil {
-			h.health.Works(PartRocketMQ)
 			return true
 		}
 		h.metrics.PublishFailed(topic)
-		h.health.Fails(PartRocketMQ, err)
 		in.log.WithError(err).WithField("topic", topic).Debug("waiting to publish")
 		if !h.gate.Sleep(pause) {
 			return false
 		}
 	}
+}
+
+// needs says what follows when a topic takes no publish: every command ends by an
+// event or a retry; few are parked, and those can wait for it in hand.
+func (h *Handler) needs(topic string) Grade {
+	if topic == h.cfg.ParkedTopic {
+		return Degraded
+	}
+	return Suspended
 }
 
 // final makes one attempt of a final act on a fresh, short context (R11).

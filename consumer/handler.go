@@ -416,6 +416,7 @@ func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant, gi
 	}
 	switch claim.State {
 	case dedupe.Won:
+		h.health.Works(PartRedis)
 		c := &claimedCommand{
 			commandInHand: in, claim: claim, grant: grant, token: req.Token, learnt: time.Now(), first: in.cmd, note: fresh, giveUp: giveUp,
 		}

@@ -32,8 +32,10 @@ type RocketMQ struct {
 	// Settle is how long the SDK's bookkeeping gets after the last handler
 	// returned, and again what it sends to the broker; 0 means 300 ms.
 	Settle time.Duration
-	// Probe asks Redis whether it works again; used while it is in trouble.
-	Probe func(ctx context.Context) error
+	// Probe writes to each master of Redis as a claim does, and tells what came of
+	// it, by their names (dedupe.Store.Probe). Watch calls it every two seconds, and
+	// oftener while Redis fails.
+	Probe func(ctx context.Context) map[string]error
 }
 
 // handler is the flow.
@@ -258,34 +260,42 @@ func delivery(m *primitive.MessageExt) Delivery {
 	}
 }
 
-// Watch suspends intake while a part is in trouble and resumes it (R12), until
-// ctx ends.
+const (
+	watchEvery = 500 * time.Millisecond
+	probeEvery = 2 * time.Second
+	// probeTime bounds a probe. With the pause between two it stays below
+	// troubleAfter, so that one silent master does not make the others look silent.
+	probeTime = 1500 * time.Millisecond
+)
+
+// Watch probes Redis, suspends intake while a part is in trouble and resumes it
+// (R12), until ctx ends.
 func (c *Consumer) Watch(ctx context.Context) {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	for {
+	for probed := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if c.cfg.Probe != nil && c.health.Failing(PartRedis) {
-			probe, cancel := context.WithTimeout(ctx, 2*time.Second)
-			if err := c.cfg.Probe(probe); err != nil {
-				c.health.Fails(PartRedis, err)
-			} else {
-				c.health.Works(PartRedis)
-			}
+		if time.Since(probed) >= probeEvery || c.health.Failing(PartRedis) {
+			probe, cancel := context.WithTimeout(ctx, probeTime)
+			masters := c.cfg.Probe(probe)
 			cancel()
+			if ctx.Err() != nil {
+				return
+			}
+			c.health.Wrote(masters)
+			probed = time.Now()
 		}
 		c.suspend(c.trouble())
 	}
 }
 
-// trouble: a part that intake needs has failed for a while. Redis counts only
-// where Watch can find out that it works again.
+// trouble: a part that intake needs has failed for a while.
 func (c *Consumer) trouble() bool {
-	return c.health.Trouble(PartRocketMQ) || c.cfg.Probe != nil && c.health.Trouble(PartRedis)
+	return c.health.Trouble(PartRocketMQ) || c.health.Trouble(PartRedis)
 }
 
 // suspend is repeated while in trouble, because an operator's reset of

@@ -1,12 +1,12 @@
 package dedupe
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,8 +23,9 @@ type Config struct {
 	// least 1 ms. Undecided and parked records stay until they are decided.
 	Keep time.Duration
 	// Observe is called after every exchange with Redis, from the goroutine
-	// that made it, with a fixed name (claim, settle, release, confirm, amend, read,
-	// ping, index, lock, limit, brake, mark) and how long it took, errors included. It may be nil.
+	// that made it, with a fixed name (claim, settle, release, confirm, amend, read, probe,
+	// probe_failed, index, lock, limit, brake, mark) and how long it took, errors included.
+	// It may be nil.
 	Observe func(op string, took time.Duration)
 }
 
@@ -36,6 +37,8 @@ type Store struct {
 	client  redis.UniversalClient
 	cfg     Config
 	scripts scripts
+
+	lastSlots atomic.Pointer[[]redis.ClusterSlot] // of a Cluster
 }
 
 // New returns a Store on a standalone, Sentinel or Cluster client. It sends
@@ -52,15 +55,6 @@ func New(client redis.UniversalClient, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("dedupe: keep %v is below 1ms", cfg.Keep)
 	}
 	return &Store{client: client, cfg: cfg, scripts: loadScripts()}, nil
-}
-
-// Ping reports whether Redis answers. On a Cluster it asks one node.
-func (s *Store) Ping(ctx context.Context) error {
-	defer s.observe("ping", time.Now())
-	if err := s.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("dedupe: ping: %w", err)
-	}
-	return nil
 }
 
 // Identity says which refund a record is about (CONTRACT §3).

@@ -39,8 +39,8 @@ var (
 )
 
 type scripts struct {
-	claim, settle, release, confirm, amend, read, lock *redis.Script
-	space, rate, throttle                              *redis.Script
+	claim, settle, release, confirm, amend, read, lock, probe *redis.Script
+	space, rate, throttle                                     *redis.Script
 }
 
 func loadScripts() scripts {
@@ -52,6 +52,7 @@ func loadScripts() scripts {
 		amend:   redis.NewScript(recordLua + amendLua),
 		read:    redis.NewScript(recordLua + readLua),
 		lock:    redis.NewScript(lockLua),
+		probe:   redis.NewScript(probeLua),
 
 		space:    redis.NewScript(limitLua + spaceLua),
 		rate:     redis.NewScript(limitLua + rateLua),

@@ -13,7 +13,9 @@ import (
 )
 
 const doctorHelp = `refundctl doctor checks a live environment as refundd would find it, and tells
-what is wrong, what may become wrong, and how to mend each. It changes nothing.
+what is wrong, what may become wrong, and how to mend each. It changes nothing but
+one key in Redis, by which it sees whether a claim could be written; a minute later
+that is gone.
 
 usage: refundctl doctor [flags]
 
@@ -26,7 +28,7 @@ It reads the service's whole environment (REFUNDD_…), with its files. What it 
   configuration  everything that refundd -check looks at
   RocketMQ       name servers, topics, queues, permissions, group, members, lag; flushing,
                  replication, retention, delay levels of each broker
-  Redis          mode, role, eviction, persistence, memory, clock
+  Redis          whether it takes writes, mode, role, eviction, persistence, memory, clock
   Alipay         keys, certificates, notify URL; with -live a query for a trade that does
                  not exist, for the app and for each merchant, and the gateway's clock
   times          REFUNDD_KEEP against retention, delays against each other

@@ -14,6 +14,7 @@ import (
 	"refundd/alipay/alipaytest"
 	"refundd/cmd/internal/config"
 	"refundd/consumer/remoting"
+	"refundd/dedupe/dedupetest"
 )
 
 type diagnosis struct {
@@ -52,7 +53,7 @@ func TestDoctor(t *testing.T) {
 	healthy := w.doctor(exitDone, nil, "-live")
 	for check, saw := range map[string]string{
 		"configuration": "refundd would start", "name server": "knows 1 brokers", "topic": "refund-parked has queues rocketmqtest: 1",
-		"group": "refundd has 1 members", "subscriptions": "", "lag": "refund-command: ", "delay levels": "", "retention": "3d0h",
+		"redis writes": "it takes a write", "group": "refundd has 1 members", "subscriptions": "", "lag": "refund-command: ", "delay levels": "", "retention": "3d0h",
 		"redis clock": "", "app key": "2048 bits", "key pair": "key mode", "alipay clock": "",
 		"alipay": "merchant shop: keys, permission and answers are in order", "REFUNDD_KEEP": "7d0h", "REFUNDD_LEASE": "1m",
 	} {
@@ -112,6 +113,17 @@ func TestDoctor(t *testing.T) {
 	}
 	if !d.has("durability", fine, "SYNC_FLUSH") || !d.has("automatic creation", warning, "true") {
 		t.Errorf("durability, automatic creation: %+v", d.Findings)
+	}
+}
+
+// TestDoctorWritesToRedis: one without memory answers everything else.
+func TestDoctorWritesToRedis(t *testing.T) {
+	server := dedupetest.StartServer(t)
+	must(t, server.Do.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	w := startWorld(t, nil)
+	d := w.doctor(exitFailed, map[string]string{"REFUNDD_REDIS_URL": "redis://" + server.Addr})
+	if !d.has("redis writes", problem, "it refuses a write as a claim makes it: dedupe: write refundd:h:0: OOM") {
+		t.Errorf("%+v", d.Findings)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"refundd/cmd/internal/config"
+	"refundd/dedupe"
 )
 
 // redis looks at every master node.
@@ -22,6 +23,7 @@ func (d *doctor) redis(ctx context.Context) {
 	defer func() { _ = client.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, 4*askTime)
 	defer cancel()
+	d.redisWrites(ctx, client)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		nodes := 0
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
@@ -35,6 +37,27 @@ func (d *doctor) redis(ctx context.Context) {
 	}
 	if err := d.node(ctx, client, "it"); err != nil {
 		d.add("redis", problem, redisFix, "%v", err)
+	}
+}
+
+// redisWrites: a Redis that answers everything else may still refuse a claim.
+func (d *doctor) redisWrites(ctx context.Context, client redis.UniversalClient) {
+	store, err := dedupe.New(client, dedupe.Config{Prefix: d.cfg.RedisPrefix, Lease: d.cfg.Lease, Keep: d.cfg.Keep})
+	if err != nil {
+		d.add("redis writes", problem, "REFUNDD_LEASE, REFUNDD_KEEP", "%v", err)
+		return
+	}
+	short, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	for master, err := range store.Probe(short) {
+		if master == "" {
+			master = "it"
+		}
+		if err != nil {
+			d.add("redis writes", problem, "see RefunddRedisTrouble in the runbook: without it nothing is sent to Alipay", "%s refuses a write as a claim makes it: %v", master, err)
+			continue
+		}
+		d.add("redis writes", fine, "", "%s takes a write as a claim makes it", master)
 	}
 }
 

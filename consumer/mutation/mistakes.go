@@ -27,6 +27,8 @@ func mistakes() []mistake {
 	tell := []stage{simulated, {"./producer", "."}}
 	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
 	gateway := []stage{{"./alipay", "."}}
+	health := []stage{{"./consumer", "TestHealth|TestReads|TestTopics|TestRedis|TestPublish"}}
+	ready := []stage{{"./cmd/internal/service", "TestReadiness|TestBroker|TestDeaf|TestTopic|TestOneOf|TestMissingGroup"}}
 	receive := []stage{{"./notifyhttp", "."}}
 	files := []stage{{"./cmd/internal/config", "."}, gateway[0]}
 	gbk := []stage{{"./consumer", "TestFaultMenu|TestCouponFaultMenu|TestAnswersInGBK"}, gateway[0]}
@@ -39,8 +41,8 @@ func mistakes() []mistake {
 		},
 		{
 			"an unconfirmed publish counts as published", "consumer/ends.go",
-			"		err := h.final(ctx, act)\n		if err == nil {\n			h.health.Works(PartRocketMQ)",
-			"		err := h.final(ctx, act)\n		if err == nil || topic != \"\" {\n			h.health.Works(PartRocketMQ)", flow,
+			"		h.health.Published(topic, h.needs(topic), err)\n		if err == nil {",
+			"		h.health.Published(topic, h.needs(topic), err)\n		if err == nil || topic != \"\" {", flow,
 		},
 		{
 			"SendOK is not demanded", "producer/producer.go",
@@ -373,6 +375,48 @@ func mistakes() []mistake {
 		{
 			"a claimed command is rejected as a conflict", "consumer/handler.go",
 			"	case dedupe.Conflict:\n		if in.copy.Claimed {", "	case dedupe.Conflict:\n		if in.copy.Claimed && in.cmd.Amount == 0 {", flow,
+		},
+		// R12: health
+		{
+			"a ping counts as works", "dedupe/probe.go",
+			"	_, err := readReply(s.scripts.probe.Run(ctx, s.client, []string{key}, string(NewToken()), probeKeep.Milliseconds()))",
+			"	err := s.client.Ping(ctx).Err()", redis,
+		},
+		{
+			"the probe only reads", "dedupe/probe.lua",
+			"redis.call('HSET', KEYS[1], 'tok', ARGV[1])\nredis.call('PEXPIRE', KEYS[1], ARGV[2])\n", "redis.call('HGET', KEYS[1], 'tok')\n", redis,
+		},
+		{
+			"what only read counts as works", "consumer/ends.go",
+			"			if op == \"settle\" || op == \"release\" {", "			if op != \"\" {", health,
+		},
+		{
+			"one master of a cluster is enough", "dedupe/probe.go",
+			"	for n := 0; len(keys) < len(wanted) &&", "	for n := 0; len(keys) < 1 &&", redis,
+		},
+		{
+			"a master that is down is nobody's trouble", "consumer/health.go",
+			"	h.Found(PartRedis, findings)", "	h.Found(PartRedis, nil)", health,
+		},
+		{
+			"a master that is down is everybody's trouble", "consumer/health.go",
+			"	if len(errs) >= len(masters) {", "	if len(errs) > 0 {", health,
+		},
+		{
+			"a topic's trouble is everybody's", "consumer/health.go",
+			"of: \"topic \" + topic}", "of: \"topic\"}", health,
+		},
+		{
+			"what was refused once suspends intake", "consumer/health.go",
+			"failing && time.Since(f.since) >= troubleAfter {", "failing {", health,
+		},
+		{
+			"a deaf instance is ready", "cmd/internal/service/probe.go",
+			"what: \"group \" + p.group, grade: consumer.Unready}", "what: \"group \" + p.group}", ready,
+		},
+		{
+			"one of two brokers is not enough", "cmd/internal/service/probe.go",
+			"	if v.works == 0 {", "	if len(v.refused) > 0 {", ready,
 		},
 		// events and notifications
 		{

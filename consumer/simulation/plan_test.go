@@ -21,7 +21,7 @@ func (w *world) plan() {
 		return
 	}
 	w.forgets = w.rng.IntN(2) == 0
-	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps, w.clockBack}
+	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.redisRefuses, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps, w.clockBack}
 	if w.forgets {
 		troubles = append(troubles, w.wipe, w.rollBack, w.rollBack)
 	} else {
@@ -55,6 +55,7 @@ func (w *world) plan() {
 func (w *world) calm() {
 	w.quiet = true
 	w.redisDown, w.brokerDown = time.Time{}, time.Time{}
+	w.redis.Refuse(nil)
 	for name := range w.merchants {
 		w.merchants[name] = firstToken(name)
 	}
@@ -94,6 +95,14 @@ func (w *world) stall() {
 func (w *world) redisFails() {
 	if w.fault("redis down", "redis", 1) {
 		w.redisDown = time.Now().Add(time.Duration(w.rng.IntN(90_000)) * time.Millisecond)
+	}
+}
+
+// redisRefuses lets Redis go on answering, and refuse whatever would write.
+func (w *world) redisRefuses() {
+	if w.fault("redis does not write", "redis", 1) {
+		w.redis.Refuse(errNoMemory)
+		w.later(time.Duration(w.rng.IntN(90_000))*time.Millisecond, func() { w.redis.Refuse(nil) })
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 )
 
 var (
-	errReset = errors.New("connection reset")
-	errDown  = errors.New("connection refused")
+	errReset    = errors.New("connection reset")
+	errDown     = errors.New("connection refused")
+	errNoMemory = errors.New("OOM command not allowed when used memory > 'maxmemory'")
 )
 
 // exchange is the process's connection to Redis: one outside act.

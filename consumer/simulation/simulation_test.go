@@ -109,7 +109,7 @@ func menu() []string {
 		"broker down", "publish refused", "publish lost", "publish unconfirmed", "flush timeout", "acknowledged copy lost",
 		"delivered again", "an old command delivered again", "notification", "notification meanwhile",
 		// Redis
-		"redis down", "redis wiped", "redis rolled back", "clock jump", "clock set back", "request lost", "exchange cut", "sent twice", "answer lost",
+		"redis down", "redis does not write", "redis wiped", "redis rolled back", "clock jump", "clock set back", "request lost", "exchange cut", "sent twice", "answer lost",
 		// Alipay
 		"not sent", "throttled", "SYSTEM_ERROR before", "SYSTEM_ERROR after", "20000 before", "no permission", "unsigned no permission",
 		"authorisation refused", "merchant throttled",

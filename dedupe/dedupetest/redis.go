@@ -26,6 +26,7 @@ type Redis struct {
 	sets    map[string]*set
 	words   map[string]word
 	undo    []func() // of the newest writes, oldest first
+	refusal error    // of every write; nil: none
 	// Seen is told of every script that ran on a record, before and after it. It
 	// may be nil, and is called with the lock held.
 	Seen func(Transition)
@@ -70,6 +71,14 @@ func (r *Redis) Wipe() {
 	clear(r.sets)
 	clear(r.words)
 	r.undo = nil
+}
+
+// Refuse answers with the error, as OOM or READONLY, whatever would write, and goes
+// on answering what only reads; nil ends it.
+func (r *Redis) Refuse(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusal = err
 }
 
 // RollBack takes the newest k writes back, as a replica does that takes over before
@@ -126,11 +135,26 @@ func (r *Redis) Do(command []any) any {
 	for i, arg := range command {
 		args[i] = text(arg)
 	}
+	if r.refusal != nil && r.writes(args) {
+		return r.refusal
+	}
 	reply, err := r.do(args)
 	if err != nil {
 		return err
 	}
 	return reply
+}
+
+// writes tries a command out and takes back what it wrote.
+func (r *Redis) writes(args []string) bool {
+	seen, before := r.Seen, r.undo
+	defer func() { r.Seen, r.undo = seen, before }()
+	r.Seen, r.undo = nil, nil
+	_, _ = r.do(args)
+	for _, undo := range slices.Backward(r.undo) {
+		undo()
+	}
+	return len(r.undo) > 0
 }
 
 func text(arg any) string {

@@ -41,6 +41,7 @@ type Metrics struct {
 	lags           map[string]int64
 	redis          *prometheus.HistogramVec
 	undecided      prometheus.Gauge
+	ready          atomic.Pointer[func() bool]
 	oldest         atomic.Int64 // when the oldest undecided refund was first seen, in Unix nanoseconds; 0 = none
 }
 
@@ -109,9 +110,13 @@ func NewMetrics() (*Metrics, error) {
 		Name: "refundd_oldest_undecided_seconds",
 		Help: "Age of the oldest refund of the whole group whose outcome is not known; 0 = none.",
 	}, m.oldestSeconds)
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "refundd_ready",
+		Help: "Whether the instance is ready, as /readyz says: 1 or 0.",
+	}, m.readiness)
 	for _, c := range []prometheus.Collector{
 		m.commands, m.commandSeconds, m.inflight, m.calls, m.published, m.publishFailed, m.notifications, m.retries, m.parked,
-		m.contradictions, m.lag, m.redis, m.undecided, oldest,
+		m.contradictions, m.lag, m.redis, m.undecided, oldest, ready,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -156,10 +161,20 @@ func (m *Metrics) createFixed() {
 	m.parked.WithLabelValues("unreadable")
 	m.parked.WithLabelValues("too_large")
 	for _, op := range []string{
-		"claim", "settle", "release", "confirm", "amend", "read", "ping", "index", "lock", "limit", "brake",
+		"claim", "settle", "release", "confirm", "amend", "read", "probe", "probe_failed", "index", "lock", "limit", "brake",
 	} {
 		m.redis.WithLabelValues(op)
 	}
+}
+
+// KnowReadiness gives what is asked at each scrape, from any goroutine; until then the instance is not ready.
+func (m *Metrics) KnowReadiness(ready func() bool) { m.ready.Store(&ready) }
+
+func (m *Metrics) readiness() float64 {
+	if ready := m.ready.Load(); ready != nil && (*ready)() {
+		return 1
+	}
+	return 0
 }
 
 // KnowTopics makes the series of the topics that are published to.

@@ -149,7 +149,8 @@ func TestMissingGroup(t *testing.T) {
 		}
 	}
 	said := slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
-		return e.Level == logrus.ErrorLevel && e.Data["group"] == "refundd" && strings.Contains(e.Message, "REFUNDD_ROCKETMQ_GROUP")
+		why, _ := e.Data[logrus.ErrorKey].(error)
+		return e.Level == logrus.ErrorLevel && e.Data["of"] == "group refundd" && why != nil && strings.Contains(why.Error(), "REFUNDD_ROCKETMQ_GROUP")
 	})
 	if !said {
 		t.Error("no line of the log names the group")

@@ -97,6 +97,7 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 		page: newPage(),
 	}
 	log.AddHook(&s.page.lines)
+	m.KnowReadiness(func() bool { return s.status().Ready() })
 	if err := s.loadAll(); err != nil {
 		return nil, err
 	}
@@ -173,12 +174,10 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 		s.stopPublishing(receiver, tell, sender, time.Now().Add(startedStop))
 		return stopped(ctx, err)
 	}
-	s.state.set(&s.state.consuming, true)
-	s.log.WithFields(logrus.Fields{"topics": s.topics(), "group": s.cfg.RocketMQGroup, "instance": s.instance}).Info("refundd consumes")
 	wg.Go(func() { intake.Watch(background) })
 	wg.Go(func() { s.sweep(background, handler) })
 	wg.Go(func() { s.measure(background, intake) })
-	wg.Go(func() { s.watchGroup(background) })
+	wg.Go(func() { s.probeBrokers(background) })
 
 	<-ctx.Done()
 	return s.stop(intake, receiver, tell, sender)
@@ -285,9 +284,9 @@ func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
 		}
 	}
 	return consumer.NewConsumer(consumer.RocketMQ{
-		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: "consumer-" + s.instance,
+		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: consumerPrefix + s.instance,
 		AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
-		Topics: topics, Concurrency: deliveries(s.cfg), Probe: s.store.Ping,
+		Topics: topics, Concurrency: deliveries(s.cfg), Probe: s.store.Probe,
 	}, s.trace.Handler(h), s.gate, s.health, s.log)
 }
 

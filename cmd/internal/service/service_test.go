@@ -98,8 +98,15 @@ func startWorld(t *testing.T, more func(places) []string) *world {
 	return w
 }
 
-// run starts the service; w.stop stops it once, and so does the test's end.
+// run starts the service and waits until it is a member of the group.
 func (w *world) run() {
+	w.t.Helper()
+	w.begin()
+	waitFor(w.t, "the consumer's start", func() bool { return len(w.broker.Members("refundd")) > 0 })
+}
+
+// begin starts the service; w.stop stops it once, and so does the test's end.
+func (w *world) begin() {
 	w.t.Helper()
 	var log *logrus.Logger
 	log, w.log = test.NewNullLogger()
@@ -121,7 +128,6 @@ func (w *world) run() {
 			}
 		}
 	})
-	waitFor(w.t, "the consumer's start", func() bool { return len(w.broker.Members("refundd")) > 0 })
 }
 
 func (w *world) command(topic, body string) {

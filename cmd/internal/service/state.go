@@ -21,7 +21,6 @@ type state struct {
 	seen      map[string]bool
 	consuming bool
 	draining  bool
-	noGroup   bool
 	alipay    string
 	alipayAt  time.Time
 }
@@ -57,6 +56,15 @@ func (s *state) again(name string) bool {
 	return before
 }
 
+// consumes notes that a broker knows our consumer, and reports whether that was
+// known before.
+func (s *state) consumes() (before bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.consuming = s.consuming, true
+	return before
+}
+
 func (s *state) called(class string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,13 +81,13 @@ func (s *service) status() admin.Readiness {
 		case st.waits[name] != "":
 			return admin.Part{Name: name, State: "waiting: " + st.waits[name]}
 		case p == consumer.PartRocketMQ && !st.consuming:
+			if words, ready := s.health.State(p); !ready {
+				return admin.Part{Name: name, State: words}
+			}
 			return admin.Part{Name: name, State: "starting"}
-		case p == consumer.PartRocketMQ && st.noGroup:
-			return admin.Part{Name: name, State: "the broker does not know this consumer: does the group exist?"}
-		case s.health.Trouble(p):
-			return admin.Part{Name: name, State: "in trouble: intake is suspended"}
 		}
-		return admin.Part{Name: name, State: "ok", OK: true}
+		words, ready := s.health.State(p)
+		return admin.Part{Name: name, State: words, OK: ready}
 	}
 	calls := admin.Part{Name: admin.PartAlipay, State: "unknown", OK: true}
 	if st.alipay != "" {

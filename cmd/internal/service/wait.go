@@ -25,14 +25,19 @@ func (s *service) waitLonger(ctx context.Context, part string, why error) error 
 	}
 }
 
+// waitForRedis waits until Redis takes a write.
 func (s *service) waitForRedis(ctx context.Context) error {
 	for {
-		ping, cancel := context.WithTimeout(ctx, 3*time.Second)
-		err := s.store.Ping(ping)
+		probe, cancel := context.WithTimeout(ctx, 3*time.Second)
+		masters := s.store.Probe(probe)
 		cancel()
-		if err == nil {
-			s.state.there("redis")
-			return nil
+		var err error
+		for _, refused := range masters {
+			if refused == nil { // of a Cluster some will do
+				s.state.there("redis")
+				return nil
+			}
+			err = refused
 		}
 		if err := s.waitLonger(ctx, "redis", err); err != nil {
 			return err

@@ -2,13 +2,11 @@ package service
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"refundd/consumer"
-	"refundd/consumer/remoting"
 	"refundd/dedupe"
 )
 
@@ -63,53 +61,4 @@ func (s *service) measure(ctx context.Context, intake *consumer.Consumer) {
 		case <-tick.C:
 		}
 	}
-}
-
-// watchGroup finds out what the broker does not say: the heartbeat of an
-// unknown group is answered with success, and nothing is ever delivered.
-func (s *service) watchGroup(ctx context.Context) {
-	tick := time.NewTicker(20 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		missing := s.groupMissing(ctx)
-		s.state.set(&s.state.noGroup, missing)
-		if missing {
-			s.log.WithFields(logrus.Fields{"part": "rocketmq", "group": s.cfg.RocketMQGroup}).
-				Error("no broker knows a consumer of this group: does the group exist? (REFUNDD_ROCKETMQ_GROUP)")
-		}
-	}
-}
-
-// signed has the requests of package remoting signed, where the brokers want that.
-func (s *service) signed(ctx context.Context) context.Context {
-	return remoting.Signed(ctx, s.cfg.RocketMQAccessKey, s.cfg.Secrets.RocketMQSecretKey)
-}
-
-// groupMissing: every broker that answers knows no member of the group. One whose
-// access control does not let us ask has not answered.
-func (s *service) groupMissing(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(s.signed(ctx), 5*time.Second)
-	defer cancel()
-	refused := false
-	for _, server := range s.cfg.RocketMQNameservers {
-		brokers, err := remoting.Brokers(ctx, server)
-		if err != nil {
-			continue
-		}
-		for _, broker := range brokers {
-			members, err := remoting.Consumers(ctx, broker, s.cfg.RocketMQGroup)
-			if len(members) > 0 {
-				return false
-			}
-			if no, ok := errors.AsType[*remoting.RefusedError](err); ok && no.Code != remoting.CodeNoPermission || err == nil {
-				refused = true
-			}
-		}
-	}
-	return refused
 }
