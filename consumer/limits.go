@@ -75,7 +75,9 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 		return decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
 	}
 	grant := c.grant
-	if do == actQuery || grant.OK && !time.Now().Before(grant.Deadline) {
+	// Where nothing is limited, a grant says only that.
+	stale := (grant.Every > 0 || h.cfg.Limits.Spacing > 0) && !time.Now().Before(grant.Deadline)
+	if do == actQuery || grant.OK && stale {
 		h.giveBack(c)
 		grant = dedupe.Grant{}
 	}
