@@ -177,7 +177,9 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !in.copy.Claimed {
 		return h.aside(ctx, in, why, left)
 	}
-	if h.paused(in) && !in.copy.Claimed {
+	// What was claimed is let in all the same: queries go on.
+	paused := func() bool { return !in.copy.Claimed && h.paused(in) }
+	if paused() {
 		return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
 	}
 	if !h.share.enter(ctx, cmd.Merchant, shareWait) {
@@ -188,9 +190,9 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 		if left, ok := h.line.wait(h.gate, false, waitInLine); !ok {
 			return h.aside(ctx, in, producer.ReasonRateLimited, min(freeDelay, max(h.shortest(), left)))
 		}
-		if h.paused(in) {
-			return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
-		}
+	}
+	if paused() { // waiting may have taken a while
+		return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
 	}
 	return h.claimed(ctx, in, merchant, "")
 }

@@ -171,7 +171,7 @@ func TestPaceUsesTheLimit(t *testing.T) {
 
 func usesTheLimit(t *testing.T, limit, instances int, sliding bool) {
 	t.Helper()
-	const found, lifted, end = 20 * time.Second, 60 * time.Second, 70 * time.Second
+	const found, lifted, end = 20 * time.Second, 40 * time.Second, 50 * time.Second
 	l := &limiter{
 		latency: 20 * time.Millisecond, sliding: sliding, subCode: "isv.app-call-limited", limit: limit,
 		rng: rand.New(rand.NewPCG(1, 1)), begin: time.Now(),
