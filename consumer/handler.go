@@ -39,7 +39,7 @@ type records interface {
 	ClaimWithSlot(ctx context.Context, req dedupe.ClaimRequest, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant, error)
 	Reserve(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) (dedupe.Grant, error)
 	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
-	Throttled(ctx context.Context, appID string) error
+	Throttled(ctx context.Context, appID string, asked dedupe.Grant, rate int) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
 	Told(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
 	Enter(ctx context.Context, appID, entry string, due time.Time) error
@@ -119,6 +119,7 @@ type Handler struct {
 	share   *share // nil: workers are not divided
 	backoff backoff
 	causes  causes
+	line    *line
 }
 
 // NewHandler puts the flow together. Gate tells it to stop, Health learns
@@ -127,7 +128,7 @@ func NewHandler(cfg Config, a gateway, r records, p publisher, gate *Gate, healt
 	if cfg.Patience == 0 {
 		cfg.Patience = 20 * time.Second
 	}
-	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log}
+	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log, line: newLine()}
 	h.backoff.shortest, h.backoff.longest = shortestPause, longestPause
 	h.causes.every, h.causes.seen = time.Minute, map[string]time.Time{}
 	if cfg.Workers > 0 {
@@ -178,10 +179,23 @@ func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
 	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !in.copy.Claimed {
 		return h.aside(ctx, in, why, left)
 	}
+	// What was claimed is let in all the same: queries go on.
+	paused := func() bool { return !in.copy.Claimed && h.paused(in) }
+	if paused() {
+		return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
+	}
 	if !h.share.enter(ctx, cmd.Merchant, shareWait) {
 		return h.aside(ctx, in, producer.ReasonHeld, h.shortest())
 	}
 	defer h.share.leave(cmd.Merchant)
+	if !in.copy.Claimed { // else it may have to be asked for, which needs no turn of this line
+		if left, ok := h.line.wait(h.gate, false, waitInLine); !ok {
+			return h.aside(ctx, in, producer.ReasonRateLimited, min(freeDelay, max(h.shortest(), left)))
+		}
+	}
+	if paused() { // waiting may have taken a while
+		return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
+	}
 	return h.claimed(ctx, in, merchant, "")
 }
 
@@ -404,6 +418,7 @@ func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant, gi
 	var grant dedupe.Grant
 	switch h.patiently(ctx, in, "claim", func(ctx context.Context) error {
 		claim, grant, err = h.records.ClaimWithSlot(ctx, req, h.slot(in.cmd, actCall))
+		h.learn(grant)
 		return err
 	}) {
 	case waitedStop:

@@ -15,18 +15,39 @@ import (
 type Limits struct {
 	// Spacing is the least time between two refund calls on one trade.
 	Spacing time.Duration
-	// Rate is calls a second for the whole app; 0 = no limit.
+	// Rate is calls a second for the whole app; 0 = no limit. Where Alipay limits
+	// the app to fewer, it is those.
 	Rate int
-	// Paused tells whether refund calls of a kind and merchant are braked by an
+	// Allowed is called with what Alipay is believed to let through of the app, in
+	// calls a second, 0 if nothing shows that it limits it, after every exchange
+	// that says so. It may be nil.
+	Allowed func(perSecond float64)
+	// Paused reports whether refund calls of a kind and merchant are braked by an
 	// operator. Queries never are. Nil: never.
 	Paused func(kind Kind, merchant string) bool
 }
 
-func (l Limits) set() bool { return l.Spacing > 0 || l.Rate > 0 }
+const (
+	// waitInPlace is how long a claimed command waits for its turn before it goes
+	// back to the retry topic; such waits spend no try (R12).
+	waitInPlace = 4 * time.Second
+	// waitInLine is the same before the claim: nothing is held meanwhile. It is far
+	// below the 120 s after which the SDK drops a blocked queue.
+	waitInLine = 15 * time.Second
+)
 
-// waitInPlace is how long a worker waits for its turn before the command goes
-// back to the retry topic; such waits spend no try (R12).
-const waitInPlace = 4 * time.Second
+// paused reports whether the command's refund calls are braked.
+func (h *Handler) paused(in *commandInHand) bool {
+	return h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(in.kind, in.cmd.Merchant)
+}
+
+// learn takes over what an exchange with Redis says about the app's limit.
+func (h *Handler) learn(g dedupe.Grant) {
+	h.line.learn(g)
+	if h.cfg.Limits.Allowed != nil && !g.Asked.IsZero() {
+		h.cfg.Limits.Allowed(g.Pace)
+	}
+}
 
 // slot is what a call of this command shares with others.
 func (h *Handler) slot(cmd Command, do action) dedupe.Slot {
@@ -38,29 +59,37 @@ func (h *Handler) slot(cmd Command, do action) dedupe.Slot {
 }
 
 // turn waits until the call may begin. If that takes longer than a worker
-// should wait, or calls are paused, the decision tells what to do instead.
+// should wait, or calls are paused, the decision says what to do instead.
 func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decision, bool) {
-	if do == actQuery && h.cfg.Limits.Rate == 0 {
+	if do == actQuery && h.cfg.Limits.Rate == 0 && !h.line.limited() {
+		c.turn = dedupe.Grant{Asked: time.Now()}
 		return decision{}, true
 	}
-	if do == actCall && h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(c.kind, c.cmd.Merchant) {
+	if do == actCall && h.paused(c.commandInHand) {
 		return decision{Do: actWait, Reason: producer.ReasonPaused, Free: true}, false
 	}
 	if left, why := h.backoff.left(c.cmd.Merchant, c.cmd.OutRequestNo); do == actCall && left > 0 {
 		return decision{Do: actWait, Reason: why, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
 	}
+	late := func(left time.Duration) (decision, bool) {
+		return decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true, NotBefore: c.now().Add(left).UnixMilli()}, false
+	}
 	grant := c.grant
-	// Without limits a grant says only that the app does not back off.
-	stale := h.cfg.Limits.set() && !time.Now().Before(grant.Deadline)
+	// Where nothing is limited, a grant says only that.
+	stale := (grant.Every > 0 || h.cfg.Limits.Spacing > 0) && !time.Now().Before(grant.Deadline)
 	if do == actQuery || grant.OK && stale {
 		h.giveBack(c)
 		grant = dedupe.Grant{}
 	}
 	c.grant = dedupe.Grant{}
 	for begin := time.Now(); !grant.OK; {
-		if grant.Wait > 0 {
-			if time.Since(begin)+grant.Wait > waitInPlace || !h.gate.Sleep(grant.Wait) {
-				return decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true, NotBefore: c.now().Add(grant.Wait).UnixMilli()}, false
+		patience := waitInPlace - time.Since(begin)
+		if grant.Wait > 0 && (grant.Wait > patience || !h.gate.Sleep(grant.Wait)) {
+			return late(grant.Wait)
+		}
+		if do == actCall {
+			if left, ok := h.line.wait(h.gate, true, patience); !ok {
+				return late(left)
 			}
 		}
 		err := h.final(ctx, func(ctx context.Context) (err error) {
@@ -71,6 +100,11 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 			h.health.Fails(PartRedis, err)
 			return decision{Do: actWait, Reason: producer.ReasonHeld, Free: true}, false
 		}
+		h.learn(grant)
+	}
+	c.turn = grant
+	if ahead := time.Until(grant.Start); ahead > 0 && !h.gate.Sleep(ahead) {
+		return late(ahead)
 	}
 	return decision{}, true
 }
@@ -87,7 +121,7 @@ func (h *Handler) giveBack(c *claimedCommand) {
 	})
 }
 
-// throttled makes the whole app back off, not only this command; or this
+// throttled makes the whole app slow down, not only this command; or this
 // command's merchant, where Alipay says that it is the merchant's authorisation
 // that is used too much.
 func (h *Handler) throttled(c *claimedCommand, subCode string) {
@@ -95,7 +129,7 @@ func (h *Handler) throttled(c *claimedCommand, subCode string) {
 		h.backoff.begin(c.cmd.Merchant, producer.ReasonRateLimited)
 		return
 	}
-	h.once("make the app back off", c.commandInHand, func(ctx context.Context) error {
-		return h.records.Throttled(ctx, c.id.AppID)
+	h.once("make the app slow down", c.commandInHand, func(ctx context.Context) error {
+		return h.records.Throttled(ctx, c.id.AppID, c.turn, h.cfg.Limits.Rate)
 	})
 }

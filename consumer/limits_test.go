@@ -2,10 +2,13 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/primitive"
 
 	"refundd/dedupe"
 	"refundd/producer"
@@ -74,7 +77,8 @@ func TestPaused(t *testing.T) {
 	}
 }
 
-// TestLimitedBacksOffTheApp: 40005 makes the whole app wait, not one command.
+// TestLimitedBacksOffTheApp: 40005 makes the whole app wait, not one command, and
+// then go on at a pace.
 func TestLimitedBacksOffTheApp(t *testing.T) {
 	b := newBench(t, nil)
 	b.handle(b.command(refundBody("fault-limited-1", "T1", "1.00")))
@@ -82,7 +86,7 @@ func TestLimitedBacksOffTheApp(t *testing.T) {
 	b.handle(b.command(refundBody("R2", "T2", "1.00")))
 	b.settleAll()
 	for _, c := range b.alipay.Calls()[1:] {
-		if gap := c.Start.Sub(first.Start); gap < 900*time.Millisecond {
+		if gap := c.Start.Sub(first.Start); gap < 350*time.Millisecond {
 			t.Errorf("%s was called %v after Alipay had limited the app", c.OutRequestNo, gap)
 		}
 	}
@@ -115,5 +119,81 @@ func TestStopWhileAskingForATurn(t *testing.T) {
 	}
 	if calls := b.alipay.Calls(); len(calls) != 1 {
 		t.Errorf("want no query after the stop, got %+v", calls)
+	}
+}
+
+// pausesInReserve is a record whose Redis answers so late that a pause has begun by
+// then.
+type pausesInReserve struct {
+	*dedupe.Store
+	paused *atomic.Bool
+}
+
+func (s pausesInReserve) Reserve(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) (dedupe.Grant, error) {
+	s.paused.Store(true)
+	return s.Store.Reserve(ctx, appID, slot, token)
+}
+
+// TestPauseWhileWaitingForATurn: a call that waited for its turn does not go out
+// after a pause.
+func TestPauseWhileWaitingForATurn(t *testing.T) {
+	var paused atomic.Bool
+	b := newBench(t, func(c *Config) {
+		c.Limits = Limits{Spacing: 100 * time.Millisecond, Paused: func(Kind, string) bool { return paused.Load() }}
+	})
+	b.handler.records = pausesInReserve{b.store, &paused}
+	b.handle(b.command(refundBody("R1", "T1", "1.00")))
+	b.handle(b.command(refundBody("R2", "T1", "1.00"))) // has to wait, and is paused then
+	if !paused.Load() {
+		t.Fatal("it did not have to wait: the test proves nothing")
+	}
+	if n := b.moved("R2"); n != 0 {
+		t.Error("R2 moved although paused")
+	}
+	paused.Store(false)
+	b.handler.records = b.store
+	b.settleAll()
+	if e := b.final("R2"); e.Outcome != producer.Succeeded {
+		t.Errorf("R2 %s", e.Outcome)
+	}
+}
+
+// TestPauseCostsNothing: what was never claimed waits without Redis, and makes a
+// retry message a minute, which is the longest delay that keeps the promise of two
+// minutes after the resume.
+func TestPauseCostsNothing(t *testing.T) {
+	var paused atomic.Bool
+	paused.Store(true)
+	b := newBench(t, func(c *Config) { c.Limits.Paused = func(Kind, string) bool { return paused.Load() } })
+	const commands = 100
+	for i := range commands {
+		b.handle(b.command(refundBody(fmt.Sprintf("R%d", i), "T1", "1.00")))
+	}
+	if n := b.trips.Load(); n != 0 {
+		t.Errorf("%d exchanges with Redis, want none", n)
+	}
+	messages := append(b.broker.Messages(retryTopic), b.broker.Scheduled(retryTopic)...)
+	if len(messages) != commands {
+		t.Errorf("%d retry messages, want one for each of %d commands", len(messages), commands)
+	}
+	for _, m := range messages {
+		level := m.Properties[primitive.PropertyDelayTimeLevel]
+		if level != "5" || m.Properties["REFUNDD_REASON"] != string(producer.ReasonPaused) || m.Properties["REFUNDD_CLAIMED"] != "" {
+			t.Fatalf("%v, want that it waits for a minute, unclaimed", m.Properties)
+		}
+	}
+	for range commands {
+		b.retry()
+	}
+	if n := b.trips.Load(); n != 0 {
+		t.Errorf("%d exchanges with Redis when they came back, want none", n)
+	}
+	if n := len(b.broker.Messages(retryTopic)) + len(b.broker.Scheduled(retryTopic)); n != 2*commands {
+		t.Errorf("%d retry messages after a minute, want %d", n, 2*commands)
+	}
+	paused.Store(false)
+	b.settleAll()
+	if n := len(b.alipay.Movements()); n != commands {
+		t.Errorf("%d refunds moved after the resume, want %d", n, commands)
 	}
 }

@@ -18,6 +18,7 @@ type claimedCommand struct {
 	claim dedupe.Claim
 	token dedupe.Token
 	grant dedupe.Grant // of the claim's exchange, for the first call
+	turn  dedupe.Grant // of the call or query that is made now
 	note  note
 	op    operation
 	first Command // the first message's command: its metadata is told
@@ -70,6 +71,9 @@ func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool 
 			}
 			if h.gate.Stopping() { // asking for a turn may have taken a while
 				return h.letGo(c)
+			}
+			if d.Do == actCall && h.paused(c.commandInHand) { // and so may a pause have come
+				return h.undecided(ctx, c, decision{Do: actWait, Reason: producer.ReasonPaused, Free: true})
 			}
 			if !h.fits(c, d.Do) {
 				return h.undecided(ctx, c, decision{Do: actWait, Reason: producer.ReasonHeld, Free: !c.worked})
@@ -249,6 +253,9 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	delay := h.cfg.RetryDelays[min(max(try-1, 0), len(h.cfg.RetryDelays)-1)]
 	if free { // what only waits comes back soon, however many tries were spent
 		delay = min(delay, freeDelay)
+		if d.Reason == producer.ReasonPaused {
+			delay = freeDelay // each return costs
+		}
 		if d.NotBefore != 0 {
 			delay = h.shortest()
 		}

@@ -1,26 +1,24 @@
 package dedupe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// usable is how long after a grant its call may begin.
+	// usable is how long after its turn a call may begin.
 	usable = 250 * time.Millisecond
-
-	shortestBackOff = time.Second
-	longestBackOff  = time.Minute
-	// backOffEase is how long without a new back-off halves the next one.
-	backOffEase = 10 * time.Second
+	// lead is how far ahead a turn is given.
+	lead = 400 * time.Millisecond
 )
 
-// MaxRate is the highest Slot.Rate. The work of a reservation grows with the
-// number of those made in the last quarter of a second.
+// MaxRate is the highest Slot.Rate.
 const MaxRate = 10_000
 
 // Slot says what one call to Alipay has to share with others. All instances have
@@ -33,7 +31,7 @@ type Slot struct {
 	// Zero: the call is not spaced.
 	Spacing time.Duration
 	// Rate is how many calls a second the application may make, up to MaxRate.
-	// Zero: as many as Alipay takes.
+	// Zero: as many as Alipay takes. Where Alipay takes fewer, it is those.
 	Rate int
 	// Query tells of a query: it is not spaced, and it may use the share of
 	// the rate that refund calls leave.
@@ -46,21 +44,35 @@ func (s Slot) spaced() bool { return s.Trade != "" && s.Spacing > 0 && !s.Query 
 const (
 	ReasonSpacing   = "spacing"   // the last call on the trade is too recent
 	ReasonRate      = "rate"      // the application has made enough calls
-	ReasonThrottled = "throttled" // Alipay refused calls of the application
+	ReasonThrottled = "throttled" // Alipay takes no more calls of the application
 )
 
-// Grant is the answer to a Slot.
+// Grant is the answer to a Slot. Its times are by the local monotonic clock.
 type Grant struct {
-	// OK tells that the call may be made, if it begins before Deadline.
+	// OK reports whether the call may be made, if it begins between Start and
+	// Deadline.
 	OK bool
-	// Deadline, when OK, is by the local monotonic clock, a quarter of a second
-	// after the grant at the latest. After it: Undo, and Reserve anew.
+	// Start, when OK, is the call's turn, at most 0.4 s ahead.
+	Start time.Time
+	// Deadline, when OK, is a quarter of a second after Start at the latest.
+	// After it: Undo, and Reserve anew.
 	Deadline time.Time
 	// Wait, when not OK, is above zero: after this long by Redis' clock it would
 	// have been OK, had nobody else asked.
 	Wait time.Duration
 	// Reason, when not OK, is ReasonSpacing, ReasonRate or ReasonThrottled.
 	Reason string
+
+	// Asked is when the grant was asked for.
+	Asked time.Time
+	// Pace is what Alipay is believed to let through, in calls a second; zero:
+	// nothing shows that it limits the application.
+	Pace float64
+	// Next is the next turn of a refund call of the application, and Every how
+	// long one takes; zero where no rate limits it. Who asks long before Next is
+	// denied.
+	Next  time.Time
+	Every time.Duration
 }
 
 // ClaimWithSlot is Claim and, in the same exchange, Reserve with the claim's
@@ -96,8 +108,8 @@ func (s *Store) ClaimWithSlot(ctx context.Context, req ClaimRequest, slot Slot) 
 
 // Reserve asks for one call. The token names that call: a new one for each. The
 // same token asked again while its grant is fresh gets the same grant, since a
-// client may send a script twice; later it counts as another call, and the first
-// one stands in its way. A denied Reserve changes nothing: what one limit
+// client may send a script twice; later, or 64 grants later, it counts as another
+// call, and the first one stands in its way. A denied Reserve changes nothing: what one limit
 // granted while the other denied is undone at once by one exchange more; if that
 // gets lost, the next call waits as after a call.
 func (s *Store) Reserve(ctx context.Context, appID string, slot Slot, token Token) (Grant, error) {
@@ -121,7 +133,8 @@ func (s *Store) Reserve(ctx context.Context, appID string, slot Slot, token Toke
 
 // Undo gives back what was reserved for a call that was not begun and will not
 // be. A trade is free at once, however old the reservation. Of the rate only a
-// fresh one is given back; an older one has been worked off, or soon is.
+// fresh one of the latest 64 is given back; an older one has been worked off, or
+// soon is.
 func (s *Store) Undo(ctx context.Context, appID string, slot Slot, token Token) error {
 	if err := checkSlot(appID, slot, token); err != nil {
 		return fmt.Errorf("dedupe: undo in %s: %w", s.rateKey(appID), err)
@@ -132,20 +145,20 @@ func (s *Store) Undo(ctx context.Context, appID string, slot Slot, token Token) 
 	return nil
 }
 
-// Throttled writes down that Alipay refused a call because there were too many
-// (40005, 429, call-limited). The whole application backs off: no refund call is
-// granted for a second, then for twice as long each time, up to a minute. What
-// comes while a back-off runs changes nothing, since many calls are refused at
-// once. The way back needs no word from anybody: every ten seconds that pass
-// after a back-off halve the next. Queries go on at their share, so that unknown
-// outcomes are resolved meanwhile.
-func (s *Store) Throttled(ctx context.Context, appID string) error {
+// Throttled learns that Alipay refused a call as one too many (40005, 429,
+// call-limited), for which asked was granted; where none was asked for, its Asked
+// is when the call began and the rest is empty. Rate is as in Slot. All instances
+// together slow down to what Alipay seems to let through, and soon try for more;
+// Pace says how. A refusal of what was asked for before they slowed down says
+// nothing new. Queries keep their share meanwhile.
+func (s *Store) Throttled(ctx context.Context, appID string, asked Grant, rate int) error {
 	key := s.rateKey(appID)
 	if appID == "" {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, errors.New("no app id"))
 	}
+	age := max(0, time.Since(asked.Asked))
 	_, err := s.run(ctx, "limit", s.scripts.throttle, key, nil,
-		shortestBackOff.Microseconds(), longestBackOff.Microseconds(), backOffEase.Microseconds())
+		age.Microseconds(), int64(math.Round(asked.Pace*1e6)), cmp.Or(rate, MaxRate))
 	if err != nil {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, err)
 	}
@@ -153,7 +166,7 @@ func (s *Store) Throttled(ctx context.Context, appID string) error {
 }
 
 // reservations are the scripts that ask for a slot, one for each limit. The rate
-// is asked for even if there is none, because of the back-off.
+// is asked for even if there is none, because of what Alipay takes.
 func (s *Store) reservations(appID string, slot Slot, token Token) []*scriptCall {
 	query := 0
 	if slot.Query {
@@ -161,12 +174,13 @@ func (s *Store) reservations(appID string, slot Slot, token Token) []*scriptCall
 	}
 	calls := []*scriptCall{{
 		script: s.scripts.rate, key: s.rateKey(appID),
-		args: []any{string(token), slot.Rate, query, usable.Microseconds()},
+		args: []any{string(token), slot.Rate, query, usable.Microseconds(), lead.Microseconds()},
 	}}
 	if slot.spaced() {
 		calls = append(calls, &scriptCall{
 			script: s.scripts.space, key: s.tradeKey(appID, slot.Trade),
-			args: []any{string(token), slot.Spacing.Microseconds(), usable.Microseconds()},
+			// The turn of the rate may be ahead, and so may the call.
+			args: []any{string(token), slot.Spacing.Microseconds(), (lead + usable).Microseconds()},
 		})
 	}
 	return calls
@@ -174,14 +188,29 @@ func (s *Store) reservations(appID string, slot Slot, token Token) []*scriptCall
 
 // readGrant puts the answers together, and returns the calls that were granted.
 func readGrant(asked []*scriptCall, began time.Time) (grant Grant, granted []*scriptCall, err error) {
-	var oldest time.Duration
-	for _, call := range asked {
+	grant.Asked, grant.Start = began, began
+	for i, call := range asked {
 		r := call.answer
-		word, span := r.text(0), time.Duration(r.int(1))*time.Microsecond
+		word, span := r.text(0), r.micros(1)
+		if i == 0 { // the rate's
+			grant.Pace, grant.Every = float64(r.int(2))/1e6, r.micros(4)
+			if next := r.micros(3); grant.Every > 0 {
+				grant.Next = began.Add(next)
+			}
+		}
 		switch word {
 		case "ok":
 			granted = append(granted, call)
-			oldest = max(oldest, span)
+			turn, valid := began.Add(span), usable
+			if i > 0 {
+				valid += lead
+			}
+			if turn.After(grant.Start) {
+				grant.Start = turn
+			}
+			if end := turn.Add(valid); grant.Deadline.IsZero() || end.Before(grant.Deadline) {
+				grant.Deadline = end
+			}
 		case ReasonSpacing, ReasonRate, ReasonThrottled:
 			if span > grant.Wait {
 				grant.Wait, grant.Reason = span, word
@@ -193,8 +222,9 @@ func readGrant(asked []*scriptCall, began time.Time) (grant Grant, granted []*sc
 			return Grant{}, nil, r.err
 		}
 	}
-	if len(granted) == len(asked) {
-		grant.OK, grant.Deadline = true, began.Add(usable-oldest)
+	grant.OK = len(granted) == len(asked)
+	if !grant.OK {
+		grant.Start, grant.Deadline = time.Time{}, time.Time{}
 	}
 	return grant, granted, nil
 }

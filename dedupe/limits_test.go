@@ -44,7 +44,7 @@ func TestSlotOfAWonClaim(t *testing.T) {
 		token := dedupe.NewToken()
 		claim, grant = b.claimWithSlot(t, refund("R2"), "fp", token, slow("m:T1"))
 		if claim.State != dedupe.Won || grant.OK || grant.Reason != dedupe.ReasonSpacing ||
-			grant.Wait <= time.Hour-time.Minute || grant.Wait > time.Hour+usable*time.Microsecond {
+			grant.Wait <= time.Hour-time.Minute || grant.Wait > time.Hour+(lead+usable)*time.Microsecond {
 			t.Fatalf("%+v %+v, want the claim and no grant for an hour", claim, grant)
 		}
 		if keys := b.limitKeys(t); strings.Contains(keys, string(token)) {
@@ -137,66 +137,123 @@ func TestSlotsWhoseAnswerWasLost(t *testing.T) {
 	if grant := b.reserve(t, slot, token); !grant.OK {
 		t.Errorf("the same token: %+v", grant)
 	}
-	b.moveTo(b.clock.Add(usable*time.Microsecond + time.Microsecond))
+	b.moveTo(b.clock.Add((lead+usable)*time.Microsecond + time.Microsecond))
 	if grant := b.reserve(t, slot, token); grant.OK || grant.Reason != dedupe.ReasonSpacing {
 		t.Errorf("a grant that is no longer fresh: %+v", grant)
 	}
 	proxy.loseNextAnswer()
 	must(t, b.store.Undo(t.Context(), appID, slot, token))
-	must(t, b.store.Throttled(t.Context(), appID))
-	b.moveTo(b.clock.Add(time.Second))
+	slot.Rate = 0
+	must(t, b.throttled(b.reserve(t, slot, token), 0))
+	b.moveTo(b.clock.Add(2 * time.Second))
+	refused := b.reserve(t, slow("m:T2"), dedupe.NewToken())
 	proxy.loseNextAnswer()
-	must(t, b.store.Throttled(t.Context(), appID)) // sent twice, doubled once
-	if grant := b.reserve(t, slot, dedupe.NewToken()); grant.Reason != dedupe.ReasonThrottled || grant.Wait != 2*time.Second {
-		t.Errorf("%+v, want two seconds", grant)
+	must(t, b.throttled(refused, 0)) // sent twice, fallen once
+	if grant := b.reserve(t, slow("m:T3"), dedupe.NewToken()); grant.Pace != 0.5*0.95*10 {
+		t.Errorf("%+v, want that it has fallen once from 10/s", grant)
 	}
 	if lost := proxy.lost.Load(); lost != 4 {
 		t.Errorf("%d answers were lost, want 4: the test proves nothing", lost)
 	}
 }
 
-// Doubling while it goes on, halving with every ten seconds that it does not.
-func TestBackOff(t *testing.T) {
+// throttled says that a call of now was refused, whatever the clock of Redis is.
+func (b *bench) throttled(asked dedupe.Grant, rate int) error {
+	asked.Asked = time.Now()
+	return b.store.Throttled(context.Background(), appID, asked, rate)
+}
+
+// The pace after refusals, step by step.
+func TestPaceFallsAndRises(t *testing.T) {
 	b := onMiniredis(t)
 	b.moveTo(b.clock.Truncate(time.Microsecond))
 	slot := dedupe.Slot{}
-	tests := []struct {
-		quiet time.Duration // since the end of the last back-off
-		want  time.Duration
-	}{
-		{0, 1 * time.Second},
-		{0, 2 * time.Second},
-		{9 * time.Second, 4 * time.Second},
-		{0, 8 * time.Second},
-		{10 * time.Second, 8 * time.Second},
-		{20 * time.Second, 4 * time.Second},
-		{0, 8 * time.Second},
-		{0, 16 * time.Second},
-		{0, 32 * time.Second},
-		{0, 60 * time.Second},
-		{0, 60 * time.Second},
-		{69 * time.Second, 1875 * time.Millisecond},
-		{time.Hour, time.Second},
+	pace := func() float64 {
+		t.Helper()
+		grant := b.reserve(t, slot, dedupe.NewToken())
+		for !grant.OK {
+			b.moveTo(b.clock.Add(grant.Wait))
+			grant = b.reserve(t, slot, dedupe.NewToken())
+		}
+		if grant.Start.Sub(grant.Asked) > lead*time.Microsecond {
+			t.Fatalf("%v ahead", grant.Start.Sub(grant.Asked))
+		}
+		return grant.Pace
 	}
-	for i, test := range tests {
-		b.moveTo(b.clock.Add(test.quiet))
-		if grant := b.reserve(t, slot, dedupe.NewToken()); !grant.OK {
-			t.Fatalf("%d: %+v before the back-off", i, grant)
+	rises := func(seconds float64) float64 {
+		t.Helper()
+		last := pace()
+		for until := b.clock.Add(time.Duration(seconds * 1e9)); b.clock.Before(until); {
+			now := pace()
+			if now < last {
+				t.Fatalf("%v calls a second after %v, and no refusal", now, last)
+			}
+			last = now
 		}
-		for range 3 { // many calls are refused at once
-			must(t, b.store.Throttled(t.Context(), appID))
-		}
-		if grant := b.reserve(t, slot, dedupe.NewToken()); grant.Reason != dedupe.ReasonThrottled || grant.Wait != test.want {
-			t.Fatalf("%d: %+v, want %v", i, grant, test.want)
-		}
-		if grant := b.reserve(t, dedupe.Slot{Query: true}, dedupe.NewToken()); !grant.OK {
-			t.Errorf("%d: a query: %+v", i, grant)
-		}
-		b.moveTo(b.clock.Add(test.want))
+		return last
 	}
-	b.moveTo(b.clock.Add(time.Minute))
+	if got := pace(); got != 0 {
+		t.Fatalf("limited to %v before any refusal", got)
+	}
+	early := dedupe.Grant{Asked: time.Now().Add(-time.Minute)}
+	must(t, b.throttled(dedupe.Grant{}, 0))
+	must(t, b.throttled(dedupe.Grant{}, 0)) // many are refused at once
+	if got := pace(); got != 10 {
+		t.Fatalf("%v, want 10/s after the first refusal", got)
+	}
+	if got := rises(4); got < 30 {
+		t.Errorf("%v, want that it searches fast", got)
+	}
+	must(t, b.store.Throttled(t.Context(), appID, early, 0)) // on its way since before
+	top := pace()
+	must(t, b.throttled(dedupe.Grant{Pace: top}, 0))
+	fallen := pace()
+	if fallen < 0.80*top || fallen > 0.82*top {
+		t.Errorf("%v after %v, want 0.85 × 0.95 of it: it was found while searching", fallen, top)
+	}
+	must(t, b.throttled(dedupe.Grant{}, 0))
+	if got := pace(); got < fallen {
+		t.Errorf("%v: it fell twice in a second", got)
+	}
+	near := rises(2)
+	if near > 1.06*fallen {
+		t.Errorf("%v after %v: it rises fast near what was refused", near, fallen)
+	}
+	if got := rises(8); got < 2*fallen {
+		t.Errorf("%v after %v, want that it is doubled in ten seconds", got, fallen)
+	}
+	for range 40 { // everything is refused
+		b.moveTo(b.clock.Add(time.Minute))
+		pace()
+		must(t, b.throttled(dedupe.Grant{}, 0))
+	}
+	if got := pace(); got > 4./60 {
+		t.Errorf("%v calls a second although all are refused", got)
+	}
+	if grant := b.reserve(t, dedupe.Slot{Query: true}, dedupe.NewToken()); !grant.OK {
+		t.Errorf("a query: %+v", grant)
+	}
+	b.moveTo(b.clock.Add(11 * time.Minute))
+	if got := pace(); got != 0 {
+		t.Errorf("%v, want that it is forgotten", got)
+	}
 	if keys := b.limitKeys(t); keys != "" {
 		t.Errorf("left behind:\n%s", keys)
+	}
+}
+
+// Where the application has a rate of its own, the slower one counts.
+func TestPaceAndRate(t *testing.T) {
+	b := onMiniredis(t)
+	b.moveTo(b.clock.Truncate(time.Microsecond))
+	slot := dedupe.Slot{Rate: 4}
+	must(t, b.throttled(dedupe.Grant{}, 4))
+	for range 100 {
+		grant := b.reserve(t, slot, dedupe.NewToken())
+		if grant.Pace != 4 || grant.Every != 250*time.Millisecond {
+			t.Fatalf("%+v, want the rate", grant)
+		}
+		b.moveTo(b.clock.Add(max(grant.Wait, time.Millisecond)))
 	}
 }
 
@@ -209,18 +266,19 @@ func TestLimitsOutliveAClockThatIsSetBack(t *testing.T) {
 	if grant := b.reserve(t, slot, dedupe.NewToken()); !grant.OK {
 		t.Fatalf("%+v", grant)
 	}
-	must(t, b.store.Throttled(t.Context(), appID))
+	must(t, b.throttled(dedupe.Grant{}, 5))
 	b.moveTo(b.clock.Add(-time.Hour))
 	var waited time.Duration
+	var grant dedupe.Grant
 	for range 10 {
-		grant := b.reserve(t, slot, dedupe.NewToken())
+		grant = b.reserve(t, slot, dedupe.NewToken())
 		if grant.OK {
 			break
 		}
 		waited += grant.Wait
 		b.moveTo(b.clock.Add(grant.Wait))
 	}
-	if waited > 5*time.Second {
+	if !grant.OK || waited > 5*time.Second {
 		t.Errorf("waited for %v", waited)
 	}
 }
@@ -255,13 +313,13 @@ func TestSlotsThatCannotBe(t *testing.T) {
 			}
 		})
 	}
-	if b.store.Throttled(ctx, "") == nil {
+	if b.store.Throttled(ctx, "", dedupe.Grant{}, 0) == nil {
 		t.Error("throttled without an app id")
 	}
 	b.mini.SetError("ERR down")
 	_, reserve := b.store.Reserve(ctx, appID, slow("m:T1"), token)
 	_, _, claim := b.store.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: refund("R"), Fingerprint: "fp", Token: token}, slow("m:T1"))
-	for _, err := range []error{reserve, claim, b.store.Undo(ctx, appID, slow("m:T1"), token), b.store.Throttled(ctx, appID)} {
+	for _, err := range []error{reserve, claim, b.store.Undo(ctx, appID, slow("m:T1"), token), b.throttled(dedupe.Grant{}, 0)} {
 		if err == nil {
 			t.Fatal("no error without Redis")
 		}
@@ -291,7 +349,7 @@ func TestExchangesWithSlots(t *testing.T) {
 // crowdCall is one refund call of the crowd.
 type crowdCall struct {
 	trade           string
-	asked, answered time.Time // around the grant
+	asked, answered time.Time // around the turn
 	made            time.Time
 }
 
@@ -326,15 +384,16 @@ func crowd(t *testing.T, stores []*dedupe.Store, trades []string, spacing time.D
 			if err != nil {
 				return err
 			}
-			answered := time.Now()
+			took := time.Since(began)
 			if !grant.OK {
 				pause(ctx, time.Duration(random.Int64N(int64(min(grant.Wait, 80*time.Millisecond))+1)))
 				continue
 			}
+			pause(ctx, time.Until(grant.Start))
 			pause(ctx, time.Duration(random.Int64N(int64(max(1, time.Until(grant.Deadline))))))
 			if now := time.Now(); now.Before(grant.Deadline) {
 				mu.Lock()
-				all = append(all, crowdCall{trade: trade, asked: began, answered: answered, made: now})
+				all = append(all, crowdCall{trade: trade, asked: grant.Start, answered: grant.Start.Add(took), made: now})
 				done[trade]++
 				total, enough := len(all), len(done) == len(trades)
 				for _, n := range done {
@@ -417,8 +476,7 @@ func TestCrowdKeepsSpacingAndRate(t *testing.T) {
 		trades := []string{"m:T0", "m:T1", "m:T2", "m:T3", "m:T4", "m:T5"}
 		calls := crowd(t, b.stores(t), trades, spacing, rate, 2, nil)
 		apart(t, calls, spacing)
-		// Of a grant it is known that it fell between question and answer. So what
-		// was asked and answered within a window was granted within it.
+		// Of a turn it is known to within the time of the exchange when it was.
 		for _, first := range calls {
 			for _, last := range calls {
 				window, n := last.answered.Sub(first.asked), 0

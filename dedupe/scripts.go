@@ -32,6 +32,8 @@ var (
 	limitLua string
 	//go:embed space.lua
 	spaceLua string
+	//go:embed pace.lua
+	paceLua string
 	//go:embed rate.lua
 	rateLua string
 	//go:embed throttle.lua
@@ -55,8 +57,8 @@ func loadScripts() scripts {
 		probe:   redis.NewScript(probeLua),
 
 		space:    redis.NewScript(limitLua + spaceLua),
-		rate:     redis.NewScript(limitLua + rateLua),
-		throttle: redis.NewScript(limitLua + throttleLua),
+		rate:     redis.NewScript(limitLua + paceLua + rateLua),
+		throttle: redis.NewScript(limitLua + paceLua + throttleLua),
 	}
 }
 
@@ -197,3 +199,5 @@ func (r *reply) int(i int) int64 {
 func (r *reply) bool(i int) bool { return r.int(i) == 1 }
 
 func (r *reply) millis(i int) time.Duration { return time.Duration(r.int(i)) * time.Millisecond }
+
+func (r *reply) micros(i int) time.Duration { return time.Duration(r.int(i)) * time.Microsecond }

@@ -1,21 +1,46 @@
--- Begins a back-off of the application, unless one runs.
--- ARGV: the shortest back-off, the longest, and how long without one halves the
---       next; µs. Answers nothing.
--- The members are described in rate.lua, which works to them.
-local shortest, longest, ease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local back = tonumber(redis.call('ZSCORE', key, ':back') or '0')
-local left = tonumber(redis.call('ZSCORE', key, ':until') or '0') - now
+-- Learns that Alipay refused a call of the application as one too many.
+-- ARGV: µs since the call's turn was asked for, the pace that the answer named, the
+--       highest pace in calls per second. Answers the pace.
+-- The members are described in rate.lua.
+local asked, given, top = now - tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) * 1000000
+local first, settle = 10000000, 1000000
 
-if left > 0 and left <= back then
-  return {} -- many calls are refused at once; together they count once
+local function score(name)
+  return tonumber(redis.call('ZSCORE', key, name) or '0')
 end
-local length = shortest
-if back > 0 and left <= 0 then
-  length = math.floor(back * 2 / 2 ^ math.floor(-left / ease))
-  length = math.max(shortest, math.min(longest, length))
+local function fall(pace, peak)
+  redis.call('ZADD', key, int(pace), ':pace', int(peak), ':peak', int(now), ':fell', int(now), ':grown', '0', ':granted', '0', ':refused')
+  keep(memory)
+  return {int(pace)}
 end
-redis.call('ZADD', key, int(length), ':back', int(now + length), ':until')
--- After so many halvings it is as if there had never been one.
-local halvings = math.ceil(math.log(2 * length / shortest) / math.log(2))
-keep(length + halvings * ease)
-return {}
+
+local pace, fell = score(':pace'), score(':fell')
+pace = known(pace, fell)
+if pace == 0 then
+  -- What is on its way already is as much as Alipay takes for a while.
+  redis.call('ZADD', key, int(math.max(score(':all'), now + 400000)), ':all')
+  return fall(math.max(floor, math.min(top, first)), 0)
+end
+if asked <= fell then
+  return {int(pace)}
+end
+local refused, granted, peak = score(':refused') + 1, score(':granted'), score(':peak')
+if now - fell < settle then
+  redis.call('ZADD', key, int(refused), ':refused')
+  return {int(pace)}
+end
+if given == 0 or given > pace then
+  given = pace
+end
+local share = (refused - 1) / math.max(1, granted)
+if refused >= granted then
+  share = math.max(share, 0.5) -- nothing was let through
+end
+local through = given
+if share > 0.2 then
+  through = through * (1 - math.min(share, 0.9))
+elseif peak == 0 or through / peak > 1.1 then
+  through = through * 0.85 -- found while rising fast: it is beyond the limit by far
+end
+peak = math.floor(through)
+return fall(math.max(floor, math.floor(peak * 0.95)), math.max(floor, peak))

@@ -141,6 +141,9 @@ func (s *Server) perform(c *call, e *entry, amount int64, work func() answer) an
 		nth = e.queries
 	}
 	c.draw, c.trade, c.amount = s.drawOf(c, e, nth), e.order.no, amount
+	if s.limited() {
+		return gateway("40005", "isv.app-call-limited", "应用调用次数超限")
+	}
 	f, err := s.pick(c, e)
 	if err != nil {
 		return business(c.spec.badContent, err.Error())

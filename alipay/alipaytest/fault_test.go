@@ -428,3 +428,23 @@ func TestSpoilMerchant(t *testing.T) {
 	}
 	refundFor("token-1").want(t, "10000", "", "good")
 }
+
+func TestLimit(t *testing.T) {
+	clock := newClock()
+	b := start(t, alipaytest.Config{Limit: 2, Now: clock.now})
+	for second := range 3 {
+		for i := range 2 {
+			b.refund(t, "T", fmt.Sprintf("R%d-%d", second, i), "1").want(t, "10000", "", "good")
+		}
+		b.refund(t, "T", fmt.Sprintf("R%d-2", second), "1").want(t, "40005", "isv.app-call-limited", "good")
+		clock.advance(time.Second)
+	}
+	for i := range 2 {
+		b.refund(t, "T", fmt.Sprintf("R%d-2", i), "1").want(t, "10000", "", "good")
+	}
+	b.sim.SetLimit(0)
+	b.refund(t, "T", "R2-2", "1").want(t, "10000", "", "good")
+	if moved := len(b.sim.Movements()); moved != 9 {
+		t.Errorf("%d movements, want 9: what is refused is not carried out", moved)
+	}
+}

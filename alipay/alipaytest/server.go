@@ -49,6 +49,11 @@ type Config struct {
 	// Drip is the pause between eight bytes of the fault slow-drip; default 10 ms.
 	Drip time.Duration
 
+	// Limit is how many calls of the gateway, queries too, are let through in each
+	// second of the clock; the rest is refused with 40005 isv.app-call-limited and
+	// not carried out. 0: all are.
+	Limit int
+
 	// KeepCalls is how many calls [Server.Calls] remembers, the oldest are
 	// dropped first; default 100000.
 	KeepCalls int
@@ -117,6 +122,9 @@ type Server struct {
 	spoiled     map[string]*fault // by app_auth_token
 	healed      bool
 	applied     map[string]int
+	limit       int
+	second      int64 // of the clock, in which so many were let through:
+	through     int
 	calls       []*Call
 	notices     []Notice
 	errands     *errands
@@ -137,7 +145,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("alipaytest: no keys")
 	case cfg.TradeTotal < 1 || cfg.TradeTotal > maxFen:
 		return nil, fmt.Errorf("alipaytest: trade total of %d fen is not within 0.01 and 100000000.00 yuan", cfg.TradeTotal)
-	case min(cfg.Latency, cfg.FaultFor, cfg.LateBy, cfg.Hold, cfg.Drip) < 0 || min(cfg.FaultCalls, cfg.KeepCalls) < 0:
+	case min(cfg.Latency, cfg.FaultFor, cfg.LateBy, cfg.Hold, cfg.Drip) < 0 || min(cfg.FaultCalls, cfg.KeepCalls, cfg.Limit) < 0:
 		return nil, errors.New("alipaytest: a duration or a count is below zero")
 	}
 	s := &Server{
@@ -145,6 +153,7 @@ func New(cfg Config) (*Server, error) {
 		menu:    faultMenu(),
 		mux:     http.NewServeMux(),
 		ledger:  newLedger(cfg.TradeTotal),
+		limit:   cfg.Limit,
 		applied: map[string]int{},
 		errands: newErrands(),
 		notifier: &http.Client{
@@ -255,6 +264,25 @@ func (s *Server) SetBalance(appAuthToken string, fen int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ledger.balances[owner{s.cfg.AppID, appAuthToken}] = fen
+}
+
+// SetLimit replaces [Config.Limit]; 0 ends it.
+func (s *Server) SetLimit(perSecond int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = perSecond
+}
+
+// limited counts a call, and reports whether it is one too many. The lock is held.
+func (s *Server) limited() bool {
+	if now := s.now().Unix(); now != s.second {
+		s.second, s.through = now, 0
+	}
+	if s.limit > 0 && s.through >= s.limit {
+		return true
+	}
+	s.through++
+	return false
 }
 
 func (s *Server) now() time.Time { return s.cfg.Now() }

@@ -20,6 +20,7 @@ func TestOptions(t *testing.T) {
 		{"-latency", "ALIPAYSIM_LATENCY", "5ms", func(o *options) { o.latency = 5 * time.Millisecond }},
 		{"-seed", "ALIPAYSIM_SEED", "2", func(o *options) { o.seed = 2 }},
 		{"-faults", "ALIPAYSIM_FAULTS", "late=0.5", func(o *options) { o.faults = "late=0.5" }},
+		{"-limit", "ALIPAYSIM_LIMIT", "30", func(o *options) { o.limit = 30 }},
 		{"-notify-url", "ALIPAYSIM_NOTIFY_URL", "http://h/", func(o *options) { o.notifyURL = "http://h/" }},
 	} {
 		t.Run(row.flag, func(t *testing.T) {

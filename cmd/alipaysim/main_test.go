@@ -34,6 +34,7 @@ func TestUsage(t *testing.T) {
 		{"faults", []string{"-faults", "nope=1"}, nil, 2, "", "-faults"},
 		{"notify URL", []string{"-notify-url", "localhost:8080"}, nil, 2, "", "-notify-url"},
 		{"latency", []string{"-latency", "-1s"}, nil, 2, "", "-latency"},
+		{"limit", []string{"-limit", "-1"}, nil, 2, "", "-limit"},
 		{"seed variable", nil, map[string]string{"ALIPAYSIM_SEED": "x"}, 2, "", "ALIPAYSIM_SEED"},
 		{"key directory", []string{"-keys", filepath.Join(dir, "file", "keys")}, nil, 2, "", "-keys"},
 		{"address", []string{"-keys", filepath.Join(dir, "keys"), "-listen", "127.0.0.1:-1"}, nil, 1, "", "listen"},

@@ -20,6 +20,7 @@ type options struct {
 	latency    time.Duration
 	seed       uint64
 	faults     string
+	limit      int
 	notifyURL  string
 }
 
@@ -36,6 +37,7 @@ func readOptions(args []string, getenv func(string) string, stderr io.Writer) (o
 	flags.DurationVar(&o.latency, "latency", 0, "how long a call takes besides its own work")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that decides every draw")
 	flags.StringVar(&o.faults, "faults", "", "`name=probability,…`; help lists the names")
+	flags.IntVar(&o.limit, "limit", 0, "how many `calls` a second are let through, the rest being refused as Alipay does; 0: all")
 	flags.StringVar(&o.notifyURL, "notify-url", "", "`URL` where payment notifications go; empty: none")
 	if err := flags.Parse(args); err != nil {
 		return o, err //nolint:wrapcheck // names the flag; flag has printed the usage
@@ -72,6 +74,9 @@ func (o options) config() (alipaytest.Config, error) {
 	if o.latency < 0 {
 		return alipaytest.Config{}, fmt.Errorf("-latency: %s is below zero", o.latency)
 	}
+	if o.limit < 0 {
+		return alipaytest.Config{}, fmt.Errorf("-limit: %d is below zero", o.limit)
+	}
 	if u, err := url.Parse(o.notifyURL); o.notifyURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		return alipaytest.Config{}, fmt.Errorf("-notify-url: %q is not an http or https URL", o.notifyURL)
 	}
@@ -81,6 +86,6 @@ func (o options) config() (alipaytest.Config, error) {
 	}
 	return alipaytest.Config{
 		AppID: o.appID, Keys: keys, TradeTotal: total, Latency: o.latency, Seed: o.seed, Faults: faults,
-		NotifyURL: o.notifyURL,
+		Limit: o.limit, NotifyURL: o.notifyURL,
 	}, nil
 }

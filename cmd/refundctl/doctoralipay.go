@@ -159,7 +159,7 @@ func (d *doctor) answered(who string, err error, took time.Duration) {
 		d.add("alipay", problem, "what the code says: signature means the public key at Alipay is not that of the private key here; permission or token means the app or the merchant's authorisation",
 			"%s: Alipay refuses our configuration: %s %s %s", who, failed.Code, failed.SubCode, failed.SubMsg)
 	case ok && failed.Class == alipay.ClassLimited:
-		d.add("alipay", warning, "REFUNDD_RATE below what Alipay grants", "%s: too many calls: %s", who, failed.SubCode)
+		d.add("alipay", warning, "refundd slows down by itself; if it goes on, ask Alipay for the limit of the app, or set REFUNDD_RATE to a part of it", "%s: too many calls: %s", who, failed.SubCode)
 	case ok:
 		d.add("alipay", problem, "see network and gateway; an answer whose signature does not verify means that REFUNDD_ALIPAY_PUBLIC_KEY_FILE or the certificate is not Alipay's",
 			"%s: no answer that can be believed: %v", who, failed)

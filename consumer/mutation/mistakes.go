@@ -26,6 +26,7 @@ func mistakes() []mistake {
 	table := []stage{simulated, {"./alipay", "."}}
 	tell := []stage{simulated, {"./producer", "."}}
 	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
+	pace := []stage{{simulation, "TestPaceUsesTheLimit/30_"}, {"./dedupe/dedupetest", "."}}
 	gateway := []stage{{"./alipay", "."}}
 	health := []stage{{"./consumer", "TestHealth|TestReads|TestTopics|TestRedis|TestPublish"}}
 	ready := []stage{{"./cmd/internal/service", "TestReadiness|TestBroker|TestDeaf|TestTopic|TestOneOf|TestMissingGroup"}}
@@ -417,6 +418,31 @@ func mistakes() []mistake {
 		{
 			"one of two brokers is not enough", "cmd/internal/service/probe.go",
 			"	if v.works == 0 {", "	if len(v.refused) > 0 {", ready,
+		},
+		// pauses and Alipay's limit
+		{
+			"the brake is not asked again before the call", "consumer/work.go",
+			"			if d.Do == actCall && h.paused(c.commandInHand) { // and so", "			if d.Do == actCall && c.kind == \"\" { // and so", flow,
+		},
+		{
+			"a paused command is claimed", "consumer/handler.go",
+			"	paused := func() bool { return !in.copy.Claimed && h.paused(in) }", "	paused := func() bool { return false }", flow,
+		},
+		{
+			"the pace never falls", "dedupe/throttle.lua",
+			"return fall(math.max(floor, math.floor(peak * 0.95)), math.max(floor, peak))", "return fall(pace, peak)", redis,
+		},
+		{
+			"the pace never rises", "dedupe/rate.lua",
+			"    local grown = pace * math.min(4, 1 + growth(pace, state[':peak']) * since / 1000000)", "    local grown = pace", redis,
+		},
+		{
+			"model: the pace never falls", "dedupe/pace.go",
+			"	*p = Pace{Rate: max(paceFloor, int64(float64(peak)*0.95)), Peak", "	*p = Pace{Rate: p.Rate, Peak", pace,
+		},
+		{
+			"model: the pace never rises", "dedupe/pace.go",
+			"		p.Rate = max(paceFloor, min(top, int64(grown)))", "		p.Rate = max(paceFloor, min(top, p.Rate+min(0, int64(grown))))", pace,
 		},
 		// events and notifications
 		{

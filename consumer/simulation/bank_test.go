@@ -170,6 +170,8 @@ func codes(kind consumer.Kind) (prefix, refusal, already, account string) {
 func (b *bank) before(req request, on string) (reply, bool) {
 	business, refusal, _, funds := codes(req.kind)
 	switch {
+	case b.w.tooMany(on):
+		return said(req, "40005", "isv.app-call-limited", true), true
 	case b.meets("request lost", on, 0.02):
 		return unknown(req, errReset), true
 	case req.call && b.meets("not sent", on, 0.01):

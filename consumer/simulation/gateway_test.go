@@ -96,6 +96,7 @@ func (g gateway) ask(ctx context.Context, req request) reply {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	actor := w.actor(ctx)
+	w.mayCall(req, actor)
 	f := w.about(req, actor)
 	f.Process, f.Call = g.p.name, w.callID(actor)
 	if actor[0] == 'd' {

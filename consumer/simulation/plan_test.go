@@ -21,7 +21,7 @@ func (w *world) plan() {
 		return
 	}
 	w.forgets = w.rng.IntN(2) == 0
-	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.redisRefuses, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps, w.clockBack}
+	troubles := []func(){w.stopOne, w.killOne, w.stall, w.redisFails, w.redisRefuses, w.brokerFails, w.again, w.again, w.nudge, w.nudge, w.withoutMerchant, w.clockJumps, w.clockBack, w.pause, w.limit}
 	if w.forgets {
 		troubles = append(troubles, w.wipe, w.rollBack, w.rollBack)
 	} else {

@@ -116,7 +116,9 @@ func menu() []string {
 		"an unknown code", "no funds", "an unsigned refusal", "10000 and not done", "somebody else's answer", "502", "bad signature", "10003",
 		"refused as done already", "done, and refused as done already", "done, and an unsigned refusal", "fund_change missing", "query lag", "found nothing although there", "the form without a status",
 		"another number's answer", "UNIQUE_VIOLATION", "INIT, then CLOSED", "INIT, then SUCCESS", "out_order_no missing",
-		"the payment found instead",
+		"the payment found instead", "Alipay's limit", "beyond Alipay's limit",
+		// the operator
+		"pause",
 	}
 }
 

@@ -147,6 +147,7 @@ type world struct {
 	broker     broker
 	brokerDown time.Time
 	bank       bank
+	limits     limits
 	processes  []*process
 	started    int
 	nudges     int
@@ -464,7 +465,7 @@ func (w *world) config(p *process) consumer.Config {
 		RetryDelays: []time.Duration{
 			10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 		},
-		Limits:   consumer.Limits{Spacing: w.space, Rate: w.rate},
+		Limits:   consumer.Limits{Spacing: w.space, Rate: w.rate, Paused: w.paused},
 		Merchant: p.merchant, Workers: 128,
 	}
 }

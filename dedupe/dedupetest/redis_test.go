@@ -79,6 +79,17 @@ func (w *twins) same(what string, ask func(*dedupe.Store) (any, error)) string {
 	return said[0]
 }
 
+// bySpans makes two grants comparable that were asked for at different moments.
+func bySpans(g dedupe.Grant) dedupe.Grant {
+	for _, at := range []*time.Time{&g.Start, &g.Deadline, &g.Next} {
+		if !at.IsZero() {
+			*at = time.Unix(0, int64(at.Sub(g.Asked)))
+		}
+	}
+	g.Asked = time.Time{}
+	return g
+}
+
 // What a store does on the Redis of this package is what it does on one that runs
 // the scripts: records, index and limits, with time that passes.
 func TestSameAsScripts(t *testing.T) {
@@ -128,7 +139,7 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	case 0, 1:
 		said = w.same(fmt.Sprintf("claim %s %.4s %d %+v", fp, token, generation, slot), func(s *dedupe.Store) (any, error) {
 			c, g, err := s.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: id, Fingerprint: fp, Token: token, Generation: generation, Note: note}, slot)
-			c.Deadline, g.Deadline = time.Time{}, time.Time{}
+			c.Deadline, g = time.Time{}, bySpans(g)
 			return fmt.Sprintf("%+v %+v", c, g), err
 		})
 	case 2:
@@ -161,14 +172,18 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	case 7:
 		said = w.same(fmt.Sprintf("reserve %.4s %+v", token, slot), func(s *dedupe.Store) (any, error) {
 			g, err := s.Reserve(ctx, appID, slot, token)
-			g.Deadline = time.Time{}
-			return g, err
+			return bySpans(g), err
 		})
 	case 8:
 		w.same("undo", func(s *dedupe.Store) (any, error) { return nil, s.Undo(ctx, appID, slot, token) })
 	case 9:
-		if rng.IntN(8) == 0 {
-			w.same("throttled", func(s *dedupe.Store) (any, error) { return nil, s.Throttled(ctx, appID) })
+		if rng.IntN(3) == 0 {
+			// A grant of the future is one of now.
+			asked := dedupe.Grant{Asked: time.Now().Add(time.Hour), Pace: []float64{0, 3, 8.5, 40}[rng.IntN(4)]}
+			if rng.IntN(4) == 0 {
+				asked.Asked = time.Now().Add(-time.Duration(rng.IntN(3)) * time.Second)
+			}
+			w.same("throttled", func(s *dedupe.Store) (any, error) { return nil, s.Throttled(ctx, appID, asked, slot.Rate) })
 		}
 	case 10:
 		said = w.same("read, totals", func(s *dedupe.Store) (any, error) {

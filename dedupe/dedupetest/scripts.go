@@ -27,7 +27,7 @@ func known() []knownScript {
 		{"lock", "-- Extends (ARGV[2] > 0, in ms) or gives back (0)", lock},
 		{"rate", "-- Reserves one call of the application: GCRA", rate},
 		{"space", "-- Reserves the next call on one trade.", space},
-		{"throttle", "-- Begins a back-off of the application, unless one runs.", throttle},
+		{"throttle", "-- Learns that Alipay refused a call of the application as one too many.", throttle},
 	}
 }
 
@@ -192,7 +192,7 @@ func space(r *Redis, key string, args []string) (any, error) {
 	if last := r.members(key); len(last) > 0 {
 		age := now - int64(last[0].Score)
 		if last[0].Member == args[0] && age >= 0 && age <= usable {
-			return fields("ok", age), nil
+			return fields("ok", -age), nil
 		}
 		if age < gap && age >= -gap {
 			return fields("spacing", gap-age), nil
@@ -205,28 +205,45 @@ func space(r *Redis, key string, args []string) (any, error) {
 	return fields("ok", 0), nil
 }
 
-// reservation is a member of a rate's set: its name, and when it was made.
+// reservation is a member of a rate's set: its name, and when its turn is.
 type reservation struct {
 	name string
 	at   int64
 }
 
+// paceOf reads the pace from a rate's set.
+func paceOf(state map[string]int64) dedupe.Pace {
+	return dedupe.Pace{
+		Rate: state[":pace"], Peak: state[":peak"], Fell: state[":fell"], Grown: state[":grown"],
+		Granted: state[":granted"], Refused: state[":refused"],
+	}
+}
+
+func (s *set) putPace(p dedupe.Pace) {
+	s.scores[":pace"], s.scores[":peak"] = float64(p.Rate), float64(p.Peak)
+	s.scores[":fell"], s.scores[":grown"] = float64(p.Fell), float64(p.Grown)
+	s.scores[":granted"], s.scores[":refused"] = float64(p.Granted), float64(p.Refused)
+}
+
+func topOf(perSecond int64) int64 {
+	if perSecond == 0 {
+		perSecond = dedupe.MaxRate
+	}
+	return perSecond * 1_000_000
+}
+
 func rate(r *Redis, key string, args []string) (any, error) {
 	perSecond, usable, err := twoNumbers(args[1], args[3])
-	if err != nil {
+	lead, _, err2 := twoNumbers(args[4], "0")
+	if err = errors.Join(err, err2); err != nil {
 		return nil, err
 	}
 	token, query, now := args[0], args[2] == "1", r.micros()
-	var cost, burst, shareCost int64 = 0, 1, 1_000_000
-	if perSecond > 0 {
-		cost = (1_000_000 + perSecond - 1) / perSecond
-		burst = max(1, perSecond/10)
-		shareCost = min(shareCost, 5*cost)
-	}
-	shareBurst := max(1, burst/5)
 
 	state := map[string]int64{}
 	var recent, older []reservation
+	var void []string
+	given := int64(-1)
 	for _, m := range r.members(key) {
 		name, _ := m.Member.(string)
 		at := int64(m.Score)
@@ -234,14 +251,33 @@ func rate(r *Redis, key string, args []string) (any, error) {
 		switch {
 		case name[0] == ':':
 			state[name] = at
-		case age < 0 || age > usable:
+			continue
+		case age < -lead:
+			void = append(void, name)
+			continue
+		case age > usable:
 			older = append(older, reservation{name, at})
+			continue
 		case name[2:] == token:
-			return fields("ok", age), nil
-		default:
-			recent = append(recent, reservation{name, at})
+			given = at
 		}
+		recent = append(recent, reservation{name, at})
 	}
+
+	pace := paceOf(state).Known(now)
+	paced := pace.Rate > 0 && (perSecond == 0 || pace.Rate < perSecond*1_000_000)
+	var cost, shareCost int64 = 0, 1_000_000
+	switch {
+	case paced:
+		cost = int64(math.Ceil(1e12 / float64(pace.Rate)))
+	case perSecond > 0:
+		cost = (1_000_000 + perSecond - 1) / perSecond
+	}
+	if cost > 0 {
+		shareCost = min(shareCost, 5*cost)
+	}
+
+	most, mostShare := now+lead+lead/5+3*cost, now+lead+shareCost
 	add := func(all, share int64, reservations ...reservation) (int64, int64) {
 		for _, res := range reservations {
 			all = max(all, res.at) + cost
@@ -249,60 +285,91 @@ func rate(r *Redis, key string, args []string) (any, error) {
 				share = max(share, res.at) + shareCost
 			}
 		}
-		return min(all, now+(burst+shareBurst)*cost), min(share, now+shareBurst*shareCost)
+		return min(all, most), min(share, mostShare)
 	}
-	oldAll, oldShare := add(state[":all"], state[":share"], older...)
+	if n := len(recent) - 63; n > 0 {
+		older, recent = append(older, recent[:n]...), recent[n:]
+	}
+	oldAll, oldShare := state[":all"], state[":share"]
+	if oldAll > most {
+		oldAll = now
+	}
+	if oldShare > mostShare {
+		oldShare = now
+	}
+	oldAll, oldShare = add(oldAll, oldShare, older...)
 	all, share := add(oldAll, oldShare, recent...)
 
-	reason, kind := "rate", "a:"
-	wait := max(0, all+cost-burst*cost-now)
-	if pause := state[":until"] - now; pause > 0 && pause <= state[":back"] {
-		reason, wait = "throttled", max(wait, pause)
+	shown := pace.Rate
+	if shown > 0 && !paced {
+		shown = perSecond * 1_000_000
 	}
-	if wait > 0 && query {
-		wait = min(wait, max(0, share+shareCost-shareBurst*shareCost-now))
+	answer := func(word string, span, all int64) (any, error) {
+		return fields(word, span, shown, max(0, all-now), cost), nil
+	}
+	if given >= 0 {
+		return answer("ok", given-now, all)
+	}
+	kind := "a:"
+	wait := max(0, all-now)
+	scarce := wait > 0
+	if wait > lead && query {
+		wait = min(wait, max(0, share-now))
 		kind = "s:"
 	}
-	if wait > 0 {
-		return fields(reason, wait), nil
+	switch {
+	case wait > lead && paced:
+		return answer("throttled", wait-lead, all)
+	case wait > lead:
+		return answer("rate", wait-lead, all)
+	case cost == 0:
+		return fields("ok", 0, 0, 0, 0), nil
 	}
-	if perSecond == 0 && kind == "a:" {
-		return fields("ok", 0), nil
-	}
-	all, share = add(all, share, reservation{kind + token, now})
+	mine := reservation{kind + token, now + wait}
+	all, share = add(all, share, mine)
 	r.change(key, func(s *set) {
 		for _, res := range older {
 			delete(s.scores, res.name)
 		}
-		s.scores[":all"], s.scores[":share"], s.scores[kind+token] = float64(oldAll), float64(oldShare), float64(now)
-		s.keep(max(usable, all-now, share-now), r.millis())
+		for _, name := range void {
+			delete(s.scores, name)
+		}
+		s.scores[":all"], s.scores[":share"], s.scores[mine.name] = float64(oldAll), float64(oldShare), float64(mine.at)
+		s.keep(max(lead+usable, all-now, share-now), r.millis())
+		if pace.Rate > 0 {
+			pace.Grant(now, scarce, topOf(perSecond))
+			s.putPace(pace)
+		}
 	})
-	return fields("ok", 0), nil
+	return answer("ok", wait, all)
 }
 
 func throttle(r *Redis, key string, args []string) (any, error) {
-	shortest, longest, err := twoNumbers(args[0], args[1])
-	ease, _, err2 := twoNumbers(args[2], "0")
+	age, given, err := twoNumbers(args[0], args[1])
+	perSecond, _, err2 := twoNumbers(args[2], "0")
 	if err = errors.Join(err, err2); err != nil {
 		return nil, err
 	}
 	now := r.micros()
-	var back, left int64 = 0, -now
-	if s := r.set(key); s != nil {
-		back, left = int64(s.scores[":back"]), int64(s.scores[":until"])-now
+	state := map[string]int64{}
+	for _, m := range r.members(key) {
+		if name, _ := m.Member.(string); name[0] == ':' {
+			state[name] = int64(m.Score)
+		}
 	}
-	if left > 0 && left <= back {
-		return fields(), nil
+	pace := paceOf(state)
+	was := pace.Known(now)
+	pace.Refuse(now, now-age, given, topOf(perSecond))
+	if pace != was {
+		r.change(key, func(s *set) {
+			if was.Rate == 0 {
+				s.scores[":all"] = float64(max(state[":all"], now+400_000))
+			}
+			s.putPace(pace)
+			if pace.Fell == now {
+				s.keep(600_000_000, r.millis())
+			}
+		})
 	}
-	length := shortest
-	if back > 0 && left <= 0 {
-		length = int64(float64(back) * 2 / math.Pow(2, math.Floor(float64(-left)/float64(ease))))
-		length = max(shortest, min(longest, length))
-	}
-	halvings := int64(math.Ceil(math.Log(2*float64(length)/float64(shortest)) / math.Log(2)))
-	r.change(key, func(s *set) {
-		s.scores[":back"], s.scores[":until"] = float64(length), float64(now+length)
-		s.keep(length+halvings*ease, r.millis())
-	})
-	return fields(), nil
+	return fields(pace.Rate), nil
 }

@@ -91,7 +91,7 @@ type Config struct {
 	// Concurrency is 1 to 10000.
 	Concurrency int `envconfig:"REFUNDD_CONCURRENCY" default:"128" desc:"commands being worked on at once, per process"`
 	// Rate is calls per second; 0 when there is no limit.
-	Rate int `envconfig:"REFUNDD_RATE" default:"0" desc:"Alipay calls per second per app id over all instances; 0 = no limit"`
+	Rate int `envconfig:"REFUNDD_RATE" default:"0" desc:"Alipay calls per second per app id over all instances, at most; 0 = no limit of ours, and Alipay's is found and kept to"`
 
 	// HTTPAddr is the address of the notification receiver, empty when it is off. It is not AdminAddr.
 	HTTPAddr string `envconfig:"REFUNDD_HTTP_ADDR" default:":8080" empty:"off" desc:"notification receiver; empty = off"`

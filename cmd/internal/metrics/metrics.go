@@ -9,6 +9,7 @@ package metrics
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -42,7 +43,9 @@ type Metrics struct {
 	redis          *prometheus.HistogramVec
 	undecided      prometheus.Gauge
 	ready          atomic.Pointer[func() bool]
-	oldest         atomic.Int64 // when the oldest undecided refund was first seen, in Unix nanoseconds; 0 = none
+	allowed        atomic.Uint64 // what Alipay lets through, as the bits of a float64
+	allowedAt      atomic.Int64  // when that was said, in Unix nanoseconds
+	oldest         atomic.Int64  // when the oldest undecided refund was first seen, in Unix nanoseconds; 0 = none
 }
 
 // NewMetrics returns metrics at zero, with the go_* and process_* ones beside them. It fails only if two of the names
@@ -110,13 +113,17 @@ func NewMetrics() (*Metrics, error) {
 		Name: "refundd_oldest_undecided_seconds",
 		Help: "Age of the oldest refund of the whole group whose outcome is not known; 0 = none.",
 	}, m.oldestSeconds)
+	allowed := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "refundd_alipay_allowed_rate",
+		Help: "Calls per second that Alipay is believed to let through of the whole group; 0 = nothing shows that it limits them.",
+	}, m.allowedRate)
 	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "refundd_ready",
 		Help: "Whether the instance is ready, as /readyz says: 1 or 0.",
 	}, m.readiness)
 	for _, c := range []prometheus.Collector{
 		m.commands, m.commandSeconds, m.inflight, m.calls, m.published, m.publishFailed, m.notifications, m.retries, m.parked,
-		m.contradictions, m.lag, m.redis, m.undecided, oldest, ready,
+		m.contradictions, m.lag, m.redis, m.undecided, oldest, ready, allowed,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -239,6 +246,20 @@ func (m *Metrics) SetUndecided(fen int64, oldest time.Time) {
 		return
 	}
 	m.oldest.Store(oldest.UnixNano())
+}
+
+// SetAllowedRate notes how many calls per second Alipay is believed to let through, 0 if it does not limit them. Ten
+// minutes later, when nothing was called since, it counts as not limited: the group has forgotten it, too.
+func (m *Metrics) SetAllowedRate(perSecond float64) {
+	m.allowed.Store(math.Float64bits(perSecond))
+	m.allowedAt.Store(time.Now().UnixNano())
+}
+
+func (m *Metrics) allowedRate() float64 {
+	if time.Since(time.Unix(0, m.allowedAt.Load())) > 10*time.Minute {
+		return 0
+	}
+	return math.Float64frombits(m.allowed.Load())
 }
 
 // SetLag tells how many messages wait in this process's queues, by topic. A topic that is not named any more has no

@@ -266,7 +266,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
 		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays,
 		Limits: consumer.Limits{
-			Spacing: s.cfg.TradeSpacing, Rate: s.cfg.Rate,
+			Spacing: s.cfg.TradeSpacing, Rate: s.cfg.Rate, Allowed: s.metrics.SetAllowedRate,
 			Paused: func(kind consumer.Kind, merchant string) bool {
 				_, paused := s.brakes.Paused(string(kind), merchant)
 				return paused
