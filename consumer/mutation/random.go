@@ -258,7 +258,7 @@ func (l lottery) measure(ctx context.Context, drawn []suspect) error {
 		return fmt.Errorf("measure: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	took := regexp.MustCompile(`(?m)^--- PASS: (\S+) \(([0-9.]+)s\)`)
+	took := regexp.MustCompile(`(?m)^ *--- PASS: ([^/ ]+)\S* \(([0-9.]+)s\)`) // and each of its parts
 	for _, s := range drawn {
 		for _, packages := range s.asked {
 			if l.quick[packages] != "" {
@@ -272,12 +272,20 @@ func (l lottery) measure(ctx context.Context, drawn []suspect) error {
 			if err != nil {
 				return fmt.Errorf("measure: %s without a change: %w: %s", packages, err, failedTest(out))
 			}
-			var quickest, others []string
+			longest := map[string]float64{}
 			for _, m := range took.FindAllSubmatch(out, -1) {
-				if seconds, err := strconv.ParseFloat(string(m[2]), 64); err == nil && seconds < quick.Seconds() {
-					quickest = append(quickest, string(m[1]))
+				seconds, err := strconv.ParseFloat(string(m[2]), 64)
+				if err != nil {
+					return fmt.Errorf("measure: %w", err)
+				}
+				longest[string(m[1])] = max(longest[string(m[1])], seconds)
+			}
+			var quickest, others []string
+			for name, seconds := range longest {
+				if seconds < quick.Seconds() {
+					quickest = append(quickest, name)
 				} else {
-					others = append(others, string(m[1]))
+					others = append(others, name)
 				}
 			}
 			l.quick[packages] = "^(" + strings.Join(quickest, "|") + ")$"
