@@ -23,7 +23,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -261,15 +260,7 @@ func overlayOf(dir, path string, changed []byte) (overlay string, err error) {
 	if err := os.WriteFile(copied, changed, 0o600); err != nil {
 		return "", fmt.Errorf("plant into %s: %w", path, err)
 	}
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {path: copied}})
-	if err != nil {
-		return "", fmt.Errorf("plant into %s: %w", path, err)
-	}
-	overlay = filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(overlay, text, 0o600); err != nil {
-		return "", fmt.Errorf("plant into %s: %w", path, err)
-	}
-	return overlay, nil
+	return writeOverlay(dir, map[string]string{path: copied})
 }
 
 func (m mistake) apply(path string) ([]byte, error) {

@@ -256,7 +256,7 @@ func luaMutants(src []byte) []mutant {
 	var all []mutant
 	start := 0
 	for line := range strings.Lines(string(src)) {
-		code, _, _ := strings.Cut(line, "--")
+		code, _, _ := strings.Cut(strings.TrimRight(line, "\n"), "--")
 		for _, r := range luaChanges {
 			for _, at := range r.what.FindAllStringSubmatchIndex(code, -1) {
 				for _, by := range r.by {
@@ -293,6 +293,6 @@ var luaChanges = []struct { //nolint:gochecknoglobals // a table
 	{regexp.MustCompile(` [1-9]\d*\b`), []string{" 0"}},
 	{regexp.MustCompile(`if (.*) then`), []string{"if not (${1}) then"}},
 	// a statement of one line
-	{regexp.MustCompile(`^\s+redis\.call\(.*\)\s*$`), []string{"\n"}},
-	{regexp.MustCompile(`^\s*[a-z.]+(?:, [a-z.]+)* = [^{]*$`), []string{"\n"}},
+	{regexp.MustCompile(`^\s+redis\.call\(.*\)\s*$`), []string{""}},
+	{regexp.MustCompile(`^\s*[a-z.]+(?:, [a-z.]+)* = [^{]*$`), []string{""}},
 }

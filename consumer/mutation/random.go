@@ -35,7 +35,9 @@ const quick = 300 * time.Millisecond
 // suspect is a mutant and who is asked.
 type suspect struct {
 	mutant
-	asked []string
+	asked  []string
+	number int  // in the common build; 0: it needs one of its own
+	inside bool // of a function
 }
 
 // verdict is what became of one.
@@ -51,6 +53,7 @@ type verdict struct {
 type lottery struct {
 	bench
 	reasons map[string]string
+	shared  map[string]string // the common build's tests of each package
 	quick   map[string]string // the quick tests of each package, as of -test.run
 	slow    map[string]string // and the others; none of the simulation
 }
@@ -58,7 +61,7 @@ type lottery struct {
 // random plants n changes that are drawn by the seed, some at once, and prints
 // what survived. The code is that of files whose path matches only.
 func (b bench) random(ctx context.Context, n int, seed uint64, atOnce int, only *regexp.Regexp, out io.Writer) (code int, err error) {
-	l := lottery{bench: b, quick: map[string]string{simulation: "TestSimulation$"}, slow: map[string]string{}}
+	l := lottery{bench: b, shared: map[string]string{}, quick: map[string]string{simulation: "TestSimulation$"}, slow: map[string]string{}}
 	if l.reasons, err = readEquivalents(b.root); err != nil {
 		return 2, err
 	}
@@ -66,7 +69,16 @@ func (b bench) random(ctx context.Context, n int, seed uint64, atOnce int, only 
 	if err != nil {
 		return 2, err
 	}
-	if err := l.measure(ctx, drawn, out); err != nil {
+	dir, err := os.MkdirTemp("", "mutation-")
+	if err != nil {
+		return 2, fmt.Errorf("plant many: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	drawn, overlay, err := b.common(ctx, dir, drawn[:min(len(drawn), 2*n)]) // about one in four does not compile
+	if err != nil {
+		return 2, err
+	}
+	if err := l.measure(ctx, dir, overlay, drawn, out); err != nil {
 		return 2, err
 	}
 	var survivors, wrong, caught, equivalent int
@@ -133,7 +145,7 @@ func draw(root string, seed uint64, only *regexp.Regexp) ([]suspect, error) {
 					return nil, fmt.Errorf("draw: %w", err)
 				}
 				for _, m := range mutants {
-					all = append(all, suspect{m, s.asked})
+					all = append(all, suspect{mutant: m, asked: s.asked})
 				}
 			}
 		}
@@ -215,13 +227,16 @@ func (l lottery) try(ctx context.Context, s suspect) verdict {
 			if tests[packages] == "" {
 				continue
 			}
+			if s.number > 0 {
+				programs[packages] = l.shared[packages]
+			}
 			if programs[packages] == "" {
 				if programs[packages], err = l.build(ctx, dir, overlay, packages); err != nil {
 					v.stillborn, v.err = ctx.Err() == nil, ctx.Err()
 					return v
 				}
 			}
-			if out, err := l.test(ctx, programs[packages], packages, tests[packages]); err != nil {
+			if out, err := l.test(ctx, s.number, programs[packages], packages, tests[packages]); err != nil {
 				v.by, v.err = "`"+strings.TrimPrefix(packages, "./")+"` "+failedTest(out), ctx.Err()
 				return v
 			}
@@ -241,35 +256,35 @@ func (b bench) build(ctx context.Context, dir, overlay, packages string) (progra
 }
 
 // test runs some tests of a package until the first one fails.
-func (b bench) test(ctx context.Context, program, packages, tests string, more ...string) ([]byte, error) {
+func (b bench) test(ctx context.Context, number int, program, packages, tests string, more ...string) ([]byte, error) {
 	args := []string{"-test.v", "-test.failfast", "-test.short", "-test.timeout=4m", "-test.parallel=8", "-test.run=" + tests}
 	if packages == simulation {
 		args = append(args, fmt.Sprintf("-seeds=%d", b.seeds), "-shrink=false")
 	}
 	cmd := exec.CommandContext(ctx, program, append(args, more...)...) //nolint:gosec // the program is the module's own
 	cmd.Dir = filepath.Join(b.root, packages)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", chosen, number))
 	return cmd.CombinedOutput()
 }
 
 // measure runs the tests without a change. It notes which are quick, so that they
 // are asked first, and leaves out what fails: it could tell nothing.
-func (l lottery) measure(ctx context.Context, drawn []suspect, out io.Writer) error {
-	dir, err := os.MkdirTemp("", "mutation-")
-	if err != nil {
-		return fmt.Errorf("measure: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
+func (l lottery) measure(ctx context.Context, dir, overlay string, drawn []suspect, out io.Writer) error {
 	took := regexp.MustCompile(`(?m)^ *--- PASS: ([^/ ]+)\S* \(([0-9.]+)s\)`) // and each of its parts
 	for _, s := range drawn {
 		for _, packages := range s.asked {
-			if l.quick[packages] != "" {
+			if l.shared[packages] != "" {
 				continue
 			}
-			program, err := l.build(ctx, dir, "", packages)
+			program, err := l.build(ctx, dir, overlay, packages)
 			if err != nil {
 				return fmt.Errorf("measure: %w", err)
 			}
-			text, err := l.test(ctx, program, packages, ".", "-test.failfast=false")
+			l.shared[packages] = program
+			if packages == simulation {
+				continue
+			}
+			text, err := l.test(ctx, 0, program, packages, ".", "-test.failfast=false")
 			if err != nil && !bytes.Contains(text, []byte("--- FAIL")) {
 				return fmt.Errorf("measure: %s without a change: %w\n%s", packages, err, text)
 			}
