@@ -29,8 +29,9 @@ func suspects() []struct {
 	}
 }
 
-// quick is how long a test may take to be run before the slow ones of its package.
-const quick = 300 * time.Millisecond
+// quick and slow part the tests by how long they take; the quickest are asked first,
+// of all packages, and the simulation with the second part.
+const quick, slow = 20 * time.Millisecond, 300 * time.Millisecond
 
 // suspect is a mutant and who is asked.
 type suspect struct {
@@ -53,15 +54,14 @@ type verdict struct {
 type lottery struct {
 	bench
 	reasons map[string]string
-	shared  map[string]string // the common build's tests of each package
-	quick   map[string]string // the quick tests of each package, as of -test.run
-	slow    map[string]string // and the others; none of the simulation
+	shared  map[string]string    // the common build's tests of each package
+	rounds  [3]map[string]string // which tests of each package, as of -test.run
 }
 
 // random plants n changes that are drawn by the seed, some at once, and prints
 // what survived. The code is that of files whose path matches only.
 func (b bench) random(ctx context.Context, n int, seed uint64, atOnce int, only *regexp.Regexp, out io.Writer) (code int, err error) {
-	l := lottery{bench: b, shared: map[string]string{}, quick: map[string]string{simulation: "TestSimulation$"}, slow: map[string]string{}}
+	l := lottery{bench: b, shared: map[string]string{}, rounds: [3]map[string]string{{}, {simulation: "TestSimulation$"}, {}}}
 	if l.reasons, err = readEquivalents(b.root); err != nil {
 		return 2, err
 	}
@@ -222,7 +222,7 @@ func (l lottery) try(ctx context.Context, s suspect) verdict {
 		return v
 	}
 	programs := map[string]string{}
-	for _, tests := range []map[string]string{l.quick, l.slow} {
+	for _, tests := range l.rounds {
 		for _, packages := range s.asked {
 			if tests[packages] == "" {
 				continue
@@ -299,17 +299,21 @@ func (l lottery) measure(ctx context.Context, dir, overlay string, drawn []suspe
 				}
 				longest[string(m[1])] = max(longest[string(m[1])], seconds)
 			}
-			var quickest, others []string
+			var parts [3][]string
 			for name, seconds := range longest {
-				if seconds < quick.Seconds() {
-					quickest = append(quickest, name)
-				} else {
-					others = append(others, name)
+				switch {
+				case seconds < quick.Seconds():
+					parts[0] = append(parts[0], name)
+				case seconds < slow.Seconds():
+					parts[1] = append(parts[1], name)
+				case !l.hasty:
+					parts[2] = append(parts[2], name)
 				}
 			}
-			l.quick[packages] = "^(" + strings.Join(quickest, "|") + ")$"
-			if !l.hasty && len(others) > 0 {
-				l.slow[packages] = "^(" + strings.Join(others, "|") + ")$"
+			for n, names := range parts {
+				if len(names) > 0 {
+					l.rounds[n][packages] = "^(" + strings.Join(names, "|") + ")$"
+				}
 			}
 		}
 	}
