@@ -214,6 +214,13 @@ func TestDecideMore(t *testing.T) {
 		{name: "cannot be asked: one call a delivery", build: func(h *history) { h.call(unknown, 1, true) }, now: 30, unqueryable: true,
 			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}, before: 11},
 
+		{
+			name: "refused on a delivery tried before, absent by an unproven number: replay", build: func(h *history) {
+				h.call(definite, 1, false).query(foundUnproven, 1).delivery().query(foundUnproven, 12)
+			},
+			now: 12, want: decision{Do: actCall},
+		},
+
 		// what is waited for
 		{name: "the query was limited: wait, free", build: func(h *history) { h.call(unknown, 1, true).query(foundLimited, 2) }, now: 2,
 			want: decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true}},
@@ -279,5 +286,71 @@ func TestNotesOfOthers(t *testing.T) {
 	}
 	if got := fromMilli(1); !got.Equal(time.UnixMilli(1)) || !fromMilli(0).IsZero() {
 		t.Errorf("1 ms is %v, none is %v", got, fromMilli(0))
+	}
+}
+
+// TestRememberEnds: what a person is told comes next when nothing can be asked, or
+// asking is of no use yet.
+func TestRememberEnds(t *testing.T) {
+	now := at(100)
+	for _, row := range []struct {
+		name, body string
+		kind       Kind
+		n          note
+		next       string
+	}{
+		{
+			"too old, and nobody can be asked", couponBody("C1", "H1", "3.00", false), KindCouponRefund,
+			note{QueryOnly: true}, "park",
+		},
+		{
+			"absent a moment ago", refundBody("R1", "T1", "3.00"), KindRefund,
+			note{Calls: 1, Ended: endedUnknown, LastCall: at(99).UnixMilli(), LastQuery: at(99).UnixMilli(), Found: foundAbsent}, "wait",
+		},
+		{"made for another", refundBody("R1", "T1", "3.00"), KindRefund, note{Authorised: "x"}, "call"},
+		{"unreadable", `{`, KindRefund, note{Calls: 1, Ended: endedUnknown, LastCall: at(99).UnixMilli()}, "wait"},
+	} {
+		row.n.Origin = origin{Body: []byte(row.body), MsgID: "M", Topic: "T", Traceparent: "P", Born: 1, First: 2}
+		row.n.Try, row.n.Park, row.n.Last.TraceID = 3, 4, "trace"
+		stored, err := row.n.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Remember(row.kind, stored, now, testQueryAfter)
+		if err != nil || r.Next != row.next {
+			t.Errorf("%s: next %q, want %q; %v", row.name, r.Next, row.next, err)
+		}
+		if r.MsgID != "M" || r.Topic != "T" || r.Traceparent != "P" || r.Born != time.UnixMilli(1).UTC() || r.First != time.UnixMilli(2).UTC() ||
+			r.Tries != 3 || r.Parks != 4 || r.TraceID != "trace" || (r.Command.OutRequestNo == "") != (row.body == "{") {
+			t.Errorf("%s: remembered %+v", row.name, r)
+		}
+	}
+}
+
+// TestRequeueBeginsAnew: what a person sends again has its tries back, keeps the
+// higher park number, and shows no control characters.
+func TestRequeueBeginsAnew(t *testing.T) {
+	for _, row := range []struct {
+		deed        Deed
+		parked      int // of the act
+		tries, park int
+		first       time.Time
+	}{
+		{Requeued, 1, 0, 2, at(7)},
+		{Requeued, 5, 0, 5, at(7)},
+		{Dropped, 5, 3, 2, at(1)},
+	} {
+		stored, err := note{Try: 3, Park: 2, Origin: origin{First: at(1).UnixMilli()}}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored, err = WithAct(stored, Act{Deed: row.deed, By: "a\tb", Why: "退", At: at(7), Park: row.parked}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Remember(KindRefund, stored, at(8), testQueryAfter)
+		if err != nil || r.Tries != row.tries || r.Parks != row.park || !r.First.Equal(row.first) || len(r.Acts) != 1 || r.Acts[0].By != "a b" ||
+			r.Acts[0].Why != "退" || r.Acts[0].Park != row.parked || !r.Acts[0].At.Equal(at(7)) {
+			t.Errorf("%s: remembered %+v, %v", row.deed, r, err)
+		}
 	}
 }
