@@ -17,6 +17,7 @@ import (
 // fill puts entries of records that do not exist into the index, all due at a time.
 func (b *bench) fill(t *testing.T, count int, due time.Time) {
 	t.Helper()
+	t.Helper()
 	var members []redis.Z
 	for i := range count {
 		entry := b.store.Entry(time.UnixMilli(int64(i+1)), 1, refund(fmt.Sprintf("F%04d", i)))

@@ -195,7 +195,8 @@ func (l lottery) tryAll(ctx context.Context, drawn []suspect, n, atOnce int) fun
 		cancel()
 		close(next)
 		go func() { workers.Wait(); close(verdicts) }()
-		for range verdicts { //nolint:revive // what was begun ends
+		for range verdicts {
+			// What was begun ends.
 		}
 	}
 }
@@ -247,7 +248,7 @@ func (l lottery) try(ctx context.Context, s suspect) verdict {
 
 func (b bench) build(ctx context.Context, dir, overlay, packages string) (program string, err error) {
 	program = filepath.Join(dir, strings.ReplaceAll(filepath.Base(packages), ".", "")+".test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+overlay, "-o", program, packages)
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+overlay, "-o", program, packages) //nolint:gosec // the arguments are our own
 	cmd.Dir = b.root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the tests of %s: %w:\n%s", packages, err, out)
