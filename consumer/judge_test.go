@@ -135,10 +135,14 @@ func TestJudgeCouponCall(t *testing.T) {
 		{"more", func(r *alipay.CouponRefundResponse) { r.Amount = amount(301) }, callAnswer{Class: alipay.ClassOK, Signed: true, Facts: told}},
 		{"another order", func(r *alipay.CouponRefundResponse) { r.OutOrderNo = "H2" }, callAnswer{Class: alipay.ClassOK, Signed: true, Moved: true, Facts: unnamed}},
 		{"an order of nobody", func(r *alipay.CouponRefundResponse) { r.AuthNo = "" }, callAnswer{Class: alipay.ClassOK, Signed: true, Moved: true, Facts: unnamed}},
-		{"another auth_no", func(r *alipay.CouponRefundResponse) { r.AuthNo = "A2" },
-			callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: "10000", TraceID: "T"}}},
-		{"another number", func(r *alipay.CouponRefundResponse) { r.OutRequestNo = "C2" },
-			callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: "10000", TraceID: "T"}}},
+		{
+			"another auth_no", func(r *alipay.CouponRefundResponse) { r.AuthNo = "A2" },
+			callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: "10000", TraceID: "T"}},
+		},
+		{
+			"another number", func(r *alipay.CouponRefundResponse) { r.OutRequestNo = "C2" },
+			callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: "10000", TraceID: "T"}},
+		},
 	} {
 		resp := ours
 		row.change(&resp)

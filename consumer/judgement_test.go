@@ -27,47 +27,114 @@ func TestAfterCall(t *testing.T) {
 		first  bool
 		want   note // but for CallStart and Last
 	}{
-		{"not sent: no call, and nothing may have arrived", before, callAnswer{Class: alipay.ClassNotSent}, false,
-			note{Calls: 2, Queries: 3, LastCall: before.LastCall, Ended: endedNotSent, OldForm: 7, Round: 8}},
-		{"limited", before, callAnswer{Class: alipay.ClassLimited, Signed: true}, false,
-			note{Calls: 3, Queries: 3, LastCall: before.LastCall, Ended: endedLimited, OldForm: 7, Round: 8}},
-		{"merchant blocked", before, callAnswer{Class: alipay.ClassBlockedMerchant, Signed: true}, false,
-			note{Calls: 3, Queries: 3, LastCall: before.LastCall, Ended: endedBlocked, OldForm: 7, Round: 8}},
-		{"configuration blocked", before, callAnswer{Class: alipay.ClassBlockedConfiguration, Signed: true}, false,
-			note{Calls: 3, Queries: 3, LastCall: before.LastCall, Ended: endedConfig, OldForm: 7, Round: 8}},
-		{"limited, but nobody signed it", before, callAnswer{Class: alipay.ClassLimited}, false,
-			with(unknown, func(n *note) { n.Ended = endedLimited })},
+		{
+			"not sent: no call, and nothing may have arrived", before,
+			callAnswer{Class: alipay.ClassNotSent},
+			false,
+			note{Calls: 2, Queries: 3, LastCall: before.LastCall, Ended: endedNotSent, OldForm: 7, Round: 8},
+		},
+		{
+			"limited", before,
+			callAnswer{Class: alipay.ClassLimited, Signed: true},
+			false,
+			note{Calls: 3, Queries: 3, LastCall: before.LastCall, Ended: endedLimited, OldForm: 7, Round: 8},
+		},
+		{
+			"merchant blocked", before,
+			callAnswer{Class: alipay.ClassBlockedMerchant, Signed: true},
+			false,
+			note{Calls: 3, Queries: 3, LastCall: before.LastCall, Ended: endedBlocked, OldForm: 7, Round: 8},
+		},
+		{
+			"configuration blocked", before,
+			callAnswer{Class: alipay.ClassBlockedConfiguration, Signed: true},
+			false,
+			note{Calls: 3, Queries: 3, LastCall: before.LastCall, Ended: endedConfig, OldForm: 7, Round: 8},
+		},
+		{
+			"limited, but nobody signed it", before,
+			callAnswer{Class: alipay.ClassLimited},
+			false,
+			with(unknown, func(n *note) { n.Ended = endedLimited }),
+		},
 		{"unknown", before, callAnswer{Class: alipay.ClassUnknown}, false, unknown},
 		{"signed and unknown", before, callAnswer{Class: alipay.ClassUnknown, Signed: true}, false, unknown},
 		{"a conflict proves nothing", before, callAnswer{Class: alipay.ClassConflict, Signed: true}, false, unknown},
 		{"10000 without a movement proves nothing", before, callAnswer{Class: alipay.ClassOK, Signed: true}, false, unknown},
 		{"a class that this program does not know", before, callAnswer{Class: 99, Signed: true}, false, unknown},
-		{"moved", before, callAnswer{Class: alipay.ClassOK, Signed: true, Moved: true}, false,
-			note{Calls: 3, Queries: 3, LastCall: ms, Ended: endedUnknown, OldForm: 7, Round: 8, Proof: provenByResponse}},
-		{"refused", before, callAnswer{Class: alipay.ClassRefused, Signed: true, Facts: told}, true,
+		{
+			"moved", before,
+			callAnswer{Class: alipay.ClassOK, Signed: true, Moved: true},
+			false,
+			note{Calls: 3, Queries: 3, LastCall: ms, Ended: endedUnknown, OldForm: 7, Round: 8, Proof: provenByResponse},
+		},
+		{
+			"refused", before,
+			callAnswer{Class: alipay.ClassRefused, Signed: true, Facts: told},
+			true,
 			note{
 				Calls: 3, Queries: 3, LastCall: ms, Ended: endedRefused, OldForm: 7, Round: 8,
 				Refusal: &refusal{Code: "40004", SubCode: "S", SubMsg: "M", TraceID: "T", At: ms, Signed: true},
-			}},
-		{"refused, unsigned, with a code that may mean done", before, callAnswer{Class: alipay.ClassRefused, QueryFirst: true, Facts: told}, false,
+			},
+		},
+		{
+			"refused, unsigned, with a code that may mean done", before,
+			callAnswer{Class: alipay.ClassRefused, QueryFirst: true, Facts: told},
+			false,
 			note{
 				Calls: 3, Queries: 3, LastCall: ms, Ended: endedRefused, OldForm: 7, Round: 8,
 				Refusal: &refusal{Code: "40004", SubCode: "S", SubMsg: "M", TraceID: "T", At: ms, QueryFirst: true},
-			}},
-		{"the first call ever is refused", note{}, callAnswer{Class: alipay.ClassRefused, Signed: true}, true,
-			note{Calls: 1, LastCall: ms, Ended: endedRefused, Refusal: &refusal{At: ms, Signed: true, First: true}}},
-		{"the first call in this note is refused, and the delivery was tried before", note{}, callAnswer{Class: alipay.ClassRefused, Signed: true}, false,
-			note{Calls: 1, LastCall: ms, Ended: endedRefused, Refusal: &refusal{At: ms, Signed: true}}},
-		{"refused, and a call nobody counted may have been executed", note{Doubt: true}, callAnswer{Class: alipay.ClassRefused, Signed: true}, true,
-			note{Calls: 1, Doubt: true, LastCall: ms, Ended: endedRefused, Refusal: &refusal{At: ms, Signed: true}}},
-		{"limited, after an unsigned refusal: that one may have been executed", note{Calls: 1, Ended: endedRefused, Refusal: &refusal{}},
-			callAnswer{Class: alipay.ClassLimited, Signed: true}, false, note{Calls: 2, Ended: endedLimited, Doubt: true}},
-		{"limited, after a signed refusal", note{Calls: 1, Ended: endedRefused, Refusal: &refusal{Signed: true}},
-			callAnswer{Class: alipay.ClassLimited, Signed: true}, false, note{Calls: 2, Ended: endedLimited}},
-		{"limited, after an unknown end", note{Calls: 1, Ended: endedUnknown},
-			callAnswer{Class: alipay.ClassLimited, Signed: true}, false, note{Calls: 2, Ended: endedLimited, Doubt: true}},
-		{"unknown, and an earlier call ended later", note{LastCall: ms + 5}, callAnswer{Class: alipay.ClassUnknown}, false,
-			note{Calls: 1, Doubt: true, LastCall: ms + 5, Ended: endedUnknown}},
+			},
+		},
+		{
+			"the first call ever is refused",
+			note{},
+			callAnswer{Class: alipay.ClassRefused, Signed: true},
+			true,
+			note{Calls: 1, LastCall: ms, Ended: endedRefused, Refusal: &refusal{At: ms, Signed: true, First: true}},
+		},
+		{
+			"the first call in this note is refused, and the delivery was tried before",
+			note{},
+			callAnswer{Class: alipay.ClassRefused, Signed: true},
+			false,
+			note{Calls: 1, LastCall: ms, Ended: endedRefused, Refusal: &refusal{At: ms, Signed: true}},
+		},
+		{
+			"refused, and a call nobody counted may have been executed",
+			note{Doubt: true},
+			callAnswer{Class: alipay.ClassRefused, Signed: true},
+			true,
+			note{Calls: 1, Doubt: true, LastCall: ms, Ended: endedRefused, Refusal: &refusal{At: ms, Signed: true}},
+		},
+		{
+			"limited, after an unsigned refusal: that one may have been executed",
+			note{Calls: 1, Ended: endedRefused, Refusal: &refusal{}},
+			callAnswer{Class: alipay.ClassLimited, Signed: true},
+			false,
+			note{Calls: 2, Ended: endedLimited, Doubt: true},
+		},
+		{
+			"limited, after a signed refusal",
+			note{Calls: 1, Ended: endedRefused, Refusal: &refusal{Signed: true}},
+			callAnswer{Class: alipay.ClassLimited, Signed: true},
+			false,
+			note{Calls: 2, Ended: endedLimited},
+		},
+		{
+			"limited, after an unknown end",
+			note{Calls: 1, Ended: endedUnknown},
+			callAnswer{Class: alipay.ClassLimited, Signed: true},
+			false,
+			note{Calls: 2, Ended: endedLimited, Doubt: true},
+		},
+		{
+			"unknown, and an earlier call ended later",
+			note{LastCall: ms + 5},
+			callAnswer{Class: alipay.ClassUnknown},
+			false,
+			note{Calls: 1, Doubt: true, LastCall: ms + 5, Ended: endedUnknown},
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -209,10 +276,14 @@ func TestDecideMore(t *testing.T) {
 		{name: "the first round ended late: then replay", build: func(h *history) {
 			h.call(doubtful, 1, true).query(foundAbsent, 5).delivery().query(foundAbsent, 15)
 		}, now: 15, want: decision{Do: actCall}},
-		{name: "cannot be asked: unknown, wait until", build: func(h *history) { h.call(unknown, 1, true) }, now: 1, unqueryable: true,
-			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}, before: 11},
-		{name: "cannot be asked: one call a delivery", build: func(h *history) { h.call(unknown, 1, true) }, now: 30, unqueryable: true,
-			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}, before: 11},
+		{
+			name: "cannot be asked: unknown, wait until", build: func(h *history) { h.call(unknown, 1, true) }, now: 1, unqueryable: true,
+			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}, before: 11,
+		},
+		{
+			name: "cannot be asked: one call a delivery", build: func(h *history) { h.call(unknown, 1, true) }, now: 30, unqueryable: true,
+			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}, before: 11,
+		},
 
 		{
 			name: "refused on a delivery tried before, absent by an unproven number: replay", build: func(h *history) {
@@ -222,32 +293,48 @@ func TestDecideMore(t *testing.T) {
 		},
 
 		// what is waited for
-		{name: "the query was limited: wait, free", build: func(h *history) { h.call(unknown, 1, true).query(foundLimited, 2) }, now: 2,
-			want: decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true}},
-		{name: "the query met our configuration: blocked", build: func(h *history) { h.call(unknown, 1, true).query(foundConfig, 2) }, now: 2,
-			want: decision{Do: actWait, Reason: producer.ReasonBlockedConfiguration}},
+		{
+			name: "the query was limited: wait, free", build: func(h *history) { h.call(unknown, 1, true).query(foundLimited, 2) }, now: 2,
+			want: decision{Do: actWait, Reason: producer.ReasonRateLimited, Free: true},
+		},
+		{
+			name: "the query met our configuration: blocked", build: func(h *history) { h.call(unknown, 1, true).query(foundConfig, 2) }, now: 2,
+			want: decision{Do: actWait, Reason: producer.ReasonBlockedConfiguration},
+		},
 		{name: "old form, in a new delivery too early: wait", build: func(h *history) {
 			h.call(unknown, 1, true).query(foundOldForm, 2).delivery()
 		}, now: 11.9, want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}, before: 12},
 		{name: "old form, QueryAfter is over: ask again", build: func(h *history) {
 			h.call(unknown, 1, true).query(foundOldForm, 2).delivery()
 		}, now: 12, want: decision{Do: actQuery}},
-		{name: "pending: ask again in a new delivery", build: func(h *history) { h.call(unknown, 1, true).query(foundPending, 2).delivery() }, now: 3,
-			want: decision{Do: actQuery}},
+		{
+			name: "pending: ask again in a new delivery", build: func(h *history) { h.call(unknown, 1, true).query(foundPending, 2).delivery() }, now: 3,
+			want: decision{Do: actQuery},
+		},
 
 		// R10
-		{name: "too old, absent by an unproven number: parked", build: func(h *history) { h.n.QueryOnly = true; h.query(foundUnproven, 1) }, now: 1,
-			want: decision{Do: actPark, Reason: producer.ReasonTooOld}},
-		{name: "too old, and nobody can be asked: parked", build: func(h *history) { h.n.QueryOnly = true }, now: 1, unqueryable: true,
-			want: decision{Do: actPark, Reason: producer.ReasonTooOld}},
-		{name: "too old, another amount: parked for that", build: func(h *history) { h.n.QueryOnly = true; h.query(foundOther, 1) }, now: 1,
-			want: decision{Do: actPark, Reason: producer.ReasonConflictAtAlipay}},
-		{name: "too old, pending: wait", build: func(h *history) { h.n.QueryOnly = true; h.query(foundPending, 1) }, now: 1,
-			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome}},
+		{
+			name: "too old, absent by an unproven number: parked", build: func(h *history) { h.n.QueryOnly = true; h.query(foundUnproven, 1) }, now: 1,
+			want: decision{Do: actPark, Reason: producer.ReasonTooOld},
+		},
+		{
+			name: "too old, and nobody can be asked: parked", build: func(h *history) { h.n.QueryOnly = true }, now: 1, unqueryable: true,
+			want: decision{Do: actPark, Reason: producer.ReasonTooOld},
+		},
+		{
+			name: "too old, another amount: parked for that", build: func(h *history) { h.n.QueryOnly = true; h.query(foundOther, 1) }, now: 1,
+			want: decision{Do: actPark, Reason: producer.ReasonConflictAtAlipay},
+		},
+		{
+			name: "too old, pending: wait", build: func(h *history) { h.n.QueryOnly = true; h.query(foundPending, 1) }, now: 1,
+			want: decision{Do: actWait, Reason: producer.ReasonUnknownOutcome},
+		},
 
 		// R2
-		{name: "another authorisation: not even asked", build: func(h *history) { h.n.Authorised = "someone else" }, now: 1,
-			want: decision{Do: actWait, Reason: producer.ReasonBlockedConfiguration}},
+		{
+			name: "another authorisation: not even asked", build: func(h *history) { h.n.Authorised = "someone else" }, now: 1,
+			want: decision{Do: actWait, Reason: producer.ReasonBlockedConfiguration},
+		},
 		{name: "another authorisation, but it is proven", build: func(h *history) {
 			h.call(unknown, 1, true).query(foundOurs, 2)
 			h.n.Authorised = "someone else"
@@ -301,11 +388,13 @@ func TestRememberEnds(t *testing.T) {
 	}{
 		{
 			"too old, and nobody can be asked", couponBody("C1", "H1", "3.00", false), KindCouponRefund,
-			note{QueryOnly: true}, "park",
+			note{QueryOnly: true},
+			"park",
 		},
 		{
 			"absent a moment ago", refundBody("R1", "T1", "3.00"), KindRefund,
-			note{Calls: 1, Ended: endedUnknown, LastCall: at(99).UnixMilli(), LastQuery: at(99).UnixMilli(), Found: foundAbsent}, "wait",
+			note{Calls: 1, Ended: endedUnknown, LastCall: at(99).UnixMilli(), LastQuery: at(99).UnixMilli(), Found: foundAbsent},
+			"wait",
 		},
 		{"made for another", refundBody("R1", "T1", "3.00"), KindRefund, note{Authorised: "x"}, "call"},
 		{"unreadable", `{`, KindRefund, note{Calls: 1, Ended: endedUnknown, LastCall: at(99).UnixMilli()}, "wait"},
