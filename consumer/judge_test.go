@@ -70,6 +70,7 @@ func TestJudgeRefundQuery(t *testing.T) {
 	}
 	told := facts{Code: "10000", TraceID: "T", TradeNo: "N1", OutTradeNo: "T1", RefundedAt: "2026-03-19T14:03:11+08:00"}
 	strange := facts{Code: "10000", TraceID: "T"}
+	there := func(fen int64) facts { f := told; f.AtAlipay = fen; return f }
 	for _, row := range []struct {
 		name   string
 		change func(r *alipay.RefundQueryResponse)
@@ -82,8 +83,8 @@ func TestJudgeRefundQuery(t *testing.T) {
 		{"another number", func(r *alipay.RefundQueryResponse) { r.OutRequestNo = "R2" }, foundNothing, strange},
 		{"no number", func(r *alipay.RefundQueryResponse) { r.OutRequestNo = "" }, foundNothing, told},
 		{"no amount", func(r *alipay.RefundQueryResponse) { r.RefundAmount = nil }, foundNothing, told},
-		{"more", func(r *alipay.RefundQueryResponse) { r.RefundAmount = amount(301) }, foundOther, told},
-		{"less", func(r *alipay.RefundQueryResponse) { r.RefundAmount = amount(299) }, foundOther, told},
+		{"more", func(r *alipay.RefundQueryResponse) { r.RefundAmount = amount(301) }, foundOther, there(301)},
+		{"less", func(r *alipay.RefundQueryResponse) { r.RefundAmount = amount(299) }, foundOther, there(299)},
 		{"neither status nor amount", func(r *alipay.RefundQueryResponse) { r.RefundStatus, r.RefundAmount = "", nil }, foundAbsent, told},
 		{"neither status, amount nor number", func(r *alipay.RefundQueryResponse) {
 			r.RefundStatus, r.RefundAmount, r.OutRequestNo = "", nil, ""
@@ -157,6 +158,7 @@ func TestJudgeCouponQuery(t *testing.T) {
 	cmd, _, ours := couponCommand()
 	told := facts{Code: "10000", TraceID: "T", OperationID: "P1", RefundedAt: "2026-03-19T14:03:11+08:00", OutOrderNo: "H1"}
 	strange := facts{Code: "10000", TraceID: "T"}
+	there := func(fen int64) facts { f := told; f.AtAlipay = fen; return f }
 	for _, row := range []struct {
 		name   string
 		change func(r *alipay.CouponOperationResponse)
@@ -169,7 +171,7 @@ func TestJudgeCouponQuery(t *testing.T) {
 		{"the payment", func(r *alipay.CouponOperationResponse) { r.OperationType = "PAY" }, foundNothing, strange},
 		{"another number", func(r *alipay.CouponOperationResponse) { r.OutRequestNo = "C2" }, foundNothing, strange},
 		{"no amount", func(r *alipay.CouponOperationResponse) { r.Amount = nil }, foundNothing, told},
-		{"more", func(r *alipay.CouponOperationResponse) { r.Amount = amount(301) }, foundOther, told},
+		{"more", func(r *alipay.CouponOperationResponse) { r.Amount = amount(301) }, foundOther, there(301)},
 		{"closed", func(r *alipay.CouponOperationResponse) { r.Status = "CLOSED" }, foundClosed, told},
 		{"closed with another amount", func(r *alipay.CouponOperationResponse) { r.Status, r.Amount = "CLOSED", amount(301) }, foundClosed, told},
 		{"INIT", func(r *alipay.CouponOperationResponse) { r.Status = "INIT" }, foundPending, told},

@@ -54,10 +54,6 @@ func mistakes() []mistake {
 			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	if h.untilDone(", flow,
 		},
 		{
-			"one's own event is published where the record says already decided", "consumer/ends.go",
-			"		if e, err = producer.DecodeEncoded(s.Event); err != nil {", "		if _, err = producer.DecodeEncoded(s.Event); err != nil {", flow,
-		},
-		{
 			"an undecided command is acknowledged without a copy", "consumer/work.go",
 			"	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)", "	h.confirm(c)", flow,
 		},
