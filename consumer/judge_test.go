@@ -24,6 +24,7 @@ func TestCallRefused(t *testing.T) {
 		{"not sent", &alipay.Error{Class: alipay.ClassNotSent}, callAnswer{Class: alipay.ClassNotSent}},
 		{"not Alipay's", errors.New("x"), callAnswer{Class: alipay.ClassUnknown}},
 	} {
+		row.want.Err = row.err
 		if got := callRefused(row.err); got != row.want {
 			t.Errorf("%s: got %+v, want %+v", row.name, got, row.want)
 		}
@@ -50,12 +51,13 @@ func TestQueryFailed(t *testing.T) {
 		{"not sent", alipay.ClassNotSent, false, foundNothing},
 	} {
 		err := fmt.Errorf("query: %w", &alipay.Error{Class: row.class, Signed: row.signed, Code: "C", SubCode: "S", SubMsg: "M", TraceID: "T"})
-		want := queryAnswer{Found: row.want, Facts: facts{Code: "C", SubCode: "S", SubMsg: "M", TraceID: "T"}}
+		want := queryAnswer{Found: row.want, Facts: facts{Code: "C", SubCode: "S", SubMsg: "M", TraceID: "T"}, Err: err}
 		if got := queryFailed(err); got != want {
 			t.Errorf("%s: got %+v, want %+v", row.name, got, want)
 		}
 	}
-	if got := queryFailed(errors.New("x")); got != (queryAnswer{Found: foundNothing}) {
+	foreign := errors.New("x")
+	if got := queryFailed(foreign); got != (queryAnswer{Found: foundNothing, Err: foreign}) {
 		t.Errorf("not Alipay's: %+v", got)
 	}
 }
@@ -65,7 +67,7 @@ func TestJudgeRefundQuery(t *testing.T) {
 	amount := func(fen alipay.Amount) *alipay.Amount { return &fen }
 	cmd := Command{Kind: KindRefund, OutRequestNo: "R1", TradeNo: "N1", OutTradeNo: "T1", Amount: 300}
 	ours := alipay.RefundQueryResponse{
-		TradeNo: "N1", OutTradeNo: "T1", OutRequestNo: "R1", RefundAmount: amount(300), RefundStatus: "REFUND_SUCCESS",
+		Code: "10000", TradeNo: "N1", OutTradeNo: "T1", OutRequestNo: "R1", RefundAmount: amount(300), RefundStatus: "REFUND_SUCCESS",
 		GmtRefundPay: "2026-03-19 14:03:11", TraceID: "T",
 	}
 	told := facts{Code: "10000", TraceID: "T", TradeNo: "N1", OutTradeNo: "T1", RefundedAt: "2026-03-19T14:03:11+08:00"}
@@ -109,10 +111,10 @@ func couponCommand() (Command, alipay.CouponRefundResponse, alipay.CouponOperati
 	amount := alipay.Amount(300)
 	cmd := Command{Kind: KindCouponRefund, OutRequestNo: "C1", AuthNo: "A1", OutOrderNo: "H1", Amount: 300}
 	call := alipay.CouponRefundResponse{
-		AuthNo: "A1", OutOrderNo: "H1", OutRequestNo: "C1", OperationID: "P1", Amount: &amount, Status: "SUCCESS", GmtTrans: "2026-03-19 14:03:11", TraceID: "T",
+		Code: "10000", AuthNo: "A1", OutOrderNo: "H1", OutRequestNo: "C1", OperationID: "P1", Amount: &amount, Status: "SUCCESS", GmtTrans: "2026-03-19 14:03:11", TraceID: "T",
 	}
 	query := alipay.CouponOperationResponse{
-		AuthNo: "A1", OutOrderNo: "H1", OutRequestNo: "C1", OperationID: "P1", OperationType: "REFUND", Amount: &amount, Status: "SUCCESS",
+		Code: "10000", AuthNo: "A1", OutOrderNo: "H1", OutRequestNo: "C1", OperationID: "P1", OperationType: "REFUND", Amount: &amount, Status: "SUCCESS",
 		GmtTrans: "2026-03-19 14:03:11", TraceID: "T",
 	}
 	return cmd, call, query
@@ -195,7 +197,7 @@ type asked struct {
 func (a *asked) Refund(_ context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error) {
 	a.refund = req
 	amount := alipay.Amount(500)
-	return &alipay.RefundResponse{FundChange: "Y", TradeNo: "N9", RefundFee: &amount, TraceID: "T"}, nil
+	return &alipay.RefundResponse{Code: "10000", FundChange: "Y", TradeNo: "N9", RefundFee: &amount, TraceID: "T"}, nil
 }
 
 func (a *asked) QueryRefund(_ context.Context, req *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error) {
