@@ -13,6 +13,7 @@ CHAOS    ?= 20m
 REDIS    ?= standalone
 SEED     ?=
 SEEDS    ?= 3000
+MUTANTS  ?= 200
 FROM     ?= 1
 LINT     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod golangci-lint
 
@@ -30,7 +31,7 @@ OTHERS = $(filter-out $(ALONE:./%=refundd/%),$(shell $(GO) list ./...))
 # Tests wait more than they work, so more of them run at once than there are cores.
 TEST := $(GO) test -shuffle=on -count=1 -parallel 8
 
-.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim mutation chaos bench demo clean
+.PHONY: help build fmt tidy lint test test-embedded test-real test-on-stack fuzz sim mutation mutants chaos bench demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -97,6 +98,9 @@ sim: ## simulated runs of the flow in a world that fails, SEEDS=3000 FROM=1
 
 mutation: ## plant each deliberate mistake and tell what catches it
 	$(GO) run ./consumer/mutation
+
+mutants: ## change operators, constants and statements at random and tell what survives, MUTANTS=200 SEED=1
+	$(GO) run ./consumer/mutation -random $(MUTANTS) -seed $(or $(SEED),1)
 
 demo: ## one process with everything in it: commands, refunds, events
 	$(GO) run ./cmd/demo

@@ -7,15 +7,22 @@
 //	go run ./consumer/mutation -only lease      those whose name has "lease" in it
 //	go run ./consumer/mutation -write           also writes TABLE.md beside this file;
 //	                                            with -only, other rows stay as they are
+//	go run ./consumer/mutation -random 200 -seed 1   changes without imagination: of
+//	                                            operators, constants and statements, as
+//	                                            the seed draws them; -only is a pattern of files
+//
+// A change at random that survives is a missing test, or stands in EQUIVALENT.md with
+// the reason why it is none. Log lines are left alone, and what does not compile does
+// not count.
 //
 // Nothing in the work tree is changed: the go command reads the changed file
-// through -overlay. Exit codes: 0 all caught, 1 not all, 2 wrong usage or a
-// mistake that no longer fits the code.
+// through -overlay. Exit codes: 0 all caught, 1 not all, or one
+// caught that is listed as equivalent, 2 wrong usage or a mistake that no longer fits
+// the code.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -45,6 +52,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	only := flags.String("only", "", "plant only mistakes with this `text` in their name")
 	write := flags.Bool("write", false, "write the table to "+table)
 	seeds := flags.Int("seeds", 300, "simulated `runs` for each mistake")
+	random := flags.Int("random", 0, "instead, plant this `number` of changes drawn at random")
+	seed := flags.Uint64("seed", 1, "draws them")
+	hasty := flags.Bool("hasty", false, "of changes at random, ask only the quick tests and the simulation")
+	atOnce := flags.Int("at-once", 3, "of them are tried at a time")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -53,7 +64,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "mutation:", err)
 		return 2
 	}
-	bench := bench{root: root, seeds: *seeds}
+	bench := bench{root: root, seeds: *seeds, hasty: *hasty}
+	if *random > 0 {
+		files, err := regexp.Compile(*only)
+		if err != nil {
+			_, _ = fmt.Fprintln(stderr, "mutation:", err)
+			return 2
+		}
+		code, err := bench.random(ctx, *random, *seed, max(*atOnce, 1), files, stdout)
+		if err != nil {
+			_, _ = fmt.Fprintln(stderr, "mutation:", err)
+		}
+		return code
+	}
 	var results []result
 	for _, m := range mistakes() {
 		if !strings.Contains(m.name, *only) {
@@ -160,6 +183,7 @@ failure, compiling included, on two busy cores.
 type bench struct {
 	root  string
 	seeds int
+	hasty bool
 }
 
 // try plants one mistake and returns what caught it first.
@@ -206,11 +230,16 @@ func (b bench) fails(ctx context.Context, overlay string, s stage) (string, erro
 	if strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]") {
 		return "", fmt.Errorf("the code does not compile:\n%s", text)
 	}
-	name := "the process ended"
-	if found := regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`).FindAllStringSubmatch(text, -1); found != nil {
-		name = found[len(found)-1][1] // the innermost
+	return fmt.Sprintf("`%s` %s", strings.TrimPrefix(s.packages, "./"), failedTest(out)), nil
+}
+
+// failedTest names the innermost test that failed.
+func failedTest(out []byte) string {
+	found := regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`).FindAllSubmatch(out, -1)
+	if found == nil {
+		return "the process ended"
 	}
-	return fmt.Sprintf("`%s` %s", strings.TrimPrefix(s.packages, "./"), name), nil
+	return string(found[len(found)-1][1])
 }
 
 var errNotOnce = errors.New("is not exactly once in the file")
@@ -222,19 +251,16 @@ func (m mistake) plant(root, dir string) (overlay string, err error) {
 	if err != nil {
 		return "", err
 	}
-	copied := filepath.Join(dir, filepath.Base(m.file))
+	return overlayOf(dir, path, changed)
+}
+
+// overlayOf writes what go's -overlay takes, into dir: changed in the place of path.
+func overlayOf(dir, path string, changed []byte) (overlay string, err error) {
+	copied := filepath.Join(dir, filepath.Base(path))
 	if err := os.WriteFile(copied, changed, 0o600); err != nil {
-		return "", fmt.Errorf("plant %q: %w", m.name, err)
+		return "", fmt.Errorf("plant into %s: %w", path, err)
 	}
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {path: copied}})
-	if err != nil {
-		return "", fmt.Errorf("plant %q: %w", m.name, err)
-	}
-	overlay = filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(overlay, text, 0o600); err != nil {
-		return "", fmt.Errorf("plant %q: %w", m.name, err)
-	}
-	return overlay, nil
+	return writeOverlay(dir, map[string]string{path: copied})
 }
 
 func (m mistake) apply(path string) ([]byte, error) {
