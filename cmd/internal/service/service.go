@@ -32,16 +32,18 @@ import (
 )
 
 const (
-	// startedStop is the budget of a stop before anything was consumed.
+	// startedStop is the budget of a stop before anything was consumed, or half of
+	// the whole one.
 	startedStop = 2 * time.Second
 	// lastSpans is what a stop gives the last spans at most, of what the drain has left.
 	lastSpans = 2 * time.Second
 )
 
 // Run starts refundd and serves until ctx ends, which is the signal to stop;
-// then it drains within cfg.Drain. While Redis or the broker are not there yet
-// it waits, with readiness off. A *config.Error says that the surroundings do
-// not fit the configuration (a topic is missing).
+// then it drains, and returns within cfg.Drain whatever the clients of its parts
+// do. While Redis or the broker are not there yet it waits, with readiness off. A
+// *config.Error says that the surroundings do not fit the configuration (a topic
+// is missing).
 //
 // Keys, certificates and merchants follow their files: they are read again when
 // a file changes and whenever reload, which may be nil, has something.
@@ -50,7 +52,28 @@ func Run(ctx context.Context, cfg config.Config, reload <-chan os.Signal, log *l
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, reload)
+	return bounded(ctx, cfg.Drain, func() error { return s.run(ctx, reload) })
+}
+
+// bounded returns what serve does, or an error when serve goes on for longer than
+// drain after ctx's end. Each step of a stop has a deadline of its own; this one is
+// for what nobody thought of.
+func bounded(ctx context.Context, drain time.Duration, serve func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- serve() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	overdue := time.NewTimer(drain)
+	defer overdue.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-overdue.C:
+		return fmt.Errorf("stop: it did not end within %v, and what it waits for is left behind", drain)
+	}
 }
 
 type service struct {
@@ -120,15 +143,44 @@ func startTracing(instance string, cfg config.Config, log logrus.FieldLogger) (*
 	return tracing.Start(context.Background(), c, log)
 }
 
-// stopTracing sends the last spans in what is left of the drain: they never make a stop longer than it may be.
-func (s *service) stopTracing() {
-	within := time.Now().Add(lastSpans)
-	if !s.deadline.IsZero() && s.deadline.Before(within) {
-		within = s.deadline
+// end waits for what runs in the background, which was told to end, closes
+// Redis, and sends the last spans: within what is left of the drain.
+func (s *service) end(background *sync.WaitGroup) error {
+	if s.deadline.IsZero() {
+		s.deadline = time.Now().Add(s.startedStop())
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), within)
+	if !within(time.Until(s.deadline)/2, background.Wait) {
+		s.log.Warn("a part of the process does not end and is left behind")
+	}
+	s.changing.client.Load().CloseIdleConnections()
+	err := s.redis.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), min(lastSpans, time.Until(s.deadline)*3/4))
 	defer cancel()
 	s.trace.Stop(ctx)
+	if err != nil {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// startedStop is the budget of a stop that finds nothing in hand.
+func (s *service) startedStop() time.Duration { return min(startedStop, s.cfg.Drain/2) }
+
+// within reports whether act ends in time; else it is left behind.
+func within(limit time.Duration, act func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		act()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) {
@@ -136,12 +188,9 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	var wg sync.WaitGroup
 	defer func() {
 		stopBackground()
-		wg.Wait()
-		s.changing.client.Load().CloseIdleConnections()
-		if closeErr := s.redis.Close(); closeErr != nil && err == nil {
-			err = fmt.Errorf("close redis: %w", closeErr)
+		if endErr := s.end(&wg); err == nil {
+			err = endErr
 		}
-		s.stopTracing()
 	}()
 	if err := s.serveAdmin(background, &wg); err != nil {
 		return err
@@ -170,7 +219,8 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	}
 	intake := s.consumer(handler)
 	if err := intake.Start(ctx); err != nil {
-		s.stopPublishing(receiver, tell, sender, time.Now().Add(startedStop))
+		s.deadline = time.Now().Add(s.startedStop())
+		s.stopPublishing(receiver, tell, sender, s.deadline)
 		return stopped(ctx, err)
 	}
 	s.state.set(&s.state.consuming, true)
@@ -220,17 +270,22 @@ func (s *service) stopPublishing(receiver *http.Server, tell *producer.Producer,
 	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-own))
 	defer cancel()
 	s.stopReceiver(ctx, receiver)
-	closeProducer(s.log, tell, sender, own)
+	closeProducer(s.log, tell, sender, own*3/4)
 }
 
-func closeProducer(log logrus.FieldLogger, tell *producer.Producer, sender rocketmq.Producer, within time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func closeProducer(log logrus.FieldLogger, tell *producer.Producer, sender rocketmq.Producer, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit/2)
 	defer cancel()
 	if err := tell.Close(ctx); err != nil {
 		log.WithError(err).Warn("publishes were still pending at the stop")
 	}
-	if err := sender.Shutdown(); err != nil {
-		log.WithError(err).Warn("the producer's shutdown complained")
+	ended := within(limit/2, func() {
+		if err := sender.Shutdown(); err != nil {
+			log.WithError(err).Warn("the producer's shutdown complained")
+		}
+	})
+	if !ended {
+		log.Warn("the producer does not shut down in time and is left behind")
 	}
 }
 
