@@ -92,6 +92,7 @@ type service struct {
 	instance string
 	trace    *tracing.Tracer // nil: off
 	deadline time.Time       // of a stop that has begun
+	acts     acts
 }
 
 func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
@@ -120,6 +121,9 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 		page: newPage(),
 	}
 	log.AddHook(&s.page.lines)
+	if s.acts, err = openActs(cfg); err != nil {
+		return nil, err
+	}
 	if err := s.loadAll(); err != nil {
 		return nil, err
 	}
@@ -207,7 +211,7 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	if err != nil {
 		return stopped(ctx, err)
 	}
-	tell := producer.New(sender, producer.Config{
+	tell := producer.New(s.acts.sender(sender), producer.Config{
 		EventTopic: s.cfg.TopicEvent, RetryTopic: s.cfg.TopicRetry, ParkedTopic: s.cfg.TopicParked,
 		MaxPending: 4 * s.cfg.Concurrency,
 	})
@@ -329,7 +333,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 			},
 		}, NotifyURL: s.cfg.AlipayNotifyURL,
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
-	}, s.trace.Gateway(s.changing), s.store, s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
+	}, s.trace.Gateway(s.acts.gateway(s.changing)), s.acts.records(s.store, s.redis), s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
 }
 
 func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
@@ -343,7 +347,7 @@ func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
 		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: "consumer-" + s.instance,
 		AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
 		Topics: topics, Concurrency: deliveries(s.cfg), Probe: s.store.Ping,
-	}, s.trace.Handler(h), s.gate, s.health, s.log)
+	}, s.trace.Handler(s.acts.handler(h)), s.gate, s.health, s.log)
 }
 
 // shared is how many workers are divided between merchants; 0: there are none.
