@@ -189,7 +189,7 @@ func (w *world) behindHole(part string) (*hole, map[string]string) {
 	switch part {
 	case "broker":
 		h := newHole(w.t, w.broker())
-		names := rewriteRoutes(w.t, w.nameServer, w.broker(), h.addr())
+		names := rewriteRoutes(w.t, w.nameServer, map[string]string{w.broker(): h.addr()})
 		return h, map[string]string{"REFUNDD_ROCKETMQ_NAMESERVERS": names}
 	case "name server":
 		h := newHole(w.t, w.nameServer)
