@@ -11,7 +11,9 @@ GO       ?= go
 FUZZTIME ?= 5000x
 CHAOS    ?= 20m
 REDIS    ?= standalone
+BROKERS  ?= 1
 SEED     ?=
+TROUBLES ?=
 SEEDS    ?= 3000
 MUTANTS  ?= 200
 FROM     ?= 1
@@ -79,14 +81,14 @@ fuzz: ## every fuzz target for a moment, FUZZTIME=5000x (or 10m)
 		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")"; \
 	done
 
-chaos: ## real processes under every trouble of network, Redis and broker, CHAOS=20m REDIS=standalone (sentinel, cluster) SEED=
+chaos: ## real processes under every trouble of network, Redis and broker, CHAOS=20m REDIS=standalone (sentinel, cluster) BROKERS=1 (2) SEED= TROUBLES=silent (a regular expression)
 	$(GO) build -modfile=.ci/chaos/go.mod -o bin/toxiproxy-server github.com/Shopify/toxiproxy/v2/cmd/server
-	$(GO) run ./deploy/stack -- \
+	$(GO) run ./deploy/stack $(if $(filter 2,$(BROKERS)),-brokers 2 -engine jars) -- \
 		env -u REFUNDD_ROCKETMQ_NAMESERVERS -u REFUNDD_REDIS_URL \
-		REFUNDD_TEST_CHAOS=$(CHAOS) REFUNDD_TEST_CHAOS_REDIS=$(REDIS) REFUNDD_TEST_SEED=$(SEED) \
-		REFUNDD_TEST_TOXIPROXY=$(CURDIR)/bin/toxiproxy-server REFUNDD_TEST_HISTORY=$(CURDIR)/bin/chaos-$(REDIS).jsonl \
+		REFUNDD_TEST_CHAOS=$(CHAOS) REFUNDD_TEST_CHAOS_REDIS=$(REDIS) REFUNDD_TEST_SEED=$(SEED) REFUNDD_TEST_CHAOS_TROUBLES="$(TROUBLES)" \
+		REFUNDD_TEST_TOXIPROXY=$(CURDIR)/bin/toxiproxy-server REFUNDD_TEST_HISTORY=$(CURDIR)/bin/chaos-$(REDIS)-$(BROKERS).jsonl \
 		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
-	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS).jsonl
+	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS)-$(BROKERS).jsonl
 
 bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-scale all" for its growth, "-h" for its flags
 	cd $(BENCHMODULE) && $(GO) build -o $(CURDIR)/bin/bench .

@@ -7,10 +7,13 @@ package consumer
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/apache/rocketmq-client-go/v2"
 
 	"refundd/consumer/rocketmqtest"
 	"refundd/producer"
@@ -138,6 +141,104 @@ func TestStopLeavesTheRest(t *testing.T) {
 	r.awaitFinals(numbers)
 	if n := r.gateway.calls(); n != 1 {
 		t.Errorf("%d calls", n)
+	}
+}
+
+// silentSDK is a client whose broker is silent: it hangs until it is let go.
+type silentSDK struct {
+	rocketmq.PushConsumer
+	resumes chan struct{} // one for each Resume that began
+	hangs   chan struct{}
+	closed  atomic.Bool
+}
+
+func (s *silentSDK) Suspend() {}
+
+func (s *silentSDK) Resume() {
+	s.resumes <- struct{}{}
+	<-s.hangs
+}
+
+func (s *silentSDK) PersistConsumerOffset() error {
+	<-s.hangs
+	return nil
+}
+
+func (s *silentSDK) Shutdown() error {
+	<-s.hangs
+	s.closed.Store(true)
+	return nil
+}
+
+// TestStopLeavesASilentClient (R11): a client that hangs does not keep the stop,
+// and the gate opens only when it was shut down after all.
+func TestStopLeavesASilentClient(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	p := r.process(4)
+	sdk := &silentSDK{resumes: make(chan struct{}, 1), hangs: make(chan struct{})}
+	if !p.keep(sdk) {
+		t.Fatal("it was stopped")
+	}
+	p.suspend(true)
+	resumed := make(chan struct{})
+	go func() {
+		defer close(resumed)
+		p.suspend(false)
+	}()
+	<-sdk.resumes
+	opened := make(chan bool, 1)
+	go func() {
+		p.gate.Park()
+		opened <- sdk.closed.Load()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.Stop(ctx, 100*time.Millisecond) }()
+	select {
+	case err := <-stopped:
+		check(t, err)
+	case <-opened:
+		t.Error("the gate is open, and the client would send back what waited there")
+	case <-time.After(30 * time.Second):
+		t.Error("the stop waits for the client")
+	}
+	close(sdk.hangs)
+	<-resumed
+	if !t.Failed() && !<-opened {
+		t.Error("the gate was opened before the client was shut down")
+	}
+}
+
+// TestStartIsLeftBehind: a start that hangs on a silent name server keeps neither
+// a stop nor the end of its context waiting.
+func TestStartIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	check(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	r.server = silent.Addr().String()
+	for name, end := range map[string]func(p *process, cancel func()){
+		"stopped":      func(p *process, _ func()) { r.stop(p) },
+		"context ends": func(_ *process, cancel func()) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			p := r.process(4)
+			ended := make(chan error, 1)
+			go func() { ended <- p.Start(ctx) }()
+			conn, err := silent.Accept()
+			check(t, err)
+			defer func() { _ = conn.Close() }()
+			end(p, cancel)
+			// A start that came to its end would say what it had lacked.
+			if err := <-ended; err == nil || strings.Contains(err.Error(), "route info") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2"
@@ -51,7 +52,9 @@ type handler interface {
 // comments at the options): it acknowledges a zero result, so results are
 // explicit; its retry can lose the message, so a delivery that did not end is
 // parked at the gate instead; it has no drain, so Stop is one; it runs a slow
-// handler twice, so its consume time-out is set beyond any process life.
+// handler twice, so its consume time-out is set beyond any process life; what it
+// asks of a broker that is silent takes as long as it likes, so nobody waits for it
+// without a deadline or with a lock.
 type Consumer struct {
 	cfg     RocketMQ
 	handler handler
@@ -65,12 +68,13 @@ type Consumer struct {
 	stop    sync.Once
 	stopErr error
 
-	mu        sync.Mutex
-	started   bool // Start was called
-	starting  bool // Start has not returned
-	stopped   bool // Stop was called
-	sdk       rocketmq.PushConsumer
-	suspended bool
+	suspended atomic.Bool
+
+	mu       sync.Mutex // never held while the SDK works
+	started  bool       // Start was called
+	starting bool       // an SDK object may yet begin to deliver
+	stopped  bool       // Stop was called
+	sdk      rocketmq.PushConsumer
 }
 
 var (
@@ -96,25 +100,47 @@ func (c *Consumer) Start(ctx context.Context) error {
 	if err := c.mayStart(); err != nil {
 		return fmt.Errorf("start consumer: %w", err)
 	}
+	var failed error // of the last try
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		sdk, err := c.startOnce()
-		if err == nil {
-			return c.keep(sdk)
+		began := make(chan try, 1)
+		go func() {
+			sdk, err := c.startOnce()
+			began <- try{sdk, err}
+		}()
+		select {
+		case t := <-began:
+			if failed = t.err; failed == nil && c.keep(t.sdk) {
+				return nil
+			}
+			if failed == nil {
+				began <- t
+				return c.abandon(began, errStopped)
+			}
+		case <-ctx.Done():
+			return c.abandon(began, errors.Join(ctx.Err(), failed))
+		case <-c.gate.stopping:
+			return c.abandon(began, errors.Join(errStopped, failed))
 		}
-		c.log.WithError(err).WithField("part", string(PartRocketMQ)).Warn("waiting to consume")
+		c.log.WithError(failed).WithField("part", string(PartRocketMQ)).Warn("waiting to consume")
 		select {
 		case <-ctx.Done():
-			err = errors.Join(ctx.Err(), err)
+			failed = errors.Join(ctx.Err(), failed)
 		case <-c.gate.stopping:
-			err = errors.Join(errStopped, err)
+			failed = errors.Join(errStopped, failed)
 		case <-time.After(pause):
 			continue
 		}
 		c.mu.Lock()
 		c.starting = false
 		c.mu.Unlock()
-		return fmt.Errorf("start consumer: %w", err)
+		return fmt.Errorf("start consumer: %w", failed)
 	}
+}
+
+// try is what became of one start of the SDK.
+type try struct {
+	sdk rocketmq.PushConsumer
+	err error
 }
 
 func (c *Consumer) mayStart() error {
@@ -130,22 +156,28 @@ func (c *Consumer) mayStart() error {
 	return nil
 }
 
-// keep holds on to a started SDK object. If Stop came first it is shut down
-// here, and only then the gate opens, which Stop has left closed.
-func (c *Consumer) keep(sdk rocketmq.PushConsumer) error {
+// keep holds on to a started SDK object, unless Stop came first.
+func (c *Consumer) keep(sdk rocketmq.PushConsumer) bool {
 	c.mu.Lock()
-	c.starting = false
-	stopped := c.stopped
-	if !stopped {
-		c.sdk = sdk
+	defer c.mu.Unlock()
+	if c.stopped {
+		return false
 	}
-	c.mu.Unlock()
-	if !stopped {
-		return nil
-	}
-	c.shutDown(sdk)
-	c.gate.Open()
-	return fmt.Errorf("start consumer: %w", errStopped)
+	c.sdk, c.starting = sdk, false
+	return true
+}
+
+// abandon leaves a start to itself. What it may yet deliver does not pass the
+// gate, which opens when its SDK object was shut down.
+func (c *Consumer) abandon(began <-chan try, why error) error {
+	c.gate.Close()
+	go func() {
+		if t := <-began; t.err == nil {
+			c.shutDown(t.sdk)
+		}
+		c.gate.Open()
+	}()
+	return fmt.Errorf("start consumer: %w", why)
 }
 
 func (c *Consumer) startOnce() (rocketmq.PushConsumer, error) {
@@ -301,42 +333,43 @@ func (c *Consumer) trouble() bool {
 // suspend is repeated while in trouble, because an operator's reset of
 // offsets silently resumes the SDK.
 func (c *Consumer) suspend(trouble bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	sdk := c.running()
 	switch {
-	case c.sdk == nil || c.gate.Stopping():
+	case sdk == nil || c.gate.Stopping():
 	case trouble:
-		c.sdk.Suspend()
-		c.suspended = true
-	case c.suspended:
-		c.sdk.Resume()
-		c.suspended = false
+		sdk.Suspend()
+		c.suspended.Store(true)
+	case c.suspended.Load():
+		sdk.Resume()
+		c.suspended.Store(false)
 	}
 }
 
 // Suspended tells whether intake is suspended because of trouble.
-func (c *Consumer) Suspended() bool {
+func (c *Consumer) Suspended() bool { return c.suspended.Load() }
+
+// running is the SDK object, nil before the start and from the stop on.
+func (c *Consumer) running() rocketmq.PushConsumer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.suspended
+	return c.sdk
 }
 
 // Lag is the number of messages behind, by topic, as far as the SDK knows it.
 func (c *Consumer) Lag() map[string]int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.sdk == nil {
+	sdk := c.running()
+	if sdk == nil {
 		return nil
 	}
-	return c.sdk.GetOffsetDiffMap()
+	return sdk.GetOffsetDiffMap()
 }
 
 // Stop drains (R11): intake off, new and held deliveries stay at the gate,
 // those in flight finish. At the soft deadline their Alipay calls are cut and
-// their claims released; at ctx's end they are left to their leases. Then the
-// SDK may write down what was acknowledged, and is shut down. An error tells
-// that deliveries were left. Stopping again waits for the first stop and says
-// the same.
+// their claims released; shortly before ctx's end they are left to their leases.
+// Then the SDK may write down what was acknowledged, and is shut down, for five
+// seconds at most and never beyond ctx's end. An error tells that deliveries were
+// left. Stopping again waits for the first stop and says the same.
 func (c *Consumer) Stop(ctx context.Context, soft time.Duration) error {
 	c.stop.Do(func() { c.stopErr = c.drain(ctx, soft) })
 	return c.stopErr
@@ -351,29 +384,63 @@ func (c *Consumer) drain(ctx context.Context, soft time.Duration) error {
 		sdk.Suspend()
 	}
 	c.gate.Close()
-	softCtx, cancel := context.WithTimeout(ctx, soft)
-	err := c.gate.Wait(softCtx)
-	cancel()
-	if err != nil {
-		c.log.Warn("soft deadline: Alipay calls in flight are cut short")
-		c.cancel()
-		err = c.gate.Wait(ctx)
-	}
+	err := c.finish(ctx, soft)
 	c.cancel()
-	if sdk != nil {
-		c.commit(sdk)
-		c.shutDown(sdk)
-	}
 	c.mu.Lock()
 	starting := c.starting
 	c.mu.Unlock()
-	if !starting { // else an SDK object may be delivering already; see keep
+	switch {
+	case sdk != nil:
+		c.close(ctx, sdk)
+	case !starting: // else an SDK object may be delivering already; see abandon
 		c.gate.Open()
 	}
 	if err != nil {
 		return fmt.Errorf("drain: deliveries were still in flight: %w", err)
 	}
 	return nil
+}
+
+// finish waits for the deliveries in flight, and leaves an eighth of the time to
+// the SDK.
+func (c *Consumer) finish(ctx context.Context, soft time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/8))
+		defer cancel()
+	}
+	softCtx, cancel := context.WithTimeout(ctx, soft)
+	defer cancel()
+	if c.gate.Wait(softCtx) == nil {
+		return nil
+	}
+	c.log.Warn("soft deadline: Alipay calls in flight are cut short")
+	c.cancel()
+	return c.gate.Wait(ctx)
+}
+
+// closeTime bounds how long a stop waits for the SDK's own end, which takes a
+// time-out of dialling for each queue where the broker is silent.
+const closeTime = 5 * time.Second
+
+// close ends the SDK object and then opens the gate. One that does not end in
+// time goes on without anybody waiting, behind a gate that stays closed.
+func (c *Consumer) close(ctx context.Context, sdk rocketmq.PushConsumer) {
+	ctx, cancel := context.WithTimeout(ctx, closeTime)
+	defer cancel()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c.commit(sdk)
+		c.shutDown(sdk)
+		c.gate.Open()
+	}()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+		c.log.WithField("part", string(PartRocketMQ)).
+			Warn("the consumer does not shut down in time and is left behind: what was acknowledged may be delivered again")
+	}
 }
 
 // commit writes down what was acknowledged while the connections are still

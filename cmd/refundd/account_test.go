@@ -10,13 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"refundd/alipay"
 	"refundd/alipay/alipaytest"
+	"refundd/cmd/internal/journal"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/consumer/history"
@@ -27,24 +28,52 @@ import (
 // processes, troubles and what Redis lost.
 type account struct {
 	mu    sync.Mutex
-	facts []history.Fact
+	lines []journal.Line
 }
 
 func (a *account) add(f history.Fact) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f.At = time.Now().UnixMilli()
-	a.facts = append(a.facts, f)
+	now := time.Now()
+	f.At = now.UnixMilli()
+	a.lines = append(a.lines, journal.Line{Nanos: now.UnixNano(), Fact: f})
 }
 
 const appID = "2021000000000001"
 
-// facts are the history of the run, as far as it is known outside of the
-// processes: what the broker holds, what Alipay heard, answered and moved, and
-// what befell the processes and the parts. Deliveries, acknowledgements and the
-// record's transitions are the processes' own.
+// facts are the history of the run: what the broker holds, what Alipay's ledger
+// has, what befell the processes and the parts, and what each process has written
+// down of its own acts.
 func (c *long) facts(bound time.Duration) []history.Fact {
-	all := slices.Clone(c.account.facts)
+	lines := slices.Clone(c.account.lines)
+	var all []history.Fact            // known to the millisecond
+	said := map[string]journal.Line{} // what a process knows of a message that it sent
+	for _, line := range c.journals() {
+		if line.Fact.What == history.Publish {
+			said[line.Fact.Copy] = line
+			continue
+		}
+		lines = append(lines, line)
+	}
+	// publish puts together what the broker holds and what its sender knows. A message
+	// that is read again is the same one.
+	read := map[string]bool{}
+	publish := func(id string, f history.Fact) {
+		if read[id] {
+			return
+		}
+		read[id] = true
+		line, known := said[id]
+		if !known {
+			all = append(all, f)
+			return
+		}
+		f.Process, f.Delivery = line.Fact.Process, line.Fact.Delivery
+		if f.At = line.Fact.At; line.Fact.Result == history.Confirmed {
+			f.Result = history.Confirmed
+		}
+		lines = append(lines, journal.Line{Nanos: line.Nanos, Fact: f})
+	}
 	messages := map[string]string{} // id of a rejected event -> message
 	for topic, kind := range map[string]consumer.Kind{"refund": consumer.KindRefund, "coupon": consumer.KindCouponRefund} {
 		for _, m := range c.commands.read(c.topic(topic)) {
@@ -69,29 +98,94 @@ func (c *long) facts(bound time.Duration) []history.Fact {
 	}
 	for i, e := range c.events() {
 		m := c.reader.read(c.topic("event"))[i]
-		all = append(all, eventFact(e, m, messages[e.ID], genuine[e.NotifyID]))
+		publish(m.ID, eventFact(e, m, messages[e.ID], genuine[e.NotifyID]))
 	}
 	for _, m := range c.commands.read(c.topic("retry")) {
-		all = append(all, c.copyFact(history.TopicRetry, m))
+		publish(m.ID, c.copyFact(history.TopicRetry, m))
 	}
 	for _, m := range c.reader.read(c.topic("parked")) {
-		all = append(all, c.copyFact(history.TopicParked, m))
+		publish(m.ID, c.copyFact(history.TopicParked, m))
 	}
-	all = append(all, c.ofAlipay()...)
-	slices.SortStableFunc(all, func(a, b history.Fact) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(rank(a.What), rank(b.What)))
+	for id, line := range said {
+		// A copy whose delay is not over is on no topic yet.
+		if !read[id] && line.Fact.Result == history.Confirmed && line.Fact.Topic != history.TopicRetry {
+			c.t.Errorf("message %s was confirmed, and its topic does not have it", id)
+		}
+	}
+	all = append(all, c.ofLedger()...)
+	for _, f := range all {
+		lines = append(lines, journal.Line{Nanos: f.At * int64(time.Millisecond), Fact: f})
+	}
+	slices.SortStableFunc(lines, func(a, b journal.Line) int {
+		return cmp.Or(cmp.Compare(a.Nanos, b.Nanos), cmp.Compare(rank(a.Fact.What), rank(b.Fact.What)))
 	})
+	c.compareCalls(lines)
+	all = all[:0]
+	for _, line := range lines {
+		all = append(all, line.Fact)
+	}
 	run := history.Fact{What: history.Run, At: all[0].At, Settings: &history.Settings{
 		Seed: c.seed, Lease: 3000, Keep: 168 * time.Hour.Milliseconds(), MaxAge: 72 * time.Hour.Milliseconds(),
-		Retention: 72 * time.Hour.Milliseconds(), Timeout: 1000, Drain: 15_000, Bound: bound.Milliseconds(),
+		Retention: 72 * time.Hour.Milliseconds(), Timeout: 1000, Drain: 15_000, Rate: chaosRate, Bound: bound.Milliseconds(),
 	}}
 	return append([]history.Fact{run}, all...)
+}
+
+// journals are the lines of all processes, each in its own order, with trades spelt
+// as Alipay spells them.
+func (c *long) journals() []journal.Line {
+	names, err := filepath.Glob(filepath.Join(c.journal, "*.jsonl"))
+	check(c.t, err)
+	var all []journal.Line
+	for _, name := range names {
+		file, err := os.Open(name)
+		check(c.t, err)
+		lines, err := journal.Read(file)
+		check(c.t, err)
+		check(c.t, file.Close())
+		for i := range lines {
+			f := &lines[i].Fact
+			if out, theirs := strings.CutPrefix(f.Trade, journal.OutTrade); theirs {
+				f.Trade = alipaytest.TradeNo(out)
+			}
+		}
+		all = append(all, lines...)
+	}
+	return all
+}
+
+// compareCalls: Alipay never heard a call from a place more often than the processes
+// there began one, as it would if something below repeated it.
+func (c *long) compareCalls(lines []journal.Line) {
+	hosts := map[string]string{} // process -> its place
+	for _, l := range append(slices.Clone(c.past), c.lives...) {
+		hosts[l.name] = l.host
+	}
+	type who struct{ host, kind, merchant, number string }
+	made := map[who]int{}
+	for _, line := range lines {
+		if f := line.Fact; f.What == history.Call && f.Method == history.MethodRefund {
+			made[who{hosts[f.Process], f.Kind, f.Merchant, f.Number}]++
+		}
+	}
+	for _, call := range c.alipay.Calls() {
+		kind, refund := map[string]consumer.Kind{
+			alipay.MethodRefund: consumer.KindRefund, alipay.MethodRefundCoupon: consumer.KindCouponRefund,
+		}[call.Method]
+		if !refund {
+			continue
+		}
+		w := who{call.Host, string(kind), merchantOf(call.AppAuthToken), call.OutRequestNo}
+		if made[w]--; made[w] == -1 {
+			c.t.Errorf("Alipay heard a call of %+v that nobody began there", w)
+		}
+	}
 }
 
 // rank orders facts of one millisecond by what can cause what.
 func rank(w history.What) int {
 	order := []history.What{
-		history.Trade, history.Command, history.Call, history.Money, history.Notification, history.Publish, history.Reply,
+		history.Trade, history.Command, history.Money, history.Notification, history.Publish, history.Reply,
 	}
 	if i := slices.Index(order, w); i >= 0 {
 		return i
@@ -156,27 +250,9 @@ func (c *long) copyFact(topic string, m tap.Message) history.Fact {
 	return f
 }
 
-// ofAlipay are the wire log and the ledger.
-func (c *long) ofAlipay() []history.Fact {
+// ofLedger is what was paid and what moved.
+func (c *long) ofLedger() []history.Fact {
 	var facts []history.Fact
-	methods := map[string][2]string{
-		"alipay.trade.refund":                {history.MethodRefund, string(consumer.KindRefund)},
-		"alipay.trade.fastpay.refund.query":  {history.MethodQuery, string(consumer.KindRefund)},
-		"alipay.fund.coupon.order.refund":    {history.MethodRefund, string(consumer.KindCouponRefund)},
-		"alipay.fund.coupon.operation.query": {history.MethodQuery, string(consumer.KindCouponRefund)},
-	}
-	for i, call := range c.alipay.Calls() {
-		method, known := methods[call.Method]
-		if !known || call.OutRequestNo == "" {
-			continue // a query by the red packet's order alone names no number
-		}
-		f := about(method[1], merchantOf(call.AppAuthToken), call.OutRequestNo)
-		f.At, f.What, f.Method, f.Call = call.Start.UnixMilli(), history.Call, method[0], "c"+strconv.Itoa(i)
-		f.Trade, f.Amount, f.Name = call.Trade, call.Amount, call.Fault
-		f.Result = strings.TrimSpace(call.Code + " " + call.SubCode)
-		f.Process = c.processAt(call.Host, call.Start)
-		facts = append(facts, f)
-	}
 	paid := map[string]history.Fact{}
 	for _, m := range c.alipay.Movements() {
 		f := about(m.Kind, merchantOf(m.AppAuthToken), m.OutRequestNo)

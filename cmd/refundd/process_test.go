@@ -141,24 +141,30 @@ func (w *world) startEmbedded(topics []string) {
 func (w *world) prepareReal(topics []string) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
-	broker, err := remoting.WaitBroker(ctx, w.nameServer)
+	_, err := remoting.WaitBroker(ctx, w.nameServer)
 	check(w.t, err)
-	check(w.t, remoting.CreateGroup(ctx, broker, w.name))
-	for _, topic := range topics {
-		check(w.t, remoting.CreateTopic(ctx, broker, w.topic(topic), 4))
-		check(w.t, remoting.WaitRoute(ctx, w.nameServer, w.topic(topic)))
+	brokers, err := remoting.Brokers(ctx, w.nameServer)
+	check(w.t, err)
+	for _, broker := range brokers {
+		check(w.t, remoting.CreateGroup(ctx, broker, w.name))
+		for _, topic := range topics {
+			check(w.t, remoting.CreateTopic(ctx, broker, w.topic(topic), 4))
+			check(w.t, remoting.WaitRoute(ctx, w.nameServer, w.topic(topic)))
+		}
 	}
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		for _, topic := range append(topics, "") {
-			name := w.topic(topic)
-			if topic == "" {
-				name = "%RETRY%" + w.name
+		for _, broker := range brokers {
+			for _, topic := range append(topics, "") {
+				name := w.topic(topic)
+				if topic == "" {
+					name = "%RETRY%" + w.name
+				}
+				_ = remoting.DeleteTopic(ctx, w.nameServer, broker, name)
 			}
-			_ = remoting.DeleteTopic(ctx, w.nameServer, broker, name)
+			_ = remoting.DeleteGroup(ctx, broker, w.name)
 		}
-		_ = remoting.DeleteGroup(ctx, broker, w.name)
 	})
 }
 
@@ -194,18 +200,27 @@ type process struct {
 	exited chan struct{}
 }
 
-var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // one build serves all tests
-	path := filepath.Join(scratch, "refundd")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+// One build serves all tests, and one those that want a journal.
+var (
+	built     = sync.OnceValues(func() (string, error) { return buildAs("refundd") })                       //nolint:gochecknoglobals // see above
+	journaled = sync.OnceValues(func() (string, error) { return buildAs("journaled", "-tags", "journal") }) //nolint:gochecknoglobals // see above
+)
+
+func buildAs(name string, flags ...string) (string, error) {
+	path := filepath.Join(scratch, name)
+	out, err := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), ".")...).CombinedOutput() //nolint:noctx // it ends
 	if err != nil {
 		return "", fmt.Errorf("build: %w: %s", err, out)
 	}
 	return path, nil
-})
+}
 
 func (w *world) start(change map[string]string) *process {
 	w.t.Helper()
 	path, err := built()
+	if change["REFUNDD_TEST_JOURNAL"] != "" {
+		path, err = journaled()
+	}
 	check(w.t, err)
 	p := &process{w: w, admin: freeAddr(w.t), log: &lockedBuffer{}, exited: make(chan struct{})}
 	p.cmd = exec.Command(path) //nolint:noctx // ended by signal

@@ -81,6 +81,16 @@ func (x *toxiproxy) add(proxy, kind string, attributes map[string]any) {
 	check(x.t, x.call(http.MethodPost, "/proxies/"+proxy+"/toxics", map[string]any{"name": kind, "type": kind, "toxicity": 1.0, "attributes": attributes}))
 }
 
+// silence swallows what comes from either side, and closes nothing.
+func (x *toxiproxy) silence(proxy string) {
+	x.t.Helper()
+	for _, stream := range []string{"upstream", "downstream"} {
+		check(x.t, x.call(http.MethodPost, "/proxies/"+proxy+"/toxics", map[string]any{
+			"name": "silence " + stream, "type": "timeout", "stream": stream, "toxicity": 1.0, "attributes": map[string]any{"timeout": 0},
+		}))
+	}
+}
+
 func (x *toxiproxy) reset() {
 	x.t.Helper()
 	check(x.t, x.call(http.MethodPost, "/reset", nil))

@@ -7,6 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,9 +36,11 @@ type trouble struct {
 }
 
 // befall lets one trouble after the other happen until the span is over. Each
-// comes once before any comes again.
+// comes once before any comes again. REFUNDD_TEST_CHAOS_TROUBLES chooses by name.
 func (c *long) befall(span time.Duration) {
-	list := c.troubles()
+	wanted, err := regexp.Compile(os.Getenv("REFUNDD_TEST_CHAOS_TROUBLES"))
+	check(c.t, err)
+	list := slices.DeleteFunc(c.troubles(), func(tr trouble) bool { return !wanted.MatchString(tr.name) })
 	var bag []trouble
 	for end := time.Now().Add(span); time.Now().Before(end); {
 		<-time.After(time.Duration(500+c.random.IntN(2000)) * time.Millisecond)
@@ -73,6 +79,7 @@ func nothing() {}
 
 func (c *long) troubles() []trouble {
 	all := append(c.ofProcesses(), c.ofNetwork()...)
+	all = append(all, c.ofSilence()...)
 	all = append(all, c.ofBroker()...)
 	return append(all, c.ofRedis()...)
 }
@@ -116,13 +123,14 @@ func (c *long) ofNetwork() []trouble {
 			return err
 		},
 		"the name server": func(ctx context.Context, addr string) error { _, err := remoting.Brokers(ctx, addr); return err },
+		"alipay":          askAlipay,
 	} {
 		for _, k := range kinds {
 			var at proxied
 			list = append(list, trouble{
 				name: fmt.Sprintf("%s is %s", part, k.word), least: 1000, most: 6000,
 				begin: func() {
-					at = c.proxies(part)
+					at = c.proxyOf(part)
 					c.toxi.add(at.name, k.toxic, k.attributes)
 				},
 				felt: func() bool {
@@ -146,6 +154,63 @@ func (c *long) ofNetwork() []trouble {
 	return list
 }
 
+// askAlipay takes any answer, which is longer than a few bytes.
+func askAlipay(ctx context.Context, addr string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/gateway.do", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// ofSilence are stops while a part hears and says nothing: each ends within its
+// budget, also with deliveries in hand that must be left.
+func (c *long) ofSilence() []trouble {
+	var list []trouble
+	for _, part := range []string{"redis", "the broker", "the name server", "alipay"} {
+		tr := trouble{
+			name: "a process is stopped while " + part + " is silent",
+			begin: func() {
+				for _, at := range c.proxies(part) {
+					c.toxi.silence(at.name)
+				}
+				<-time.After(time.Duration(c.random.IntN(5000)) * time.Millisecond)
+				c.restart(c.stopAnyhow, history.Stopped)
+			},
+			end: c.toxi.reset,
+		}
+		if part == "redis" && c.redises != nil {
+			tr.loses = "rolled_back"
+			tr.end = func() {
+				c.toxi.reset()
+				c.redises.settle()
+			}
+		}
+		list = append(list, tr)
+	}
+	return list
+}
+
+// stopAnyhow ends a process as an orchestrator does, and takes it that deliveries
+// are left; how long it may take the history says.
+func (c *long) stopAnyhow(p *process) {
+	check(c.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-p.exited:
+	case <-time.After(60 * time.Second):
+		c.t.Fatal("the process did not end")
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 && code != 1 {
+		c.t.Errorf("exit code %d, want 0 or 1", code)
+	}
+}
+
 // pingRedis asks for more than a few bytes.
 func pingRedis(ctx context.Context, addr string) error {
 	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true})
@@ -154,12 +219,22 @@ func pingRedis(ctx context.Context, addr string) error {
 }
 
 func (c *long) ofBroker() []trouble {
+	var victim string
+	kill := func(how string) func() {
+		return func() {
+			victim = []string{"/broker", "/broker-b"}[c.turn%len(c.brokers)]
+			c.turn++
+			c.breakPart(victim + how)
+		}
+	}
 	part := func(path string) func() { return func() { c.breakPart(path) } }
 	permission := func(p string) func() {
 		return func() {
-			c.retry(func() error {
-				return remoting.Configure(c.t.Context(), c.broker, map[string]string{"brokerPermission": p})
-			})
+			for _, broker := range c.brokers {
+				c.retry(func() error {
+					return remoting.Configure(c.t.Context(), broker, map[string]string{"brokerPermission": p})
+				})
+			}
 		}
 	}
 	spoil := func(mode int32) func() {
@@ -170,8 +245,8 @@ func (c *long) ofBroker() []trouble {
 	}
 	spoiled := func() bool { return c.sends.done.Load() > 0 }
 	return []trouble{
-		{name: "the broker is killed and restarted", begin: part("/broker/restart"), end: nothing},
-		{name: "the broker is away for a while", begin: part("/broker/stop"), end: part("/broker/start"), least: 1000, most: 6000},
+		{name: "the broker is killed and restarted", begin: kill("/restart"), end: nothing},
+		{name: "the broker is away for a while", begin: kill("/stop"), end: func() { c.breakPart(victim + "/start") }, least: 1000, most: 6000},
 		{name: "the name server is restarted", begin: part("/namesrv/restart"), end: nothing},
 		{
 			name: "the broker is read-only", begin: permission("4"), end: permission("6"), least: 1000, most: 5000,

@@ -132,14 +132,17 @@ func put(to io.Writer, f frame, one *sync.Mutex) bool {
 	return err == nil
 }
 
-// rewriteRoutes stands before a name server and puts another address in the place
-// of the broker's in all that it answers, so that clients come to the broker
-// through a proxy. It returns its own address.
-func rewriteRoutes(t *testing.T, nameServer, broker, proxy string) string {
+// rewriteRoutes stands before a name server and puts a proxy's address in the place
+// of each broker's in all that it answers, so that clients come to the brokers
+// through the proxies. It returns its own address.
+func rewriteRoutes(t *testing.T, nameServer string, proxies map[string]string) string {
 	t.Helper()
 	r := &relay{answer: func(_ net.Conn, f frame) frame {
 		header, body := f.parts()
-		return framed(header, bytes.ReplaceAll(body, []byte(broker), []byte(proxy)))
+		for broker, proxy := range proxies {
+			body = bytes.ReplaceAll(body, []byte(broker), []byte(proxy))
+		}
+		return framed(header, body)
 	}}
 	return r.start(t, nameServer)
 }

@@ -42,6 +42,16 @@ func TestExcused(t *testing.T) {
 			of(Fact{What: Release, Token: "t1", Result: Released}),
 			of(Fact{What: Release, Token: "t2", Result: Released}),
 		}},
+		"a release that nobody answered, and another holder": {"I9", []Fact{
+			of(Fact{What: Claim, Token: "t1", Result: Won, Lease: 60}),
+			of(Fact{What: Release, Token: "t1", Result: Unknown}),
+			of(Fact{What: Claim, Token: "t2", Result: Won, Clock: 10, Lease: 70}),
+		}},
+		"a release that nobody answered, and that was not made": {"I9", []Fact{
+			of(Fact{What: Claim, Token: "t1", Result: Won, Lease: 60}),
+			of(Fact{What: Release, Token: "t1", Result: Unknown}),
+			of(Fact{What: Settle, Token: "t1", Result: Settled, Outcome: Failed}),
+		}},
 		"a rollback that brought a holder back": {"I9", []Fact{
 			of(Fact{What: Claim, Token: "t1", Result: Won, Lease: 60}),
 			of(Fact{What: Claim, Token: "t2", Result: Won, Clock: 70, Lease: 130}),
@@ -131,5 +141,22 @@ func TestExcused(t *testing.T) {
 	}
 	if r := Check(again, Options{Only: []string{"I3"}}); r.Clean() {
 		t.Error("a failure that was decided again behind the rollback excuses the money that moved then")
+	}
+}
+
+// TestUnansweredOfAnother: only its holder may have given a record up unheard.
+func TestUnansweredOfAnother(t *testing.T) {
+	of := func(f Fact) Fact {
+		f.AppID, f.Kind, f.Number = "app", "refund", "R1"
+		return f
+	}
+	report := Check([]Fact{
+		{What: Run, Settings: &Settings{Lease: 60}},
+		of(Fact{What: Claim, Token: "t1", Result: Won, Lease: 60}),
+		of(Fact{What: Release, Token: "t9", Result: Unknown}),
+		of(Fact{What: Claim, Token: "t2", Result: Won, Clock: 10, Lease: 70}),
+	}, Options{Only: []string{"I9"}})
+	if report.Clean() {
+		t.Error("two hold one record, and it is clean")
 	}
 }

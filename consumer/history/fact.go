@@ -92,6 +92,7 @@ const (
 	Confirmed = "confirmed" // stored, and the sender knows
 	Stored    = "stored"    // stored, and the sender does not know
 	Refused   = "refused"   // not stored; also a refusal of Alipay
+	Unknown   = "unknown"   // not answered, so nobody knows whether it was done
 
 	Won        = "won"
 	Superseded = "superseded"
@@ -177,7 +178,7 @@ type Fact struct {
 
 	Token string `json:"token,omitempty"`
 	// Clock is Redis' clock, Lease when the claim's lease ends by it, Expires when the
-	// record does (0: never), all in milliseconds. Sent is when the claim was sent, by
+	// record does (0: never; below: nobody knows), all in milliseconds. Sent is when the claim was sent, by
 	// the clock of At.
 	Clock   int64 `json:"clock,omitempty"`
 	Lease   int64 `json:"lease,omitempty"`

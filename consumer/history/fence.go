@@ -130,6 +130,8 @@ func oneHolder(b *book) (string, []breach) {
 				if f.Token == holder {
 					holder, released, since, unsure = "", f.Token, i, false
 				}
+			case (f.What == Release || f.What == Settle) && f.Result == Unknown && f.Token == holder:
+				holder, since, unsure = "", i, true // it may have given the record up
 			case f.What == Settle && f.Result == Settled:
 				if f.Outcome == Failed && f.Token != holder {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s settled failed, and %q holds the record", f.Token, holder)})
@@ -159,7 +161,7 @@ func keptLong(b *book) (string, []breach) {
 		//exhaustive:ignore
 		switch f.What {
 		case Settle:
-			if f.Result == Settled && f.Expires-f.Clock < b.set.Keep {
+			if f.Result == Settled && f.Expires >= 0 && f.Expires-f.Clock < b.set.Keep {
 				broken = append(broken, breach{i, r, fmt.Sprintf("a decided record expires after %d ms", f.Expires-f.Clock)})
 			}
 		case Claim:

@@ -33,6 +33,7 @@ func mistakes() []mistake {
 	receive := []stage{{"./notifyhttp", "."}}
 	files := []stage{{"./cmd/internal/config", "."}, gateway[0]}
 	gbk := []stage{{"./consumer", "TestFaultMenu|TestCouponFaultMenu|TestAnswersInGBK"}, gateway[0]}
+	adapter := []stage{{"./consumer", "TestSt"}}
 	return []mistake{
 		// R4, R6, R7: ends of a delivery
 		{
@@ -363,6 +364,29 @@ func mistakes() []mistake {
 		{
 			"what was told stays in the index", "consumer/ends.go",
 			"		return h.records.Told(ctx, in.id, in.print, entry, event)\n", "		return nil\n", flow,
+		},
+		// R11: a stop ends
+		{
+			"the shutdown of the client has no deadline", "consumer/rocketmq.go",
+			"	ctx, cancel := context.WithTimeout(ctx, closeTime)\n", "	ctx, cancel := context.WithCancel(context.Background())\n", adapter,
+		},
+		{
+			"the gate opens before the client is shut down", "consumer/rocketmq.go",
+			"	case <-ctx.Done():\n		c.log.WithField(\"part\"", "	case <-ctx.Done():\n		c.gate.Open()\n		c.log.WithField(\"part\"", adapter,
+		},
+		{
+			"a stop waits for a start that hangs", "consumer/rocketmq.go",
+			"		case <-c.gate.stopping:\n			return c.abandon(", "		case <-context.Background().Done():\n			return c.abandon(", adapter,
+		},
+		{
+			"the consumer's lock is held while the client resumes", "consumer/rocketmq.go",
+			"	sdk := c.running()\n	switch {\n	case sdk == nil || c.gate.Stopping():\n",
+			"	sdk := c.running()\n	c.mu.Lock()\n	defer c.mu.Unlock()\n	switch {\n	case sdk == nil || c.gate.Stopping():\n", adapter,
+		},
+		{
+			"a stop that hangs where nobody expects it has no deadline", "cmd/internal/service/service.go",
+			"	case <-overdue.C:\n", "	case <-(<-chan time.Time)(nil):\n",
+			[]stage{{"./cmd/internal/service", "TestStopIsBounded"}},
 		},
 		// R8, R9
 		{

@@ -44,7 +44,7 @@ func newComposeProject(name string, set settings) *composeEngine {
 			"STACK_BROKER_PORT=" + strconv.Itoa(set.ports.broker),
 			"STACK_REDIS_PORT=" + strconv.Itoa(set.ports.redis),
 			"STACK_NAMESRV_CONF=" + nameServerConf(set),
-			"STACK_BROKER_CONF=" + brokerConf(set, nameServer, "/home/rocketmq/store"),
+			"STACK_BROKER_CONF=" + brokerConf(set, partBroker, nameServer, "/home/rocketmq/store"),
 			"STACK_REDIS_CONF=" + redisConf(set, "0.0.0.0", 6379, "/data"),
 		},
 	}

@@ -13,21 +13,26 @@ func nameServerConf(s settings) string {
 // brokerConf is a broker as ../broker.conf wants one in production, but for one
 // machine: small files, and flushes in the background unless asked for. The
 // store is a path as the broker sees it; nameServer an address likewise.
-// Clients reach the broker at 127.0.0.1 whatever it runs in.
-func brokerConf(s settings, nameServer, store string) string {
+// Clients reach the broker at 127.0.0.1 whatever it runs in. The second broker
+// has a name and ports of its own.
+func brokerConf(s settings, part, nameServer, store string) string {
+	name, port, ha := "broker-a", s.ports.broker, s.ports.brokerHA
+	if part == partSecond {
+		name, port, ha = "broker-b", s.ports.second, s.ports.secondHA
+	}
 	flush := "ASYNC_FLUSH"
 	if s.syncFlush {
 		flush = "SYNC_FLUSH"
 	}
 	return lines(
 		"brokerClusterName=DefaultCluster",
-		"brokerName=broker-a",
+		"brokerName="+name,
 		"brokerId=0",
 		"brokerRole=ASYNC_MASTER",
 		"flushDiskType="+flush,
 		"brokerIP1=127.0.0.1",
-		fmt.Sprintf("listenPort=%d", s.ports.broker),
-		fmt.Sprintf("haListenPort=%d", s.ports.brokerHA),
+		fmt.Sprintf("listenPort=%d", port),
+		fmt.Sprintf("haListenPort=%d", ha),
 		"namesrvAddr="+nameServer,
 		"autoCreateTopicEnable=false",
 		"autoCreateSubscriptionGroup=false",

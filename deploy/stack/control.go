@@ -50,7 +50,7 @@ func controlHandler(s changer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{part}/{action}", func(w http.ResponseWriter, r *http.Request) {
 		part, action := r.PathValue("part"), r.PathValue("action")
-		if part != partNameServer && part != partBroker && part != partRedis {
+		if part != partNameServer && !isBroker(part) && part != partRedis {
 			http.Error(w, "no such part", http.StatusNotFound)
 			return
 		}

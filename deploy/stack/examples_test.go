@@ -20,7 +20,7 @@ func TestExamplesAgreeWithStack(t *testing.T) {
 		must                      map[string]string
 	}{
 		{
-			"../broker.conf", "=", brokerConf(set, "namesrv:1", "/store"),
+			"../broker.conf", "=", brokerConf(set, partBroker, "namesrv:1", "/store"),
 			[]string{"namesrvAddr", "listenPort"},
 			map[string]string{"flushDiskType": "SYNC_FLUSH", "autoCreateTopicEnable": "false", "autoCreateSubscriptionGroup": "false"},
 		},

@@ -79,8 +79,8 @@ func (e *jarEngine) launch(part string) (*process, error) {
 	switch part {
 	case partNameServer:
 		text = nameServerConf(e.set)
-	case partBroker:
-		text = brokerConf(e.set, e.set.ports.address(partNameServer), filepath.Join(e.folder, "store"))
+	case partBroker, partSecond:
+		text = brokerConf(e.set, part, e.set.ports.address(partNameServer), filepath.Join(e.folder, "store-"+part))
 	default:
 		text = redisConf(e.set, "127.0.0.1", e.set.ports.redis, e.folder)
 	}

@@ -46,7 +46,7 @@ COMMAND finds:
   REFUNDD_ROCKETMQ_NAMESERVERS   what refundd needs; REFUNDD_TEST_NAMESERVERS is the same for tests
   REFUNDD_REDIS_URL              what refundd needs; REFUNDD_TEST_REDIS is the same for tests
   REFUNDD_TEST_STACK             http://127.0.0.1:PORT, where a test may break things:
-      POST /broker/stop  /broker/start  /broker/restart    also /redis/... and /namesrv/...
+      POST /broker/stop  /broker/start  /broker/restart    also /redis/..., /namesrv/... and /broker-b/...
       Answered when it is done: 204, or 500 with the reason. A stop is a SIGKILL unless the
       query says ?signal=TERM. The store is kept, so what was flushed is there after a start.
 
@@ -68,6 +68,7 @@ type options struct {
 	topics    []string
 	group     string
 	queues    int
+	brokers   int
 	syncFlush bool
 	engine    string
 	command   []string
@@ -104,6 +105,7 @@ func parse(arguments []string, help io.Writer) (options, error) {
 	topics := flags.String("topics", "refund-command,coupon-refund-command,refund-event,refund-retry,refund-parked", "comma-separated `names` of the topics to create")
 	flags.StringVar(&opts.group, "group", "refundd", "consumer group to create, `name`; empty = none")
 	flags.IntVar(&opts.queues, "queues", 8, "`number` of queues of each topic")
+	flags.IntVar(&opts.brokers, "brokers", 1, "`number` of brokers under the name server, 1 or 2; two need -engine jars")
 	flags.BoolVar(&opts.syncFlush, "sync-flush", false, "make broker and Redis flush each write to the disk before they confirm it, as in production")
 	flags.StringVar(&opts.engine, "engine", "auto", "what runs the parts, `name`: docker, jars, or auto for Docker where it answers")
 	err := flags.Parse(arguments)
@@ -133,6 +135,10 @@ func parse(arguments []string, help io.Writer) (options, error) {
 	switch {
 	case opts.queues < 1 || opts.queues > 1024:
 		return options{}, fmt.Errorf("-queues %d: want 1 to 1024", opts.queues)
+	case opts.brokers != 1 && opts.brokers != 2:
+		return options{}, fmt.Errorf("-brokers %d: want 1 or 2", opts.brokers)
+	case opts.brokers == 2 && opts.engine != "jars":
+		return options{}, errors.New("-brokers 2 needs -engine jars")
 	case opts.engine != "auto" && opts.engine != "docker" && opts.engine != "jars":
 		return options{}, fmt.Errorf("-engine %q: want auto, docker or jars", opts.engine)
 	}

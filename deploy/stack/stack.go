@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 const (
 	partNameServer = "namesrv"
 	partBroker     = "broker"
+	partSecond     = "broker-b" // a second broker under the same name server; with -brokers 2 only
 	partRedis      = "redis"
 )
 
@@ -32,7 +34,7 @@ const (
 	readyLimit = 90 * time.Second
 )
 
-// engine runs the three parts, one way or another.
+// engine runs the parts, one way or another.
 type engine interface {
 	// start begins to run a part and does not wait until it answers.
 	start(ctx context.Context, part string) error
@@ -53,13 +55,13 @@ type settings struct {
 	syncFlush bool
 }
 
-// ports are on 127.0.0.1. The broker takes a second port, two below its own.
+// ports are on 127.0.0.1. A broker takes a second port, two below its own.
 type ports struct {
-	nameServer, broker, brokerHA, redis int
+	nameServer, broker, brokerHA, redis, second, secondHA int
 }
 
 func (p ports) address(part string) string {
-	port := map[string]int{partNameServer: p.nameServer, partBroker: p.broker, partRedis: p.redis}[part]
+	port := map[string]int{partNameServer: p.nameServer, partBroker: p.broker, partRedis: p.redis, partSecond: p.second}[part]
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
@@ -69,6 +71,7 @@ type stack struct {
 	mu     sync.Mutex
 	engine engine
 	ports  ports
+	parts  []string
 	topics []string
 	log    io.Writer
 }
@@ -83,7 +86,10 @@ func startStack(ctx context.Context, opts options, folder string, log io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{engine: chosen, ports: free, topics: opts.topics, log: log}
+	s := &stack{engine: chosen, ports: free, parts: []string{partNameServer, partBroker, partRedis}, topics: opts.topics, log: log}
+	if opts.brokers > 1 {
+		s.parts = append(s.parts, partSecond)
+	}
 	if err := s.bringUp(ctx, opts); err != nil {
 		s.close()
 		return nil, err
@@ -92,32 +98,39 @@ func startStack(ctx context.Context, opts options, folder string, log io.Writer)
 }
 
 func (s *stack) bringUp(ctx context.Context, opts options) error {
-	all := []string{partNameServer, partBroker, partRedis}
-	for _, part := range all {
+	for _, part := range s.parts {
 		if err := s.engine.start(ctx, part); err != nil {
 			return err
 		}
 	}
-	for _, part := range all {
+	for _, part := range s.parts {
 		if err := s.waitReady(ctx, part); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	broker := s.ports.address(partBroker)
-	for _, topic := range opts.topics {
-		if err := remoting.CreateTopic(ctx, broker, topic, opts.queues); err != nil {
-			return err
+	for _, part := range s.brokers() {
+		broker := s.ports.address(part)
+		for _, topic := range opts.topics {
+			if err := remoting.CreateTopic(ctx, broker, topic, opts.queues); err != nil {
+				return err
+			}
 		}
-	}
-	if opts.group != "" {
-		if err := remoting.CreateGroup(ctx, broker, opts.group); err != nil {
-			return err
+		if opts.group != "" {
+			if err := remoting.CreateGroup(ctx, broker, opts.group); err != nil {
+				return err
+			}
 		}
 	}
 	return s.waitRoutes(ctx)
 }
+
+func (s *stack) brokers() []string {
+	return slices.DeleteFunc(slices.Clone(s.parts), func(part string) bool { return !isBroker(part) })
+}
+
+func isBroker(part string) bool { return part == partBroker || part == partSecond }
 
 func (s *stack) waitRoutes(ctx context.Context) error {
 	for _, topic := range s.topics {
@@ -128,8 +141,8 @@ func (s *stack) waitRoutes(ctx context.Context) error {
 	return nil
 }
 
-// waitReady returns when the part answers; the broker also has to be known to
-// the name server.
+// waitReady returns when the part answers; a broker also has to be known to the
+// name server.
 func (s *stack) waitReady(ctx context.Context, part string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
@@ -145,15 +158,21 @@ func (s *stack) waitReady(ctx context.Context, part string) error {
 		case partNameServer:
 			_, err := remoting.Brokers(ctx, address)
 			return err
-		case partBroker:
+		case partBroker, partSecond:
 			// Left alone, a fresh broker registers 10 s after its start.
 			return remoting.Configure(ctx, address, map[string]string{"brokerPermission": "6"})
 		default:
 			return pingRedis(ctx, address)
 		}
 	})
-	if err == nil && part == partBroker {
-		_, err = remoting.WaitBroker(ctx, s.ports.address(partNameServer))
+	if err == nil && isBroker(part) {
+		err = remoting.Wait(ctx, func(ctx context.Context) error {
+			known, err := remoting.Brokers(ctx, s.ports.address(partNameServer))
+			if err == nil && !slices.Contains(known, address) {
+				err = errors.New("it has not registered")
+			}
+			return err
+		})
 	}
 	failure := s.engine.failed(part)
 	switch {
@@ -172,6 +191,9 @@ func (s *stack) waitReady(ctx context.Context, part string) error {
 func (s *stack) startPart(ctx context.Context, part string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !slices.Contains(s.parts, part) {
+		return fmt.Errorf("start %s: the stack has none", part)
+	}
 	if err := s.engine.start(ctx, part); err != nil {
 		return err
 	}
@@ -180,9 +202,14 @@ func (s *stack) startPart(ctx context.Context, part string) error {
 	}
 	switch part {
 	case partNameServer:
-		// It has forgotten the broker, which reports by itself only every 30 s.
-		return s.waitReady(ctx, partBroker)
-	case partBroker:
+		// It has forgotten the brokers, which report by themselves only every 30 s.
+		for _, broker := range s.brokers() {
+			if err := s.waitReady(ctx, broker); err != nil {
+				return err
+			}
+		}
+		return nil
+	case partBroker, partSecond:
 		return s.waitRoutes(ctx)
 	default:
 		return nil
@@ -245,10 +272,10 @@ func pingRedis(ctx context.Context, address string) error {
 // its part is stopped.
 func freePorts(ctx context.Context) (ports, error) {
 	for range 100 {
-		// broker-2, broker, brokerHA, name server, redis
+		// broker-2, broker, brokerHA, name server, redis, second-2, second, secondHA
 		base := 20000 + rand.IntN(12000) //nolint:gosec // not a secret
-		p := ports{broker: base + 2, brokerHA: base + 3, nameServer: base + 4, redis: base + 5}
-		if allFree(ctx, base, p.broker, p.brokerHA, p.nameServer, p.redis) {
+		p := ports{broker: base + 2, brokerHA: base + 3, nameServer: base + 4, redis: base + 5, second: base + 8, secondHA: base + 9}
+		if allFree(ctx, base, p.broker, p.brokerHA, p.nameServer, p.redis, base+6, p.second, p.secondHA) {
 			return p, nil
 		}
 	}

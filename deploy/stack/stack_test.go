@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 func TestParse(t *testing.T) {
 	defaults := options{
 		topics: []string{"refund-command", "coupon-refund-command", "refund-event", "refund-retry", "refund-parked"},
-		group:  "refundd", queues: 8, engine: "auto", command: []string{},
+		group:  "refundd", queues: 8, brokers: 1, engine: "auto", command: []string{},
 	}
 	tests := []struct {
 		name      string
@@ -45,6 +45,9 @@ func TestParse(t *testing.T) {
 			o.topics, o.group = []string{"a", "b"}, ""
 		}, ""},
 		{"sync flush", []string{"-sync-flush", "-engine", "jars"}, func(o *options) { o.syncFlush, o.engine = true, "jars" }, ""},
+		{"two brokers", []string{"-brokers", "2", "-engine", "jars"}, func(o *options) { o.brokers, o.engine = 2, "jars" }, ""},
+		{"two brokers of Docker", []string{"-brokers", "2"}, nil, "-engine jars"},
+		{"three brokers", []string{"-brokers", "3"}, nil, "-brokers 3"},
 		{"no queues", []string{"-queues", "0"}, nil, "-queues 0"},
 		{"unknown engine", []string{"-engine", "podman"}, nil, `-engine "podman"`},
 		{"unknown flag", []string{"-topic", "a"}, nil, "-topic"},
@@ -81,7 +84,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestFlushInBackgroundByDefault(t *testing.T) {
-	if got := assignments(brokerConf(settings{}, "", ""), "=")["flushDiskType"]; got != "ASYNC_FLUSH" {
+	if got := assignments(brokerConf(settings{}, partBroker, "", ""), "=")["flushDiskType"]; got != "ASYNC_FLUSH" {
 		t.Errorf("flushDiskType %q", got)
 	}
 	if got := assignments(redisConf(settings{}, "", 1, ""), " ")["appendfsync"]; got != "everysec" {
@@ -328,10 +331,10 @@ func TestFreePorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := []int{p.broker - 2, p.broker, p.brokerHA, p.nameServer, p.redis}
+	all := []int{p.broker - 2, p.broker, p.brokerHA, p.nameServer, p.redis, p.second - 2, p.second, p.secondHA}
 	slices.Sort(all)
-	if len(slices.Compact(slices.Clone(all))) != 5 || all[0] < 20000 || all[4] > 32767 {
-		t.Errorf("ports %v: want five different ones below the range for outgoing connections", all)
+	if len(slices.Compact(slices.Clone(all))) != 8 || all[0] < 20000 || all[7] > 32767 {
+		t.Errorf("ports %v: want eight different ones below the range for outgoing connections", all)
 	}
 }
 

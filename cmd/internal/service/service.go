@@ -32,16 +32,18 @@ import (
 )
 
 const (
-	// startedStop is the budget of a stop before anything was consumed.
+	// startedStop is the budget of a stop before anything was consumed, or half of
+	// the whole one.
 	startedStop = 2 * time.Second
 	// lastSpans is what a stop gives the last spans at most, of what the drain has left.
 	lastSpans = 2 * time.Second
 )
 
 // Run starts refundd and serves until ctx ends, which is the signal to stop;
-// then it drains within cfg.Drain. While Redis or the broker are not there yet
-// it waits, with readiness off. A *config.Error says that the surroundings do
-// not fit the configuration (a topic is missing).
+// then it drains, and returns within cfg.Drain whatever the clients of its parts
+// do. While Redis or the broker are not there yet it waits, with readiness off. A
+// *config.Error says that the surroundings do not fit the configuration (a topic
+// is missing).
 //
 // Keys, certificates and merchants follow their files: they are read again when
 // a file changes and whenever reload, which may be nil, has something.
@@ -50,7 +52,28 @@ func Run(ctx context.Context, cfg config.Config, reload <-chan os.Signal, log *l
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, reload)
+	return bounded(ctx, cfg.Drain, func() error { return s.run(ctx, reload) })
+}
+
+// bounded returns what serve does, or an error when serve goes on for longer than
+// drain after ctx's end. Each step of a stop has a deadline of its own; this one is
+// for what nobody thought of.
+func bounded(ctx context.Context, drain time.Duration, serve func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- serve() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	overdue := time.NewTimer(drain)
+	defer overdue.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-overdue.C:
+		return fmt.Errorf("stop: it did not end within %v, and what it waits for is left behind", drain)
+	}
 }
 
 type service struct {
@@ -69,6 +92,7 @@ type service struct {
 	instance string
 	trace    *tracing.Tracer // nil: off
 	deadline time.Time       // of a stop that has begun
+	acts     acts
 }
 
 func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
@@ -98,6 +122,9 @@ func newService(cfg config.Config, log *logrus.Logger) (*service, error) {
 	}
 	log.AddHook(&s.page.lines)
 	m.KnowReadiness(func() bool { return s.status().Ready() })
+	if s.acts, err = openActs(cfg); err != nil {
+		return nil, err
+	}
 	if err := s.loadAll(); err != nil {
 		return nil, err
 	}
@@ -121,15 +148,44 @@ func startTracing(instance string, cfg config.Config, log logrus.FieldLogger) (*
 	return tracing.Start(context.Background(), c, log)
 }
 
-// stopTracing sends the last spans in what is left of the drain: they never make a stop longer than it may be.
-func (s *service) stopTracing() {
-	within := time.Now().Add(lastSpans)
-	if !s.deadline.IsZero() && s.deadline.Before(within) {
-		within = s.deadline
+// end waits for what runs in the background, which was told to end, closes
+// Redis, and sends the last spans: within what is left of the drain.
+func (s *service) end(background *sync.WaitGroup) error {
+	if s.deadline.IsZero() {
+		s.deadline = time.Now().Add(s.startedStop())
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), within)
+	if !within(time.Until(s.deadline)/2, background.Wait) {
+		s.log.Warn("a part of the process does not end and is left behind")
+	}
+	s.changing.client.Load().CloseIdleConnections()
+	err := s.redis.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), min(lastSpans, time.Until(s.deadline)*3/4))
 	defer cancel()
 	s.trace.Stop(ctx)
+	if err != nil {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// startedStop is the budget of a stop that finds nothing in hand.
+func (s *service) startedStop() time.Duration { return min(startedStop, s.cfg.Drain/2) }
+
+// within reports whether act ends in time; else it is left behind.
+func within(limit time.Duration, act func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		act()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) {
@@ -137,12 +193,9 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	var wg sync.WaitGroup
 	defer func() {
 		stopBackground()
-		wg.Wait()
-		s.changing.client.Load().CloseIdleConnections()
-		if closeErr := s.redis.Close(); closeErr != nil && err == nil {
-			err = fmt.Errorf("close redis: %w", closeErr)
+		if endErr := s.end(&wg); err == nil {
+			err = endErr
 		}
-		s.stopTracing()
 	}()
 	if err := s.serveAdmin(background, &wg); err != nil {
 		return err
@@ -159,7 +212,7 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	if err != nil {
 		return stopped(ctx, err)
 	}
-	tell := producer.New(sender, producer.Config{
+	tell := producer.New(s.acts.sender(sender), producer.Config{
 		EventTopic: s.cfg.TopicEvent, RetryTopic: s.cfg.TopicRetry, ParkedTopic: s.cfg.TopicParked,
 		MaxPending: 4 * s.cfg.Concurrency,
 	})
@@ -171,7 +224,8 @@ func (s *service) run(ctx context.Context, reload <-chan os.Signal) (err error) 
 	}
 	intake := s.consumer(handler)
 	if err := intake.Start(ctx); err != nil {
-		s.stopPublishing(receiver, tell, sender, time.Now().Add(startedStop))
+		s.deadline = time.Now().Add(s.startedStop())
+		s.stopPublishing(receiver, tell, sender, s.deadline)
 		return stopped(ctx, err)
 	}
 	wg.Go(func() { intake.Watch(background) })
@@ -219,17 +273,22 @@ func (s *service) stopPublishing(receiver *http.Server, tell *producer.Producer,
 	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-own))
 	defer cancel()
 	s.stopReceiver(ctx, receiver)
-	closeProducer(s.log, tell, sender, own)
+	closeProducer(s.log, tell, sender, own*3/4)
 }
 
-func closeProducer(log logrus.FieldLogger, tell *producer.Producer, sender rocketmq.Producer, within time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func closeProducer(log logrus.FieldLogger, tell *producer.Producer, sender rocketmq.Producer, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit/2)
 	defer cancel()
 	if err := tell.Close(ctx); err != nil {
 		log.WithError(err).Warn("publishes were still pending at the stop")
 	}
-	if err := sender.Shutdown(); err != nil {
-		log.WithError(err).Warn("the producer's shutdown complained")
+	ended := within(limit/2, func() {
+		if err := sender.Shutdown(); err != nil {
+			log.WithError(err).Warn("the producer's shutdown complained")
+		}
+	})
+	if !ended {
+		log.Warn("the producer does not shut down in time and is left behind")
 	}
 }
 
@@ -273,7 +332,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 			},
 		}, NotifyURL: s.cfg.AlipayNotifyURL,
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
-	}, s.trace.Gateway(s.changing), s.store, s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
+	}, s.trace.Gateway(s.acts.gateway(s.changing)), s.acts.records(s.store, s.redis), s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
 }
 
 func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
@@ -287,7 +346,7 @@ func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {
 		NameServers: s.cfg.RocketMQNameservers, Group: s.cfg.RocketMQGroup, Instance: consumerPrefix + s.instance,
 		AccessKey: s.cfg.RocketMQAccessKey, SecretKey: s.cfg.Secrets.RocketMQSecretKey,
 		Topics: topics, Concurrency: deliveries(s.cfg), Probe: s.store.Probe,
-	}, s.trace.Handler(h), s.gate, s.health, s.log)
+	}, s.trace.Handler(s.acts.handler(h)), s.gate, s.health, s.log)
 }
 
 // shared is how many workers are divided between merchants; 0: there are none.

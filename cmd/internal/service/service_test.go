@@ -6,6 +6,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -279,5 +280,38 @@ func TestATakenAddressEndsTheStart(t *testing.T) {
 	}
 	if err := w.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStopIsBounded (R11): also one that hangs where nobody expects it.
+func TestStopIsBounded(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	hangs := make(chan struct{})
+	defer close(hangs)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- bounded(ctx, time.Millisecond, func() error {
+			<-hangs
+			return nil
+		})
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended before it was asked to: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	stop()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "did not end within") {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it goes on")
+	}
+	want := errors.New("said so")
+	if err := bounded(ctx, time.Hour, func() error { return want }); !errors.Is(err, want) {
+		t.Errorf("got %v, want what it returned", err)
 	}
 }
