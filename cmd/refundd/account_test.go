@@ -120,13 +120,14 @@ func (c *long) facts(bound time.Duration) []history.Fact {
 		return cmp.Or(cmp.Compare(a.Nanos, b.Nanos), cmp.Compare(rank(a.Fact.What), rank(b.Fact.What)))
 	})
 	c.compareCalls(lines)
+	judgeOrders(lines)
 	all = all[:0]
 	for _, line := range lines {
 		all = append(all, line.Fact)
 	}
 	run := history.Fact{What: history.Run, At: all[0].At, Settings: &history.Settings{
 		Seed: c.seed, Lease: 3000, Keep: 168 * time.Hour.Milliseconds(), MaxAge: 72 * time.Hour.Milliseconds(),
-		Retention: 72 * time.Hour.Milliseconds(), Timeout: 1000, Drain: 15_000, Rate: chaosRate, Bound: bound.Milliseconds(),
+		Retention: 72 * time.Hour.Milliseconds(), Timeout: 1000, QueryAfter: 1000, Drain: 15_000, Rate: chaosRate, Bound: bound.Milliseconds(),
 	}}
 	return append([]history.Fact{run}, all...)
 }
@@ -152,6 +153,24 @@ func (c *long) journals() []journal.Line {
 		all = append(all, lines...)
 	}
 	return all
+}
+
+// judgeOrders: not to find a red packet's refund by its order proves nothing until
+// Alipay has named that order.
+func judgeOrders(lines []journal.Line) {
+	named := map[string]bool{}
+	for i := range lines {
+		f := &lines[i].Fact
+		if f.What != history.Answer && f.What != history.Call {
+			continue
+		}
+		refund := f.Merchant + " " + f.Number
+		named[refund] = named[refund] || f.Name == journal.OrderNamed
+		if f.Name == journal.ByOrder && f.Result == history.Absent && !named[refund] {
+			f.Result = history.Unproven
+		}
+		f.Name = ""
+	}
 }
 
 // compareCalls: Alipay never heard a call from a place more often than the processes
@@ -212,6 +231,7 @@ func commandFact(kind consumer.Kind, m tap.Message) history.Fact {
 	cmd, err := consumer.DecodeCommand(kind, m.Body)
 	f := about(string(kind), cmd.Merchant, cmd.OutRequestNo)
 	f.Fingerprint, f.Trade, f.Amount = cmd.Fingerprint(), tradeOf(cmd.TradeNo, cmd.OutTradeNo, cmd.AuthNo), int64(cmd.Amount)
+	f.Askable = kind == consumer.KindRefund || cmd.OutOrderNo != ""
 	if err != nil {
 		f = history.Fact{Kind: string(kind)}
 	}

@@ -3,6 +3,8 @@ package journal
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -149,8 +151,9 @@ func (r Records) Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.S
 	sent := time.Now()
 	f := of(req.ID, history.Fact{
 		What: history.Settle, Delivery: deliveryOf(ctx).id, Token: cmp.Or(string(req.Token), "none"), Result: history.Unknown,
-		Clock: sent.UnixMilli(), Outcome: history.Failed, Event: eventID(req.Event),
+		Clock: sent.UnixMilli(), Outcome: history.Failed,
 	})
+	f.Event, f.Reason = event(req.Event)
 	if req.Succeeded {
 		f.Outcome = history.Succeeded
 	}
@@ -161,7 +164,8 @@ func (r Records) Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.S
 	}
 	f.Result, f.Contradiction = words(settlement.State.String()), settlement.Contradiction
 	if settlement.State == dedupe.Settled {
-		f.Event, f.Expires = eventID(settlement.Event), r.expires(ctx, r.Key(req.ID))
+		f.Event, f.Reason = event(settlement.Event)
+		f.Expires = r.expires(ctx, r.Key(req.ID))
 	}
 	r.j.add(sent, f)
 	return settlement, nil
@@ -198,13 +202,32 @@ func (r Records) Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe
 
 func words(s string) string { return strings.ReplaceAll(s, " ", "_") }
 
-func eventID(event []byte) string {
-	e, err := producer.DecodeEncoded(event)
+// event is the id of a stored event, and its reason.
+func event(stored []byte) (id, reason string) {
+	encoded, err := producer.DecodeEncoded(stored)
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	return e.ID
+	e, err := producer.DecodeEvent(encoded.Body)
+	if err != nil {
+		return encoded.ID, ""
+	}
+	return encoded.ID, string(e.Reason)
 }
+
+// authorised names whose authorisation a call carries, without the token.
+func authorised(token string) string {
+	digest := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(digest[:4])
+}
+
+// What an Answer's Name says of a red packet's order, by which it can be asked for.
+const (
+	// OrderNamed: Alipay named it.
+	OrderNamed = "order named"
+	// ByOrder: it was asked for by it.
+	ByOrder = "by order"
+)
 
 // Sender writes down what the broker said of each message.
 func (j *Journal) Sender(inner rocketmq.Producer, topics map[string]string) Sender {
@@ -247,7 +270,7 @@ type called struct {
 // ask writes one call and its answer down. A query that is not for a delivery tells
 // of nobody's claim.
 func ask[Request, Response any](c called, ctx context.Context, req Request, f history.Fact,
-	act func(context.Context, Request) (Response, error), said func(Response) string,
+	act func(context.Context, Request) (Response, error), said func(Response) (result, name string),
 ) (Response, error) {
 	in := deliveryOf(ctx)
 	if in.id == "" && f.Method == history.MethodQuery {
@@ -259,11 +282,14 @@ func ask[Request, Response any](c called, ctx context.Context, req Request, f hi
 	f.What, f.Delivery, f.Call, f.Number, f.Trade = history.Call, in.id, c.j.name("c"), number, trade
 	c.j.add(began, f)
 	resp, err := act(ctx, req)
-	f.What, f.Amount = history.Answer, 0
+	f.What, f.Amount, f.Authorised = history.Answer, 0, ""
 	if err != nil {
 		f.Result = refused(f.Method, err)
+		if e, ok := errors.AsType[*alipay.Error](err); ok && f.Method == history.MethodRefund {
+			f.Signed, f.QueryFirst = e.Signed, e.QueryFirst
+		}
 	} else {
-		f.Result = said(resp)
+		f.Result, f.Name = said(resp)
 	}
 	c.j.add(time.Now(), f)
 	return resp, err
@@ -286,36 +312,47 @@ func refused(method string, err error) string {
 func (c called) Refund(ctx context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error) {
 	f := history.Fact{
 		Method: history.MethodRefund, Number: req.OutRequestNo, Trade: tradeOf(req.TradeNo, req.OutTradeNo, ""), Amount: int64(req.RefundAmount),
+		Authorised: authorised(req.AppAuthToken),
 	}
-	return ask(c, ctx, req, f, c.inner.Refund, func(*alipay.RefundResponse) string { return "ok" })
+	return ask(c, ctx, req, f, c.inner.Refund, func(*alipay.RefundResponse) (string, string) { return "ok", "" })
 }
 
 func (c called) QueryRefund(ctx context.Context, req *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error) {
-	f := history.Fact{Method: history.MethodQuery, Number: req.OutRequestNo, Trade: tradeOf(req.TradeNo, req.OutTradeNo, "")}
-	return ask(c, ctx, req, f, c.inner.QueryRefund, func(r *alipay.RefundQueryResponse) string {
+	f := history.Fact{Method: history.MethodQuery, Number: req.OutRequestNo, Trade: tradeOf(req.TradeNo, req.OutTradeNo, ""), Authorised: authorised(req.AppAuthToken)}
+	return ask(c, ctx, req, f, c.inner.QueryRefund, func(r *alipay.RefundQueryResponse) (string, string) {
 		switch {
 		case r.RefundStatus == "" && r.RefundAmount == nil:
-			return history.Absent
+			return history.Absent, ""
 		case r.OutRequestNo == req.OutRequestNo && r.RefundAmount != nil:
-			return "ours"
+			return "ours", ""
 		}
-		return history.Unknown
+		return history.Unknown, ""
 	})
 }
 
 func (c called) RefundCoupon(ctx context.Context, req *alipay.CouponRefundRequest) (*alipay.CouponRefundResponse, error) {
-	f := history.Fact{Method: history.MethodRefund, Number: req.OutRequestNo, Trade: req.AuthNo, Amount: int64(req.Amount)}
-	return ask(c, ctx, req, f, c.inner.RefundCoupon, func(r *alipay.CouponRefundResponse) string {
-		return strings.ToLower(cmp.Or(r.Status, history.Unknown))
+	f := history.Fact{Method: history.MethodRefund, Number: req.OutRequestNo, Trade: req.AuthNo, Amount: int64(req.Amount), Authorised: authorised(req.AppAuthToken)}
+	return ask(c, ctx, req, f, c.inner.RefundCoupon, func(r *alipay.CouponRefundResponse) (string, string) {
+		return strings.ToLower(cmp.Or(r.Status, history.Unknown)), order(r.OutOrderNo)
 	})
 }
 
 func (c called) QueryCouponOperation(ctx context.Context, req *alipay.CouponOperationRequest) (*alipay.CouponOperationResponse, error) {
-	f := history.Fact{Method: history.MethodQuery}
-	return ask(c, ctx, req, f, c.inner.QueryCouponOperation, func(r *alipay.CouponOperationResponse) string {
+	f := history.Fact{Method: history.MethodQuery, Authorised: authorised(req.AppAuthToken)}
+	if req.OperationID == "" {
+		f.Name = ByOrder
+	}
+	return ask(c, ctx, req, f, c.inner.QueryCouponOperation, func(r *alipay.CouponOperationResponse) (string, string) {
 		if r.OperationType == alipay.OperationRefund && r.Status == alipay.CouponClosed {
-			return history.Closed
+			return history.Closed, order(r.OutOrderNo)
 		}
-		return history.Unknown
+		return history.Unknown, order(r.OutOrderNo)
 	})
+}
+
+func order(named string) string {
+	if named == "" {
+		return ""
+	}
+	return OrderNamed
 }
