@@ -200,16 +200,13 @@ func (n note) worst(why producer.Reason) producer.Reason {
 	return why
 }
 
-// gravity orders the reasons of an unresolved event.
+// gravity orders the reasons of an unresolved event: what others met weighs least.
 func gravity(r producer.Reason) int {
-	switch r {
-	case producer.ReasonContradiction, producer.ReasonConflictAtAlipay:
-		return 5
-	case producer.ReasonUnknownOutcome, producer.ReasonTooOld, producer.ReasonBlockedConfiguration, producer.ReasonBlockedMerchant:
-		return 4
-	case producer.ReasonGatewayUnavailable:
-		return 2
-	default:
-		return 1
+	weights := map[producer.Reason]int{
+		producer.ReasonContradiction: 3, producer.ReasonConflictAtAlipay: 3,
+		producer.ReasonUnknownOutcome: 2, producer.ReasonTooOld: 2,
+		producer.ReasonBlockedConfiguration: 2, producer.ReasonBlockedMerchant: 2,
+		producer.ReasonGatewayUnavailable: 1,
 	}
+	return weights[r]
 }
