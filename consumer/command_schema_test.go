@@ -179,7 +179,7 @@ func TestDecodeCommandFollowsTheSchemas(t *testing.T) {
 			return
 		}
 		var bad *BadCommand
-		if !errors.As(err, &bad) || !strings.HasPrefix(bad.Detail, p.offends+" ") {
+		if !errors.As(err, &bad) || !strings.HasPrefix(bad.Detail, `"`+p.offends+`" `) {
 			t.Errorf("%.200s\nerror %v does not name %s", body, err, p.offends)
 		}
 	})

@@ -17,7 +17,7 @@ const (
 	maxMetadataEntries = 32
 	maxMetadataBytes   = 2048 // of names and values together
 	maxQuantity        = 1_000_000_000_000_000_000 - 1
-	maxName            = 64 // characters of a name that is quoted from the text
+	maxName            = 64 // characters of a path that is quoted
 )
 
 // decoder walks through one command in the order of its text and remembers the first offence.
@@ -34,10 +34,10 @@ func (d *decoder) offence() string {
 	return d.missing
 }
 
-// offend reports a member. It gives back nothing to keep, so that a reading can end with it.
+// offend reports a member, by its path as the text writes it. It gives back nothing to keep, so that a reading can end with it.
 func (d *decoder) offend(path, what string) (keep func()) {
 	if d.first == "" {
-		d.first = path + " " + what
+		d.first = quoted(path) + " " + what
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func (d *decoder) object(path string, members []member, needs []need) (ok bool) 
 		_, again := keep[name]
 		switch {
 		case !known:
-			d.offend(quoted(prefix+name), "is not a known member")
+			d.offend(prefix+name, "is not a known member")
 			d.skip()
 			ok = false
 		case again:
@@ -90,11 +90,19 @@ func (d *decoder) object(path string, members []member, needs []need) (ok bool) 
 		if !anyGiven(keep, names) {
 			ok = false
 			if d.missing == "" {
-				d.missing = prefix + strings.Join(names, " or "+prefix) + " is missing"
+				d.missing = missing(prefix, names)
 			}
 		}
 	}
 	return ok
+}
+
+func missing(prefix string, names need) string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = quoted(prefix + name)
+	}
+	return strings.Join(paths, " or ") + " is missing"
 }
 
 func find(members []member, name string) (member, bool) {
@@ -275,7 +283,7 @@ func metadata(into *map[string]string) reading {
 			ok = false
 		}
 		d.members(func(name string, exact bool) {
-			entry := quoted(path + "." + name)
+			entry := path + "." + name
 			if _, again := all[name]; again {
 				offend(entry, "is given twice")
 			}
@@ -308,7 +316,7 @@ func metadata(into *map[string]string) reading {
 	}
 }
 
-// quoted shows a name that came with the text: control characters and the like escaped, then cut.
+// quoted shows the path of a member: control characters and the like escaped, then cut.
 func quoted(name string) string {
 	var shown strings.Builder
 	length := 0

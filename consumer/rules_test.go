@@ -35,7 +35,7 @@ func TestRejected(t *testing.T) {
 		{"unknown member", `{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"1","note":"x"}`, producer.ReasonInvalid, "note", "R1", false},
 		{"duplicate member", `{"out_request_no":"R1","out_request_no":"R2","out_trade_no":"T1","refund_amount":"1"}`, producer.ReasonInvalid, "out_request_no", "", false},
 		{"amount is a number", `{"out_request_no":"R1","out_trade_no":"T1","refund_amount":1}`, producer.ReasonInvalid, "refund_amount", "R1", false},
-		{"number is missing", `{"out_trade_no":"T1","refund_amount":"1"}`, producer.ReasonInvalid, "out_request_no is missing", "", false},
+		{"number is missing", `{"out_trade_no":"T1","refund_amount":"1"}`, producer.ReasonInvalid, `"out_request_no" is missing`, "", false},
 		{"nested", `{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"1","goods_detail":[{"goods_id":"g","price":"x"}]}`, producer.ReasonInvalid, "goods_detail[0].price", "R1", false},
 	}
 	b := newBench(t, nil)

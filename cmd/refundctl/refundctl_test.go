@@ -135,10 +135,10 @@ func TestDryRunPrintsTheCommand(t *testing.T) {
 			0,
 			`{"out_request_no":"R","auth_no":"A","amount":"1","remark":"r","out_order_no":"O"}` + "\n", "",
 		},
-		"invalid":        {[]string{"-out-request-no", "R", "-trade-no", "T", "-amount", "1.505"}, 1, "", "invalid: refund_amount"},
-		"empty is given": {[]string{"-out-request-no", "", "-trade-no", "T", "-amount", "1"}, 1, "", "invalid: out_request_no"},
+		"invalid":        {[]string{"-out-request-no", "R", "-trade-no", "T", "-amount", "1.505"}, 1, "", `invalid: "refund_amount"`},
+		"empty is given": {[]string{"-out-request-no", "", "-trade-no", "T", "-amount", "1"}, 1, "", `invalid: "out_request_no"`},
 		"forced": {
-			[]string{"-out-request-no", "R", "-amount", "1", "-force"}, 0, `{"out_request_no":"R","refund_amount":"1"}` + "\n", "out_trade_no or trade_no is missing",
+			[]string{"-out-request-no", "R", "-amount", "1", "-force"}, 0, `{"out_request_no":"R","refund_amount":"1"}` + "\n", `"out_trade_no" or "trade_no" is missing`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestDryRunOfAFileNamesTheLines(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			for _, want := range []string{
-				"line 4: invalid: refund_amount is not a string\n", "line 5: unreadable: ", "5 commands: 3 printed, 2 invalid, 0 failed\n",
+				"line 4: invalid: \"refund_amount\" is not a string\n", "line 5: unreadable: ", "5 commands: 3 printed, 2 invalid, 0 failed\n",
 			} {
 				if !strings.Contains(got.stderr, want) {
 					t.Errorf("%q is not in %q", want, got.stderr)
