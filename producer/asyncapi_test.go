@@ -208,7 +208,7 @@ func TestAsyncAPIExamples(t *testing.T) {
 			})
 		}
 	}
-	if shown != 11 {
+	if shown != 12 {
 		t.Errorf("%d examples", shown)
 	}
 }
@@ -271,7 +271,7 @@ func TestAsyncAPICopies(t *testing.T) {
 	if want := slices.Sorted(maps.Keys(producer.Copy{}.Properties())); !slices.Equal(told.Required, want) {
 		t.Errorf("required %v, want %v", told.Required, want)
 	}
-	for _, name := range []string{"copyOfRefundCommand", "copyOfCouponRefundCommand", "copyOfAnythingElse"} {
+	for _, name := range []string{"copyOfRefundCommand", "copyOfCouponRefundCommand", "copyOfAnythingElse", "stub"} {
 		headers := part(t, name, "headers")
 		for _, c := range []producer.Copy{{}, fullCopy(), {Try: 1<<31 - 1, Generation: 1<<63 - 1, Born: time.UnixMilli(1<<53 - 1)}} {
 			if err := headers.Validate(asValue(t, c.Properties())); err != nil {

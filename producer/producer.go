@@ -4,7 +4,8 @@
 // publishes. What it promises, and where the design's rules are kept:
 //
 //   - Published means that the broker answered SendOK (R4). Everything else is an error, and a publish ends within Config.Timeout
-//     whatever the RocketMQ client does (producer.go).
+//     whatever the RocketMQ client does (producer.go). What the broker refuses for its content has an error of its own, and a stub
+//     that is parked in its place (stub.go).
 //   - An event's id is a function of its fact alone, and an event has one encoding, so that any instance after any crash
 //     repeats the same bytes (R6; id.go, encode.go; stored.go for what is kept of it).
 //   - Copies carry a closed set of properties, each made safe, so that a command can always be moved (R4; copy.go).
@@ -36,7 +37,15 @@ var (
 	// for the topic, or it was never handed to the client because the context had ended, too many publishes hang, or Close was
 	// called.
 	ErrRefused = errors.New("refused")
+
+	// ErrContent is wrapped, with ErrRefused, where the broker will not store this very message however often it is asked: it is
+	// larger than the broker takes, or illegal otherwise. It says nothing about the broker's health or about other messages.
+	ErrContent = errors.New("for its content")
 )
+
+// maxStored is RocketMQ's own limit of a body (maxMessageSize), before compression: what is larger is not offered. Compressing it
+// could take longer than a publish may, and would hand it to every reader to inflate.
+const maxStored = 4 << 20
 
 const (
 	defaultTimeout    = 5 * time.Second
@@ -160,6 +169,9 @@ func (p *Producer) send(ctx context.Context, msg *primitive.Message) error {
 	if err := ctx.Err(); err != nil { // the client would send even so
 		return fmt.Errorf("%w: not sent: %w", ErrRefused, err)
 	}
+	if len(msg.Body) > maxStored {
+		return fmt.Errorf("%w %w: not sent: %d bytes, the limit is %d", ErrRefused, ErrContent, len(msg.Body), maxStored)
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	if err := p.begin(ctx); err != nil {
 		cancel()
@@ -224,6 +236,8 @@ func (p *Producer) sendOnce(ctx context.Context, msg *primitive.Message) (err er
 	}()
 	result, err := p.sender.SendSync(ctx, msg)
 	switch {
+	case err != nil && illegalMessage(err):
+		return fmt.Errorf("%w %w: %w", ErrRefused, ErrContent, err)
 	case err != nil && brokerSaidNo(err):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case err != nil:
@@ -242,6 +256,10 @@ func brokerSaidNo(err error) bool {
 	text := err.Error()
 	return strings.HasPrefix(text, "CODE: ") || strings.HasSuffix(text, "route info not found")
 }
+
+// illegalMessage reads MESSAGE_ILLEGAL (13), the one code that speaks of the message: body, properties or topic name longer than the
+// broker takes, or a delay beyond its limit. Every other code speaks of the broker, the topic, permissions or load, and passes.
+func illegalMessage(err error) bool { return strings.HasPrefix(err.Error(), "CODE: 13,") }
 
 func statusText(status primitive.SendStatus) string {
 	switch status {

@@ -91,6 +91,7 @@ func TestAnswers(t *testing.T) {
 		{"time-out", failure("request timeout"), producer.ErrUnconfirmed},
 		{"broken connection", failure("write tcp 127.0.0.1:1->127.0.0.1:2: broken pipe"), producer.ErrUnconfirmed},
 		{"the broker says no", failure("CODE: 2, DESC: [TIMEOUT_CLEAN_QUEUE]broker busy"), producer.ErrRefused},
+		{"too large", failure("CODE: 13, DESC: the message is illegal, maybe msg body or properties length not matched."), producer.ErrContent},
 		{"no route", failure("the topic=refund-event route info not found"), producer.ErrRefused},
 		{"no broker", failure("topic=refund-event route info not found"), producer.ErrRefused},
 		{"panic", func(context.Context) (*primitive.SendResult, error) { panic("secret") }, producer.ErrUnconfirmed},
@@ -105,6 +106,9 @@ func TestAnswers(t *testing.T) {
 				err := publish(t.Context())
 				if !errors.Is(err, row.want) {
 					t.Errorf("%s: %v, want %v", name, err, row.want)
+				}
+				if errors.Is(err, producer.ErrContent) != (row.want == producer.ErrContent) {
+					t.Errorf("%s: %v speaks of the content", name, err)
 				}
 				if err != nil && (strings.Contains(err.Error(), "secret") || errors.Is(err, producer.ErrRefused) == errors.Is(err, producer.ErrUnconfirmed)) {
 					t.Errorf("%s: %v", name, err)

@@ -67,6 +67,7 @@ func TestPublishedExamples(t *testing.T) {
 		"refund-command":        readSchema(t, "schema/refund-command.v1.schema.json"),
 		"coupon-refund-command": readSchema(t, "schema/coupon-refund-command.v1.schema.json"),
 		"event":                 readSchema(t, eventSchema),
+		"parked-stub":           readSchema(t, "schema/parked-stub.v1.schema.json"),
 	}
 	files, err := filepath.Glob("schema/examples/*.json")
 	if err != nil {
