@@ -7,6 +7,8 @@ require (
 	github.com/apache/rocketmq-client-go/v2 v2.1.2
 	github.com/ebitengine/purego v0.10.1
 	github.com/kelseyhightower/envconfig v1.4.0
+	github.com/klauspost/compress v1.20.1
+	github.com/pierrec/lz4/v4 v4.1.22
 	github.com/prometheus/client_golang v1.25.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3

@@ -14,10 +14,12 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -409,6 +411,11 @@ func TestOddMessages(t *testing.T) {
 		{"too large", rocketmqtest.Message{Body: large}, producer.ReasonTooLarge, "bytes"},
 		{"too large when decompressed", rocketmqtest.Message{Body: deflated(t, large), SysFlag: 1}, producer.ReasonTooLarge, "bytes"},
 		{"empty", rocketmqtest.Message{}, producer.ReasonUnreadable, ""},
+		{"too large when decompressed, lz4", rocketmqtest.Message{Body: lz4Of(t, large), SysFlag: 0x101}, producer.ReasonTooLarge, "bytes"},
+		{"too large when decompressed, zstd", rocketmqtest.Message{Body: zstdOf(t, large), SysFlag: 0x201}, producer.ReasonTooLarge, "bytes"},
+		{"broken zstd", rocketmqtest.Message{Body: []byte("\x28\xb5\x2f\xfd broken"), SysFlag: 0x201}, producer.ReasonUnreadable, "compressed"},
+		{"lz4 and good", rocketmqtest.Message{Body: frame(t, lz4Frame), SysFlag: 0x101}, "", ""},
+		{"zstd and good", rocketmqtest.Message{Body: zstdOf(t, []byte(refundBody("R2", "T2", "3.00"))), SysFlag: 0x201}, "", ""},
 		{"compressed and good", rocketmqtest.Message{Body: deflated(t, good), SysFlag: 1}, "", ""},
 	}
 	for i := range rows { // none has a UNIQ_KEY
@@ -431,8 +438,10 @@ func TestOddMessages(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			if row.reason == "" {
-				if e := r.final("R1"); e.Outcome != producer.Succeeded {
-					t.Errorf("got %s", e.Outcome)
+				for _, number := range []string{"R1", "R2"} {
+					if e := r.final(number); e.Outcome != producer.Succeeded {
+						t.Errorf("%s: got %s", number, e.Outcome)
+					}
 				}
 				return
 			}
@@ -446,4 +455,52 @@ func TestOddMessages(t *testing.T) {
 		})
 	}
 	r.awaitAcknowledged(refundTopic)
+}
+
+// TestOneRefusedMessageStopsNobody: a body that grows past the broker's limit
+// when it is compressed, and a command whose copies are refused for ever. Both
+// have an end, and intake never stops for them.
+func TestOneRefusedMessageStopsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	noise := make([]byte, 4<<20)
+	_, err := rand.NewChaCha8([32]byte{}).Read(noise)
+	check(t, err)
+	grows, err := r.broker.Append(rocketmqtest.Message{Topic: refundTopic, QueueID: 2, Body: noise})
+	check(t, err)
+	const number = "fault-balance-1"
+	r.refuses(number, retryTopic, parkedTopic)
+	p := r.start(4)
+	r.post(refundBody(number, "T0", "3.00"))
+	suspended := false
+	for round := range 3 { // each as long as it takes to be in trouble
+		numbers, bodies := refunds(fmt.Sprintf("F%d-", round), 20)
+		r.post(bodies...)
+		await(t, "the end of the others", func() bool {
+			finals := r.finals()
+			return !slices.ContainsFunc(numbers, func(n string) bool { return len(finals[n]) == 0 })
+		})
+		for end := time.Now().Add(troubleAfter); time.Now().Before(end); pause() {
+			suspended = suspended || p.Suspended()
+		}
+	}
+	if suspended || p.health.Failing(PartRocketMQ) {
+		t.Errorf("one message stops the others; log:\n%s", tail(r.out.String(), 4000))
+	}
+	r.stop(p)
+	r.awaitAcknowledged(refundTopic)
+	stubs, copies, others := r.stubs()
+	if len(stubs) != 2 || others != 0 {
+		t.Fatalf("%d stubs, %d others", len(stubs), others)
+	}
+	for i, s := range stubs {
+		if s.Size == len(noise) {
+			want := producer.Place{Topic: refundTopic, Broker: rocketmqtest.BrokerName, Queue: 2, Offset: grows.QueueOffset}
+			if s.Lies == nil || *s.Lies != want || copies[i].Reason != string(producer.ReasonTooLarge) || !bytes.Equal(s.Head, noise[:1024]) {
+				t.Errorf("got %+v %+v", s.Lies, copies[i].Reason)
+			}
+		} else if copies[i].Keys != number {
+			t.Errorf("got %+v", copies[i])
+		}
+	}
 }

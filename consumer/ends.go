@@ -88,6 +88,9 @@ func (h *Handler) stored(ctx context.Context, in *commandInHand, event []byte, c
 	e, err := producer.DecodeEncoded(event)
 	if err != nil {
 		in.log.WithError(err).Error("the stored event cannot be read by this version; the command waits")
+		if in.stays {
+			return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+		}
 		return h.recordUnread(ctx, in, gonePause)
 	}
 	if !h.tell(ctx, in, e) {
@@ -213,7 +216,7 @@ func (h *Handler) parkUnread(ctx context.Context, in *commandInHand, reason prod
 // after a crash gives the same event id.
 func (h *Handler) parkCopy(ctx context.Context, in *commandInHand, n *note, number int, metadata map[string]string, reason producer.Reason, detail string) bool {
 	c := parkedCopy(in, number, reason)
-	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
+	if !h.parkOrStub(ctx, in, c) {
 		return false
 	}
 	h.metrics.Parked(string(reason))
@@ -269,20 +272,33 @@ func (h *Handler) reject(ctx context.Context, in *commandInHand, reason producer
 	return true
 }
 
-// tell publishes one event, for as long as it takes.
+// tell publishes one event, for as long as it takes, or parks its stub.
 func (h *Handler) tell(ctx context.Context, in *commandInHand, e producer.Encoded) bool {
-	if !h.hold(ctx, in, h.cfg.EventTopic, func(ctx context.Context) error { return h.publish.Publish(ctx, e) }) {
+	err := h.hold(ctx, in, h.cfg.EventTopic, func(ctx context.Context) error { return h.publish.Publish(ctx, e) })
+	switch {
+	case errors.Is(err, producer.ErrContent):
+		if !h.parkStub(ctx, in, h.stubOfEvent(in, e)) {
+			return false
+		}
+		h.metrics.Parked(string(producer.ReasonTooLarge))
+		return true
+	case err != nil:
 		return false
 	}
 	h.metrics.Published(string(e.Type))
 	return true
 }
 
-// again publishes a copy to the retry topic, for as long as it takes.
+// again publishes a copy to the retry topic, for as long as it takes. What
+// the broker refuses for its content stays in hand.
 func (h *Handler) again(ctx context.Context, in *commandInHand, reason producer.Reason, delay time.Duration) bool {
 	c := in.copy
 	c.Reason, c.Keys = string(reason), keyOf(in)
-	if !h.hold(ctx, in, h.cfg.RetryTopic, func(ctx context.Context) error { return h.publish.Retry(ctx, c, delay) }) {
+	err := h.hold(ctx, in, h.cfg.RetryTopic, func(ctx context.Context) error { return h.publish.Retry(ctx, c, delay) })
+	switch {
+	case errors.Is(err, producer.ErrContent):
+		return h.stay(ctx, in, delay)
+	case err != nil:
 		return false
 	}
 	h.metrics.Retried(string(reason))
@@ -356,18 +372,26 @@ func (h *Handler) retryRedis(ctx context.Context, in *commandInHand, op string, 
 	}
 }
 
-// hold repeats a publish with capped back-off while the process lives (R4).
-func (h *Handler) hold(ctx context.Context, in *commandInHand, topic string, act func(context.Context) error) bool {
+// errStops: the process stops, and the message stays unacknowledged.
+var errStops = errors.New("the process stops")
+
+// hold repeats a publish with capped back-off while the process lives (R4). It
+// ends early with producer.ErrContent, which says nothing about the broker.
+func (h *Handler) hold(ctx context.Context, in *commandInHand, topic string, act func(context.Context) error) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		err := h.final(ctx, act)
+		if errors.Is(err, producer.ErrContent) {
+			h.metrics.PublishFailed(topic)
+			return err
+		}
 		h.health.Published(topic, h.needs(topic), err)
 		if err == nil {
-			return true
+			return nil
 		}
 		h.metrics.PublishFailed(topic)
 		in.log.WithError(err).WithField("topic", topic).Debug("waiting to publish")
 		if !h.gate.Sleep(pause) {
-			return false
+			return errStops
 		}
 	}
 }

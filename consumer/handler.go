@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -21,8 +22,13 @@ type Delivery struct {
 	Born       time.Time // by its producer's clock
 	Stored     time.Time // by the broker's clock; zero if it does not say
 	Properties map[string]string
-	// Compressed: the body is still marked as compressed by its sender.
-	Compressed bool
+	// Where the message lies; Broker may be empty.
+	Broker string
+	Queue  int
+	Offset int64
+	// Compressed: the body is marked as compressed by its sender. It is
+	// decompressed, unless it cannot be, or would be TooLarge.
+	Compressed, TooLarge bool
 }
 
 // born is when the message was born. A producer whose clock is ahead, or that
@@ -152,6 +158,7 @@ type commandInHand struct {
 	cmd   Command
 	id    dedupe.Identity
 	print string
+	stays bool // the broker refuses its copies: it cannot come back
 	log   logrus.FieldLogger
 }
 
@@ -280,10 +287,13 @@ func (in *commandInHand) named() logrus.FieldLogger {
 }
 
 func decode(in *commandInHand) (Command, error) {
+	if in.TooLarge {
+		return Command{Kind: in.kind}, &BadCommand{producer.ReasonTooLarge, fmt.Sprintf("decompressed, the body has more than %d bytes", maxBody)}
+	}
 	cmd, err := DecodeCommand(in.kind, in.Body)
 	bad, ok := errors.AsType[*BadCommand](err)
 	if ok && in.Compressed && bad.Reason == producer.ReasonUnreadable {
-		bad.Detail = "the body is marked as compressed in a way that this service cannot read; only zlib is supported"
+		bad.Detail = "the body is marked as compressed and cannot be decompressed; zlib, lz4 and zstd are taken"
 	}
 	return cmd, err
 }
@@ -320,7 +330,7 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 	if bad.Reason == producer.ReasonUnreadable || bad.Reason == producer.ReasonTooLarge {
 		c := in.copy
 		c.Reason = string(bad.Reason)
-		if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {
+		if !h.parkOrStub(ctx, in, c) {
 			return false
 		}
 		h.metrics.Parked(string(bad.Reason))

@@ -3,6 +3,7 @@ package consumer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,7 +34,25 @@ func (h *Handler) fromRecord(ctx context.Context, key string, r dedupe.Record) e
 	case r.Parked:
 		return h.parkAgain(ctx, n, r.Generation)
 	}
-	return h.republish(ctx, n, r.Generation)
+	err = h.republish(ctx, n, r.Generation)
+	if !errors.Is(err, producer.ErrContent) {
+		return err
+	}
+	// An error even so: the sweeper then leaves the entry as it was left here.
+	if !h.stay(ctx, h.inHand(n, r.Generation), 0) {
+		err = errors.Join(err, errStops)
+	}
+	return fmt.Errorf("it was worked on in place, since its copy cannot be published: %w", err)
+}
+
+// inHand is what a delivery of the copy would have in hand.
+func (h *Handler) inHand(n note, generation int64) *commandInHand {
+	in := &commandInHand{Delivery: Delivery{Body: n.Origin.Body, MsgID: n.Origin.MsgID}, copy: h.copyOf(n, generation), log: h.log}
+	if cmd, ok := h.commandOf(n); ok {
+		in.kind, in.cmd = cmd.Kind, cmd
+	}
+	in.log = in.named()
+	return in
 }
 
 // retell publishes the stored event, the same bytes. Nothing is left of a
@@ -43,7 +62,8 @@ func (h *Handler) retell(ctx context.Context, key string, r dedupe.Record) error
 	if err != nil {
 		return err
 	}
-	if err := h.tellOnce(ctx, e); err != nil {
+	about := &commandInHand{copy: producer.Copy{Keys: e.Subject}, log: h.log.WithField("key", key)}
+	if err := h.tellOnce(ctx, about, e); err != nil {
 		return err
 	}
 	if r.Contradiction {
@@ -56,27 +76,37 @@ func (h *Handler) retell(ctx context.Context, key string, r dedupe.Record) error
 // parkAgain parks the copy that the record was parked with, and tells of it under the
 // same id: nothing is called by this, since only a person may send it again.
 func (h *Handler) parkAgain(ctx context.Context, n note, generation int64) error {
-	cmd, readable := h.commandOf(n)
-	reason := cmp.Or(n.Reason, producer.ReasonUnknownOutcome)
-	c := parkedCopy(&commandInHand{copy: h.copyOf(n, generation), cmd: cmd}, max(n.Park, 1), reason)
-	if err := h.publish.Park(ctx, c); err != nil {
+	in := h.inHand(n, generation)
+	c := parkedCopy(in, max(n.Park, 1), cmp.Or(n.Reason, producer.ReasonUnknownOutcome))
+	err := h.publish.Park(ctx, c)
+	if errors.Is(err, producer.ErrContent) {
+		err = h.parkStubOnce(ctx, h.stub(in, c, producer.StubOfCommand, c.Body))
+	}
+	if err != nil {
 		h.metrics.PublishFailed(h.cfg.ParkedTopic)
 		return err
 	}
 	h.metrics.Parked(c.Reason)
-	if !readable {
+	if in.kind == "" {
 		return nil // as in parkCopy
 	}
-	e, err := h.unresolvedEvent(cmd, c, &n, cmd.Metadata).Encode()
+	e, err := h.unresolvedEvent(in.cmd, c, &n, in.cmd.Metadata).Encode()
 	if err != nil {
 		return err
 	}
-	return h.tellOnce(ctx, e)
+	return h.tellOnce(ctx, in, e)
 }
 
 // tellOnce is tell with a single attempt: the sweeper comes again.
-func (h *Handler) tellOnce(ctx context.Context, e producer.Encoded) error {
-	if err := h.publish.Publish(ctx, e); err != nil {
+func (h *Handler) tellOnce(ctx context.Context, in *commandInHand, e producer.Encoded) error {
+	err := h.publish.Publish(ctx, e)
+	if errors.Is(err, producer.ErrContent) {
+		if err = h.parkStubOnce(ctx, h.stubOfEvent(in, e)); err == nil {
+			h.metrics.Parked(string(producer.ReasonTooLarge))
+			return nil
+		}
+	}
+	if err != nil {
 		h.metrics.PublishFailed(h.cfg.EventTopic)
 		return err
 	}

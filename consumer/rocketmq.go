@@ -285,11 +285,23 @@ func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) bool) 
 }
 
 func delivery(m *primitive.MessageExt) Delivery {
-	return Delivery{
-		Topic: m.Topic, MsgID: m.MsgId, Born: time.UnixMilli(m.BornTimestamp), Stored: time.UnixMilli(m.StoreTimestamp), Properties: m.GetProperties(),
+	d := Delivery{
+		Topic: m.Topic, Offset: m.QueueOffset, MsgID: m.MsgId, Born: time.UnixMilli(m.BornTimestamp), Stored: time.UnixMilli(m.StoreTimestamp),
+		Properties: m.GetProperties(),
 		Body:       append([]byte(nil), m.Body...), // the SDK's aliases the whole pull
 		Compressed: m.SysFlag&primitive.FlagCompressed != 0,
 	}
+	body, err := Inflate(d.Body, m.SysFlag)
+	switch {
+	case errors.Is(err, errTooLarge):
+		d.TooLarge = true
+	case err == nil:
+		d.Body = body
+	}
+	if m.Queue != nil {
+		d.Broker, d.Queue = m.Queue.BrokerName, m.Queue.QueueId
+	}
+	return d
 }
 
 const (

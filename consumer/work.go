@@ -247,7 +247,7 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	}
 	c.copy.Try, c.note.Try = try, try
 	age := time.Since(c.copy.First)
-	if h.spent(try) || age >= h.cfg.MaxAge {
+	if c.stays || h.spent(try) || age >= h.cfg.MaxAge {
 		return h.park(ctx, c, c.note.worst(d.Reason))
 	}
 	delay := h.cfg.RetryDelays[min(max(try-1, 0), len(h.cfg.RetryDelays)-1)]

@@ -12,6 +12,8 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/admin"
 	rmqconsumer "github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"refundd/consumer"
 )
 
 // Message is one message of a followed topic.
@@ -310,6 +312,9 @@ func message(queue string, m *primitive.MessageExt) Message {
 		ID: m.MsgId, Queue: queue, Offset: m.QueueOffset,
 		Properties: m.GetProperties(), Born: time.UnixMilli(m.BornTimestamp), Stored: time.UnixMilli(m.StoreTimestamp),
 		Body: append([]byte(nil), m.Body...), // the SDK's is a piece of the whole answer
+	}
+	if body, err := consumer.Inflate(out.Body, m.SysFlag); err == nil {
+		out.Body = body
 	}
 	if out.ID == "" {
 		out.ID = m.OffsetMsgId
