@@ -15,6 +15,7 @@ import (
 
 	"refundd/alipay"
 	"refundd/consumer"
+	"refundd/producer"
 )
 
 const parkedListHelp = `refundctl parked list tells which refunds wait for a person, why, and what has
@@ -35,6 +36,7 @@ How a refund stands:
   foreign        its number's record is of a command with other content
   contradiction  succeeded after failed was published: tell accounting
   unreadable     was claimed, and cannot be read here: an older version, or another topic
+  stub           stands for what the broker refuses to store; there is no body to send
   rejected       never sent to Alipay, as its event said
   requeued       sent again and not taken up yet; after 15 minutes it is listed again
   working, retrying, decided, dropped, newer (another parked copy of it is): with -all
@@ -231,13 +233,14 @@ type parkedShort struct {
 	Queries      int            `json:"queries"`
 	SubCode      string         `json:"alipay_sub_code,omitempty"`
 	Acts         []consumer.Act `json:"acts,omitempty"`
+	Stub         *producer.Stub `json:"stub,omitempty"`
 }
 
 func (p *parkedRefund) short() parkedShort {
 	return parkedShort{
 		Kind: p.kind, OutRequestNo: p.number, Merchant: p.cmd.Merchant, Amount: p.yuan(), Reason: p.copy.Reason,
 		ParkedAt: p.message.Born.UTC(), Park: p.copy.Park, Stands: p.stands, Waits: p.waits(), Detail: p.detail,
-		Calls: p.memory.Calls, Queries: p.memory.Queries, SubCode: p.memory.SubCode, Acts: p.acts(),
+		Calls: p.memory.Calls, Queries: p.memory.Queries, SubCode: p.memory.SubCode, Acts: p.acts(), Stub: p.stub,
 	}
 }
 
@@ -342,6 +345,10 @@ func (p *parkedRefund) print(w io.Writer) error {
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
+	}
+	if p.stub != nil {
+		_, _ = fmt.Fprintf(w, "sha256 of the whole: %s\nits first %d bytes:\n%q\n\n", p.stub.SHA256, len(p.stub.Head), p.stub.Head)
+		return nil
 	}
 	if f.Body64 != "" {
 		_, _ = fmt.Fprintf(w, "body, no text, as base64:\n%s\n\n", f.Body64)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -169,6 +170,38 @@ func TestParkedWithoutRecord(t *testing.T) {
 	w.ctl(exitDone, "parked", "requeue", "-every", "-again", "-reason-text", "thawed", "-yes")
 	w.says(exitDone, "fault-frozen-1", []string{"person requeued by ann: thawed"})
 	w.until("taken up", func() bool { return w.list("-all").stands("fault-frozen-1") != standsForgotten })
+}
+
+// TestParkedStub: what the broker refused to store is shown, and not sent again.
+func TestParkedStub(t *testing.T) {
+	w := startWorld(t, nil)
+	body := bytes.Repeat([]byte("退"), 3000)
+	place := &producer.Place{Topic: "refund-command", Broker: "broker-a", Queue: 3, Offset: 17}
+	for of, lies := range map[string]*producer.Place{producer.StubOfCommand: place, producer.StubOfEvent: nil} {
+		text, err := producer.StubOf(of, body, lies).Encode()
+		must(t, err)
+		c := producer.Copy{Body: text, Keys: "R-1", Topic: "refund-command", MsgID: "M-1", Reason: "too_large", Park: 1}
+		_, err = w.broker.Append(rocketmqtest.Message{Topic: "refund-parked", Body: c.Body, Properties: c.Properties()})
+		must(t, err)
+	}
+	l := w.list()
+	if len(l.Refunds) != 2 || l.Refunds[0].Stands != standsStub || l.Refunds[1].Stands != standsStub || l.Refunds[0].OutRequestNo != "R-1" {
+		t.Fatalf("%+v", l)
+	}
+	shown := w.ctl(exitDone, "parked", "show", "R-1")
+	for _, want := range []string{"stands for the command, 9000 bytes", "broker broker-a, queue 3, offset 17", "stands for the event", "its first 1024 bytes"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("%q is not in\n%s", want, shown)
+		}
+	}
+	requeue := w.ctl(exitDone, "parked", "requeue", "-number", "R-1", "-reason-text", "x", "-yes")
+	if !strings.Contains(requeue, "there is no body to send") || !strings.Contains(requeue, "0 requeued, 2 skipped") {
+		t.Errorf("requeue:\n%s", requeue)
+	}
+	w.ctl(exitDone, "parked", "drop", "-number", "R-1", "-reason-text", "sent again by its owner", "-yes")
+	if l := w.list(); len(l.Refunds) != 0 {
+		t.Errorf("%+v", l)
+	}
 }
 
 // TestParkedStands: what the record says of a parked message.

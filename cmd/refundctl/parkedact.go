@@ -198,7 +198,7 @@ func (a *parkedAct) would(d *desk, p *parkedRefund) (ok bool, says string) {
 		return true, outlook(p.memory.Next)
 	case standsRequeued, standsDropped:
 		switch p.unmarked {
-		case standsForeign, standsRejected, standsUnreadable, standsContradiction:
+		case standsForeign, standsRejected, standsUnreadable, standsStub, standsContradiction:
 			return false, p.detail // a requeue would change nothing
 		case standsOpen, standsForgotten, standsRequeued, standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
 		}
@@ -206,7 +206,7 @@ func (a *parkedAct) would(d *desk, p *parkedRefund) (ok bool, says string) {
 			return true, "again: " + p.detail
 		}
 		return false, p.detail
-	case standsForgotten, standsForeign, standsRejected, standsUnreadable, standsContradiction:
+	case standsForgotten, standsForeign, standsRejected, standsUnreadable, standsStub, standsContradiction:
 		if a.deed == consumer.Dropped {
 			return true, string(p.stands) + ": it would no longer be listed"
 		}
@@ -215,6 +215,9 @@ func (a *parkedAct) would(d *desk, p *parkedRefund) (ok bool, says string) {
 		}
 		if p.stands == standsForeign {
 			return false, "foreign: its number belongs to a command with other content now"
+		}
+		if p.stands == standsStub {
+			return false, "stub: there is no body to send; " + p.detail + ". See the runbook, RefunddParkedGrowing"
 		}
 		return false, string(p.stands) + ": " + p.detail
 	case standsDecided:

@@ -23,6 +23,7 @@ const (
 	standsForeign       standing = "foreign"       // the record is of a command with other content
 	standsContradiction standing = "contradiction" // succeeded after failed was published
 	standsUnreadable    standing = "unreadable"    // claimed once, and can no longer be read
+	standsStub          standing = "stub"          // the broker refused to store the whole
 	standsRejected      standing = "rejected"      // never sent to Alipay; its event said so
 	standsRequeued      standing = "requeued"      // sent again by a person, not taken up yet
 	standsWorking       standing = "working"       // a worker holds it now
@@ -42,6 +43,7 @@ type parkedRefund struct {
 	copy    producer.Copy
 	kind    consumer.Kind
 	cmd     consumer.Command // zero if it cannot be read
+	stub    *producer.Stub   // nil if the whole is here
 	number  string           // the command's, else the message's key
 	id      dedupe.Identity
 
@@ -56,7 +58,7 @@ type parkedRefund struct {
 // waits: a person has to do something.
 func (p *parkedRefund) waits() bool {
 	switch p.stands {
-	case standsOpen, standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsRejected:
+	case standsOpen, standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsStub, standsRejected:
 		return true
 	case standsRequeued:
 		act, ok := p.lastAct()
@@ -76,7 +78,11 @@ func (p *parkedRefund) acts() []consumer.Act {
 
 // markName is what a mark is on: one parking of one message.
 func (p *parkedRefund) markName() string {
-	return fmt.Sprintf("%s %d %s", p.copy.MsgID, p.copy.Park, p.copy.Reason)
+	name := fmt.Sprintf("%s %d %s", p.copy.MsgID, p.copy.Park, p.copy.Reason)
+	if p.stub != nil && p.stub.Of == producer.StubOfEvent {
+		name += " event"
+	}
+	return name
 }
 
 // lastAct is the newest deed that was done with this copy.
@@ -108,6 +114,9 @@ func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund
 	newest := map[string]*parkedRefund{}
 	for _, p := range all {
 		key := "message " + p.copy.MsgID
+		if p.stub != nil {
+			key = p.stub.Of + " stub of " + key
+		}
 		if p.id.OutRequestNo != "" {
 			key = d.store.Key(p.id)
 		}
@@ -149,6 +158,10 @@ func (d *desk) open(m tap.Message) *parkedRefund {
 	}
 	p.copy = c
 	kind, ok := d.kinds[c.Topic]
+	if s, is := producer.DecodeStub(m.Body); is {
+		p.kind, p.stub, p.stands, p.detail = kind, &s, standsStub, stubSays(s)
+		return p
+	}
 	if !ok {
 		p.stands, p.detail = standsUnreadable, "it comes from "+cmp.Or(c.Topic, "no topic")+", which is no topic of commands here"
 		return p
@@ -164,6 +177,16 @@ func (d *desk) open(m tap.Message) *parkedRefund {
 		p.cmd, p.number, p.id = cmd, cmd.OutRequestNo, d.identity(cmd)
 	}
 	return p
+}
+
+// stubSays tells what a stub stands for and where the whole is.
+func stubSays(s producer.Stub) string {
+	says := fmt.Sprintf("stands for the %s, %d bytes that the broker refuses to store", s.Of, s.Size)
+	if s.Lies == nil {
+		return says + "; it was made from the record"
+	}
+	return says + fmt.Sprintf("; the message worked on lies at %s, broker %s, queue %d, offset %d",
+		s.Lies.Topic, cmp.Or(s.Lies.Broker, "unknown"), s.Lies.Queue, s.Lies.Offset)
 }
 
 // readers is how many records are asked for at once.
@@ -205,7 +228,7 @@ func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
 	}
 	p.unmarked = p.stands
 	switch p.stands {
-	case standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsRejected:
+	case standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsStub, standsRejected:
 	case standsOpen, standsRequeued, standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
 		return nil
 	}

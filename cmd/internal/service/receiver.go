@@ -95,14 +95,36 @@ type counted struct {
 
 type events interface {
 	Publish(ctx context.Context, e producer.Encoded) error
+	Park(ctx context.Context, c producer.Copy) error
 }
 
 func (c counted) Publish(ctx context.Context, e producer.Encoded) error {
-	if err := c.events.Publish(ctx, e); err != nil {
+	err := c.events.Publish(ctx, e)
+	if errors.Is(err, producer.ErrContent) {
+		return c.parkStub(ctx, e)
+	}
+	if err != nil {
 		c.s.metrics.PublishFailed(c.s.cfg.TopicEvent)
 		return err
 	}
 	c.s.metrics.Published(string(e.Type))
+	return nil
+}
+
+// parkStub is the end of an event that the broker refuses for its content: the
+// sender could deliver its notification for ever.
+func (c counted) parkStub(ctx context.Context, e producer.Encoded) error {
+	s := producer.StubOf(producer.StubOfEvent, e.Body, nil)
+	body, err := s.Encode()
+	if err != nil {
+		return err
+	}
+	c.s.log.WithFields(logrus.Fields{"event_id": e.ID, "size": s.Size, "sha256": s.SHA256}).Error(consumer.AlarmRefusedContent)
+	if err := c.events.Park(ctx, producer.Copy{Body: body, Keys: e.Subject, Reason: string(producer.ReasonTooLarge)}); err != nil {
+		c.s.metrics.PublishFailed(c.s.cfg.TopicParked)
+		return err
+	}
+	c.s.metrics.Parked(string(producer.ReasonTooLarge))
 	return nil
 }
 
