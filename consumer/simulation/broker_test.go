@@ -98,6 +98,15 @@ func (p *process) SendSync(ctx context.Context, messages ...*primitive.Message) 
 	return &primitive.SendResult{Status: status}, nil
 }
 
+var errIllegal = errors.New("CODE: 13, DESC: the message is illegal, maybe msg body or properties length not matched")
+
+// refuses tells whether the broker refuses every copy of the command for its content,
+// for as long as the run takes.
+func (w *world) refuses(role string, body []byte) bool {
+	sum := sha256.Sum256(body)
+	return role != history.TopicEvent && hex.EncodeToString(sum[:]) == w.illegal
+}
+
 var errFull = errors.New("CODE: 14, DESC: service not available now, maybe disk full")
 
 // store decides what becomes of one message.
@@ -105,6 +114,9 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 	result, status := history.Confirmed, primitive.SendOK
 	var err error
 	switch {
+	case w.refuses(role, msg.Body):
+		w.cover("publish illegal", o.what)
+		result, err = history.Refused, errIllegal
 	case time.Now().Before(w.brokerDown):
 		result, err = history.Refused, errDown
 	case w.fault("publish refused", o.what, 0.02):
@@ -131,6 +143,9 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 	}
 	f.Message, f.Generation, f.Claimed, f.Reason = c.MsgID, c.Generation, c.Claimed, c.Reason
 	cmd := w.commandOf(c.Topic, c.Body)
+	if stub, is := producer.DecodeStub(c.Body); is {
+		cmd = w.stubbed(c.Topic, stub)
+	}
 	if result != history.Refused {
 		w.broker.stored++
 		f.Copy = fmt.Sprintf("k%d", w.broker.stored)
@@ -150,6 +165,16 @@ func (w *world) store(o *op, role string, msg *primitive.Message) (primitive.Sen
 		w.lose(m)
 	}
 	return status, err
+}
+
+// stubbed is the command that a stub stands for.
+func (w *world) stubbed(topic string, s producer.Stub) command {
+	for text, cmd := range w.bodies {
+		if body, ok := strings.CutPrefix(text, topic); ok && producer.StubOf(s.Of, []byte(body), nil).SHA256 == s.SHA256 {
+			return cmd
+		}
+	}
+	panic("a stub of what nobody sent")
 }
 
 // losable reports whether the broker may lose a message: every copy that says that

@@ -9,6 +9,7 @@ import (
 	"refundd/consumer"
 	"refundd/consumer/history"
 	"refundd/dedupe"
+	"refundd/producer"
 )
 
 // command is one message that upstream sends.
@@ -211,6 +212,9 @@ func (w *world) send(s sending) {
 		w.fact(cmd.fact(history.Fact{What: history.Command, Message: m.id}))
 		w.broker.add(m)
 		w.bodies[cmd.topic()+string(cmd.body)] = cmd
+		if w.illegal == "" && w.fault("publish illegal", "command", 0.03) {
+			w.illegal = producer.StubOf(producer.StubOfCommand, cmd.body, nil).SHA256
+		}
 		if cmd.number == "" {
 			return
 		}

@@ -69,6 +69,9 @@ func (w *world) start() {
 
 func (p *process) alarm(u dedupe.Undecided, _ dedupe.Record) {
 	if cmd, known := p.w.keys[u.Key]; known {
+		p.w.mu.Lock()
+		p.w.inHand["sweeper "+p.name] = cmd // it may be worked on, if its copy is refused
+		p.w.mu.Unlock()
 		p.w.tell(p, "sweeper "+p.name, cmd.fact(history.Fact{What: history.Alarm, Process: p.name}))
 	}
 }

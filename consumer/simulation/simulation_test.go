@@ -106,7 +106,7 @@ func menu() []string {
 		"kill", "kill before", "kill after", "freeze", "freeze after", "stop", "merchant missing", "authorisation changed",
 		"delay before", "delay after", "arrives late", "request of the dead", "a member of a later version",
 		// the broker
-		"broker down", "publish refused", "publish lost", "publish unconfirmed", "flush timeout", "acknowledged copy lost",
+		"broker down", "publish refused", "publish lost", "publish unconfirmed", "flush timeout", "publish illegal", "acknowledged copy lost",
 		"delivered again", "an old command delivered again", "notification", "notification meanwhile",
 		// Redis
 		"redis down", "redis does not write", "redis wiped", "redis rolled back", "clock jump", "clock set back", "request lost", "exchange cut", "sent twice", "answer lost",

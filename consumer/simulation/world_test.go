@@ -138,6 +138,8 @@ type world struct {
 	names  *dedupe.Store // knows the records' keys
 	keys   map[string]command
 	bodies map[string]command // topic and body -> command
+	// illegal is the hash of a body that the broker refuses for its content, for ever.
+	illegal string
 	// released are the records that were given back undecided at least once, and
 	// their commands' fingerprints.
 	released map[string]string
