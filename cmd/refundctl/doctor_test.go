@@ -62,7 +62,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	for check, saw := range map[string]string{
-		"durability": "ASYNC_FLUSH", "redis info": "refuses", "REFUNDD_RETRY_DELAYS": "1 delays", "REFUNDD_QUERY_AFTER": "", "REFUNDD_TRADE_SPACING": "0s",
+		"durability": "ASYNC_FLUSH", "message size": "4194304 bytes", "redis info": "refuses", "REFUNDD_RETRY_DELAYS": "1 delays", "REFUNDD_QUERY_AFTER": "", "REFUNDD_TRADE_SPACING": "0s",
 	} {
 		if !healthy.has(check, warning, saw) {
 			t.Errorf("%s %q is no warning: %+v", check, saw, healthy.Findings)

@@ -13,6 +13,9 @@ import (
 	"refundd/consumer/remoting"
 )
 
+// largestMessage is what a broker need not take more than: twice a command.
+const largestMessage = 128 << 10
+
 // askTime bounds one question of the doctor's.
 const askTime = 5 * time.Second
 
@@ -95,6 +98,11 @@ func (d *doctor) broker(broker string, s map[string]string) {
 	auto := s["autoCreateTopicEnable"] == "true" || s["autoCreateSubscriptionGroup"] == "true"
 	d.add("automatic creation", pick(auto, warning, fine), "autoCreateTopicEnable=false, autoCreateSubscriptionGroup=false: a topic made by a misspelt name takes messages that nobody reads",
 		"%s creates topics by itself: %s, groups: %s", broker, s["autoCreateTopicEnable"], s["autoCreateSubscriptionGroup"])
+	if size, err := strconv.Atoi(s["maxMessageSize"]); err == nil {
+		d.add("message size", pick(size <= largestMessage, fine, warning),
+			fmt.Sprintf("maxMessageSize=%d, if nobody else needs more: refundd's client inflates a message before refundd sees it, to a thousand times its size at worst", largestMessage),
+			"%s takes messages of up to %d bytes", broker, size)
+	}
 	if hours, err := strconv.Atoi(s["fileReservedTime"]); err == nil {
 		kept := time.Duration(hours) * time.Hour
 		d.retention = max(d.retention, kept)

@@ -17,6 +17,7 @@ func defaultSettings(autoCreate bool) map[string]string {
 		"brokerRole":                  "ASYNC_MASTER",
 		"flushDiskType":               "ASYNC_FLUSH",
 		"fileReservedTime":            "72",
+		"maxMessageSize":              strconv.Itoa(maxBody),
 		"deleteWhen":                  "04",
 		"brokerPermission":            "6",
 		"autoCreateTopicEnable":       auto,
