@@ -90,6 +90,7 @@ func commands() []verb {
 		{"reconcile", "hold events against Alipay's bills, or against recorded commands", reconcile},
 		{"doctor", "check a live environment: RocketMQ, Redis, Alipay, configuration", runDoctor},
 		{"topics create", "make the topics and the group that are missing, or print them", topicsCreate},
+		{"topics skip", "pass over one message that refundd cannot receive", topicsSkip},
 		{"verify-notify", "say whether a notification is Alipay's, and if not, why", verifyNotify},
 		{"check", "hold a recorded history to what the service promises", check},
 		{"completion", "a script that completes commands and flags in bash, zsh or fish", completion},
