@@ -79,8 +79,26 @@ func mistakes() []mistake {
 		},
 		{
 			"the parked message is not stored before the event", "consumer/ends.go",
-			"	if !h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) }) {\n		return false\n	}\n	h.metrics.Parked(string(reason))",
+			"	if !h.parkOrStub(ctx, in, c) {\n		return false\n	}\n	h.metrics.Parked(string(reason))",
 			"	h.metrics.Parked(string(reason))", flow,
+		},
+		{
+			"a message refused for its content is trouble of the broker", "consumer/ends.go",
+			"		if errors.Is(err, producer.ErrContent) {\n			return err\n		}\n", "", flow,
+		},
+		{
+			"a stub is not parked", "consumer/refused.go",
+			"	return h.parkStub(ctx, in, h.stub(in, c, producer.StubOfCommand, c.Body))",
+			"	h.stub(in, c, producer.StubOfCommand, c.Body)\n	return true", flow,
+		},
+		{
+			"a stub of a claimed command is rejected", "consumer/refused.go",
+			"	in.stays = true\n",
+			"	in.stays = true\n	if in.copy.Claimed {\n		return h.reject(ctx, in, producer.ReasonTooLarge, \"the broker refuses it\")\n	}\n", flow,
+		},
+		{
+			"every refusal is one for the content", "producer/producer.go",
+			`strings.HasPrefix(err.Error(), "CODE: 13,")`, `strings.HasPrefix(err.Error(), "CODE: ")`, tell,
 		},
 		// R1: proof
 		{
