@@ -33,7 +33,9 @@ func TestANotificationWhoseEventIsRefusedForItsContent(t *testing.T) {
 			t.Errorf("%v %v: %s %s", err, ok, c.Reason, m.Body)
 		}
 	}
-	waitFor(t, "the answer", func() bool { return w.metric(`refundd_notifications_total{result="published"}`) != `refundd_notifications_total{result="published"} 0` })
+	waitFor(t, "the answer", func() bool {
+		return w.metric(`refundd_notifications_total{result="published"}`) != `refundd_notifications_total{result="published"} 0`
+	})
 	if got := w.metric(`refundd_notifications_total{result="unpublished"}`); got != `refundd_notifications_total{result="unpublished"} 0` {
 		t.Errorf("told to come again: %s", got)
 	}
