@@ -41,11 +41,11 @@ func (h *Handler) parkStubOnce(ctx context.Context, stub producer.Copy) error {
 // stub is the copy with a stub for its body. It alarms.
 func (h *Handler) stub(in *commandInHand, c producer.Copy, of string, body []byte) producer.Copy {
 	s := producer.StubOf(of, body, in.place())
-	fields := logrus.Fields{"stub": of, "size": s.Size, "sha256": s.SHA256}
+	lies := "nowhere: it is made from the record"
 	if s.Lies != nil {
-		fields["lies"] = fmt.Sprintf("%s at %s, queue %d, offset %d", s.Lies.Topic, s.Lies.Broker, s.Lies.Queue, s.Lies.Offset)
+		lies = fmt.Sprintf("%s at broker %s, queue %d, offset %d", s.Lies.Topic, s.Lies.Broker, s.Lies.Queue, s.Lies.Offset)
 	}
-	in.log.WithFields(fields).Error(AlarmRefusedContent)
+	in.log.WithFields(logrus.Fields{"stub": of, "size": s.Size, "sha256": s.SHA256, "lies": lies}).Error(AlarmRefusedContent)
 	encoded, err := s.Encode()
 	if err != nil { // an object of numbers and text
 		in.log.WithError(err).Error("the stub is empty")
