@@ -57,7 +57,7 @@
 //	state                     an answer of the record that this program does not know
 //	part                      what it is about: redis, rocketmq, receiver or tracing
 //	topic                     where a message is to go, or came from
-//	stub, size, sha256, lies  what a stub stands for, and where the message lies
+//	stub, size, digest, lies  what a stub stands for, and where the message lies
 //	panic, stack              the type of what panicked, and where
 //	component                 rocketmq-client, whose own fields begin with sdk_
 //	error                     what failed, without bodies and secrets

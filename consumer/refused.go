@@ -45,7 +45,7 @@ func (h *Handler) stub(in *commandInHand, c producer.Copy, of string, body []byt
 	if s.Lies != nil {
 		lies = fmt.Sprintf("%s at broker %s, queue %d, offset %d", s.Lies.Topic, s.Lies.Broker, s.Lies.Queue, s.Lies.Offset)
 	}
-	in.log.WithFields(logrus.Fields{"stub": of, "size": s.Size, "sha256": s.SHA256, "lies": lies}).Error(AlarmRefusedContent)
+	in.log.WithFields(logrus.Fields{"stub": of, "size": s.Size, "digest": s.SHA256, "lies": lies}).Error(AlarmRefusedContent)
 	encoded, err := s.Encode()
 	if err != nil { // an object of numbers and text
 		in.log.WithError(err).Error("the stub is empty")

@@ -119,7 +119,7 @@ func (c counted) parkStub(ctx context.Context, e producer.Encoded) error {
 	if err != nil {
 		return err
 	}
-	c.s.log.WithFields(logrus.Fields{"event_id": e.ID, "size": s.Size, "sha256": s.SHA256}).Error(consumer.AlarmRefusedContent)
+	c.s.log.WithFields(logrus.Fields{"event_id": e.ID, "size": s.Size, "digest": s.SHA256}).Error(consumer.AlarmRefusedContent)
 	if err := c.events.Park(ctx, producer.Copy{Body: body, Keys: e.Subject, Reason: string(producer.ReasonTooLarge)}); err != nil {
 		c.s.metrics.PublishFailed(c.s.cfg.TopicParked)
 		return err
