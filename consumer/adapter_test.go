@@ -484,7 +484,7 @@ func TestOneRefusedMessageStopsNobody(t *testing.T) {
 			suspended = suspended || p.Suspended()
 		}
 	}
-	if suspended || p.health.Failing(PartRocketMQ) {
+	if suspended || failing(p.health) {
 		t.Errorf("one message stops the others; log:\n%s", tail(r.out.String(), 4000))
 	}
 	r.stop(p)

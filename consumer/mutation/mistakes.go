@@ -84,7 +84,7 @@ func mistakes() []mistake {
 		},
 		{
 			"a message refused for its content is trouble of the broker", "consumer/ends.go",
-			"		if errors.Is(err, producer.ErrContent) {\n			return err\n		}\n", "", flow,
+			"		if errors.Is(err, producer.ErrContent) {\n			h.metrics.PublishFailed(topic)\n			return err\n		}\n", "", flow,
 		},
 		{
 			"a stub is not parked", "consumer/refused.go",
