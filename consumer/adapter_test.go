@@ -340,15 +340,15 @@ func (r *rig) acknowledged(topic string) (done, left []rocketmqtest.Message) {
 }
 
 // awaitAcknowledged: the last offsets are on their way when a stop has ended.
-func (r *rig) awaitAcknowledged(topic string) {
+func (r *rig) awaitAcknowledged() {
 	r.t.Helper()
 	left := func() int {
-		_, left := r.acknowledged(topic)
+		_, left := r.acknowledged(refundTopic)
 		return len(left)
 	}
 	for deadline := time.Now().Add(10 * time.Second); left() != 0; pause() {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("%d messages are not acknowledged after the stop: %v", left(), r.broker.Committed(testGroup, topic))
+			r.t.Fatalf("%d messages are not acknowledged after the stop: %v", left(), r.broker.Committed(testGroup, refundTopic))
 		}
 	}
 }
@@ -387,7 +387,7 @@ func TestHotPath(t *testing.T) {
 	if got := r.gateway.connections.Load(); got > workers {
 		t.Errorf("%d connections to the gateway for %d workers", got, workers)
 	}
-	r.awaitAcknowledged(refundTopic)
+	r.awaitAcknowledged()
 	if m := r.broker.Messages(retryTopic); len(m) != 0 {
 		t.Errorf("%d retries", len(m))
 	}
@@ -454,7 +454,7 @@ func TestOddMessages(t *testing.T) {
 			}
 		})
 	}
-	r.awaitAcknowledged(refundTopic)
+	r.awaitAcknowledged()
 }
 
 // TestOneRefusedMessageStopsNobody: a body that grows past the broker's limit
@@ -488,7 +488,7 @@ func TestOneRefusedMessageStopsNobody(t *testing.T) {
 		t.Errorf("one message stops the others; log:\n%s", tail(r.out.String(), 4000))
 	}
 	r.stop(p)
-	r.awaitAcknowledged(refundTopic)
+	r.awaitAcknowledged()
 	stubs, copies, others := r.stubs()
 	if len(stubs) != 2 || others != 0 {
 		t.Fatalf("%d stubs, %d others", len(stubs), others)

@@ -358,7 +358,7 @@ func TestPanics(t *testing.T) {
 			if log := r.out.String(); !strings.Contains(log, "panicked") || strings.Contains(log, "canary-of-a-panic") {
 				t.Error("the log does not tell of the panic, or tells its value")
 			}
-			r.awaitAcknowledged(refundTopic)
+			r.awaitAcknowledged()
 		})
 	}
 }

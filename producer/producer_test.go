@@ -107,7 +107,7 @@ func TestAnswers(t *testing.T) {
 				if !errors.Is(err, row.want) {
 					t.Errorf("%s: %v, want %v", name, err, row.want)
 				}
-				if errors.Is(err, producer.ErrContent) != (row.want == producer.ErrContent) {
+				if errors.Is(err, producer.ErrContent) != errors.Is(row.want, producer.ErrContent) {
 					t.Errorf("%s: %v speaks of the content", name, err)
 				}
 				if err != nil && (strings.Contains(err.Error(), "secret") || errors.Is(err, producer.ErrRefused) == errors.Is(err, producer.ErrUnconfirmed)) {

@@ -67,7 +67,7 @@ func DecodeStub(body []byte) (Stub, bool) {
 	if err := d.Decode(&s); err != nil {
 		return Stub{}, false
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // as it is returned
+	if _, err := d.Token(); err != io.EOF {
 		return Stub{}, false
 	}
 	sum, err := hex.DecodeString(s.SHA256)
