@@ -56,6 +56,7 @@
 //	generation, park          of the copy, and how often it was parked
 //	state                     an answer of the record that this program does not know
 //	part                      what it is about: redis, rocketmq, receiver or tracing
+//	of                        which piece of the part: a topic, a broker, a master
 //	topic                     where a message is to go, or came from
 //	stub, size, digest, lies  what a stub stands for, and where the message lies
 //	panic, stack              the type of what panicked, and where

@@ -122,7 +122,7 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 	}
 
 	files, err := filepath.Glob("*.lua")
-	if err != nil || len(files) != 13 {
+	if err != nil || len(files) != 14 {
 		t.Fatalf("scripts %q, %v", files, err)
 	}
 	call := regexp.MustCompile(`redis\.p?call\(([^,)]*),?\s*([^,)]*)`)

@@ -59,7 +59,7 @@ func TestPageOfARunningService(t *testing.T) {
 		body := look("")
 		for _, want := range []string{
 			`<td>succeeded</td><td class="n">1</td>`, "blocked_<wbr>merchant", "conflict_<wbr>at_<wbr>alipay", `<td>refused</td>`,
-			"refundd-", "Alipay refuses until the merchant", "command rejected kind=refund reason=invalid",
+			"refundd-", "Alipay refuses until the merchant", "command rejected kind=refund out_request_no=R2 reason=invalid",
 		} {
 			if !strings.Contains(body, want) {
 				return false
