@@ -35,11 +35,15 @@ func (h *Handler) settle(ctx context.Context, c *claimedCommand, outcome produce
 		req.Entry = h.entry(c)
 	}
 	var s dedupe.Settlement
-	if h.untilDone(ctx, c.commandInHand, "settle", func(ctx context.Context) (err error) {
+	switch h.untilDone(ctx, c.commandInHand, "settle", func(ctx context.Context) (err error) {
 		s, err = h.records.Settle(ctx, req)
 		return err
-	}) != waitedDone {
+	}) {
+	case waitedUnreadable:
+		return h.recordUnread(ctx, c.commandInHand, gonePause)
+	case waitedStop, waitedLong:
 		return false
+	case waitedDone:
 	}
 	told := req.Event
 	switch s.State {
@@ -139,9 +143,11 @@ func (in *commandInHand) outside() int { return max(in.copy.Park, outsidePark) +
 func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.Reason) bool {
 	c.note.Reason, c.note.ParkedAt = reason, c.now().UnixMilli()
 	c.note.Park++
-	rel, stop := h.releaseParked(ctx, c, h.entry(c))
+	rel, end := h.releaseParked(ctx, c, h.entry(c))
 	switch {
-	case stop:
+	case end == waitedUnreadable:
+		return h.recordUnread(ctx, c.commandInHand, gonePause)
+	case end != waitedDone:
 		return false
 	case rel.State != dedupe.Released:
 		return h.overtaken(ctx, c, rel)
@@ -154,9 +160,11 @@ func (h *Handler) park(ctx context.Context, c *claimedCommand, reason producer.R
 // parked it publishes that, and this copy is superseded; or died before, and after
 // a lease somebody has to.
 func (h *Handler) parkedBefore(ctx context.Context, c *claimedCommand) bool {
-	rel, stop := h.releaseParked(ctx, c, "")
+	rel, end := h.releaseParked(ctx, c, "")
 	switch left := c.note.ParkedAt + h.cfg.Lease.Milliseconds() - c.now().UnixMilli(); {
-	case stop:
+	case end == waitedUnreadable:
+		return h.recordUnread(ctx, c.commandInHand, gonePause)
+	case end != waitedDone:
 		return false
 	case rel.State != dedupe.Released:
 		return h.overtaken(ctx, c, rel)
@@ -168,15 +176,14 @@ func (h *Handler) parkedBefore(ctx context.Context, c *claimedCommand) bool {
 	return h.publishParking(ctx, c)
 }
 
-// releaseParked gives the claim back into the parked state. It reports whether the
-// process stops first.
-func (h *Handler) releaseParked(ctx context.Context, c *claimedCommand, entry string) (rel dedupe.Release, stop bool) {
+// releaseParked gives the claim back into the parked state.
+func (h *Handler) releaseParked(ctx context.Context, c *claimedCommand, entry string) (rel dedupe.Release, end waited) {
 	c.copy.Claimed = true
-	end := h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+	end = h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
 		rel, err = h.release(ctx, c, dedupe.ReleaseRequest{Entry: entry, Parked: true})
 		return err
 	})
-	return rel, end != waitedDone
+	return rel, end
 }
 
 // publishParking publishes the parking that the record knows of.
@@ -363,7 +370,7 @@ func (h *Handler) retryRedis(ctx context.Context, in *commandInHand, op string, 
 		h.health.Fails(PartRedis, err)
 		in.log.WithError(err).Debug("waiting for redis to " + op)
 		// While only some masters work, their commands need the worker.
-		if time.Since(begin) >= patience || op == "claim" && h.health.Partly(PartRedis) {
+		if time.Since(begin) >= patience || patience < math.MaxInt64 && h.health.Partly(PartRedis) {
 			return waitedLong
 		}
 		if !h.gate.Sleep(pause) {

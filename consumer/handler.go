@@ -238,7 +238,7 @@ func (h *Handler) Postpone(ctx context.Context, d Delivery) bool {
 		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
 	}
 	in.cmd, _ = decode(in) // what of it can be read
-	if _, _, end := h.recordOf(ctx, in); end != waitedDone {
+	if _, _, end := h.recordOf(ctx, in); end == waitedStop {
 		return false
 	}
 	if h.spent(in.copy.Try) {
@@ -315,14 +315,16 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 	}
 	rec, found, end := h.recordOf(ctx, in)
 	switch {
-	case end != waitedDone:
+	case end == waitedStop:
 		return false
+	case end == waitedLong:
+		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
 	case found && rec.Decided && in.copy.Claimed:
 		return h.stored(ctx, in, rec.Event, rec.Contradiction)
 	case found && !h.aged(in):
 		in.log.WithField("detail", bad.Detail).
 			Error("a claimed command cannot be read by this version; it waits for another (blocked_configuration)")
-		return h.enter(ctx, in, gonePause) && h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
+		return (!in.copy.Claimed || h.enter(ctx, in, gonePause)) && h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
 	case found || in.copy.Claimed:
 		in.log.WithField("detail", bad.Detail).Error("a claimed command can no longer be read; it is parked")
 		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
@@ -341,13 +343,13 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 // recordOf reads the record of a message that this process cannot work on, if its
 // number can be read, and reports whether it may be this command's: another version,
 // or another merchants file, may have claimed it (R9). Where that is certain the copy
-// counts as claimed. It is waited for: nothing is rejected without it.
+// counts as claimed. Nothing is rejected without it: it is tried again later.
 func (h *Handler) recordOf(ctx context.Context, in *commandInHand) (rec dedupe.Record, ours bool, end waited) {
 	if in.cmd.OutRequestNo == "" {
 		return rec, false, waitedDone
 	}
 	in.log, in.id = in.named(), h.identity(in.cmd)
-	end = h.untilDone(ctx, in, "read", func(ctx context.Context) (err error) {
+	end = h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
 		rec, err = h.records.Read(ctx, in.id)
 		return err
 	})

@@ -40,8 +40,10 @@ func (h *Handler) unknownMerchant(ctx context.Context, in *commandInHand) bool {
 	}
 	in.print = in.cmd.Fingerprint()
 	switch rec, found, end := h.recordOf(ctx, in); {
-	case end != waitedDone:
+	case end == waitedStop:
 		return false
+	case end == waitedLong:
+		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
 	case found && rec.Decided:
 		return h.stored(ctx, in, rec.Event, rec.Contradiction)
 	case found:

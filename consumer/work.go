@@ -264,11 +264,15 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 		delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
 	}
 	var rel dedupe.Release
-	if h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+	switch h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
 		rel, err = h.unparked(ctx, c, delay)
 		return err
-	}) != waitedDone {
+	}) {
+	case waitedUnreadable:
+		return h.recordUnread(ctx, c.commandInHand, gonePause)
+	case waitedStop, waitedLong:
 		return false
+	case waitedDone:
 	}
 	if rel.State != dedupe.Released {
 		return h.overtaken(ctx, c, rel)

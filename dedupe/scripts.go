@@ -86,7 +86,7 @@ func (s *Store) run(
 		cmd, err = s.pipeline(ctx, script.Eval, key, before, args)
 	}
 	if err != nil {
-		return nil, err
+		return nil, ofRecord(err)
 	}
 	return readReply(cmd)
 }
@@ -155,13 +155,18 @@ type reply struct {
 	err    error
 }
 
+// ofRecord tells what a script says of its record from what Redis says of itself.
+func ofRecord(err error) error {
+	if redis.HasErrorPrefix(err, "DEDUPE") {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
+}
+
 func readReply(cmd *redis.Cmd) (*reply, error) {
 	fields, err := cmd.StringSlice()
-	switch {
-	case redis.HasErrorPrefix(err, "DEDUPE"):
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, ofRecord(err)
 	}
 	return &reply{fields: fields}, nil
 }

@@ -52,8 +52,8 @@ func mistakes() []mistake {
 		},
 		{
 			"publish before it is settled", "consumer/ends.go",
-			"	var s dedupe.Settlement\n	if h.untilDone(",
-			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	if h.untilDone(", flow,
+			"	var s dedupe.Settlement\n	switch h.untilDone(",
+			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	switch h.untilDone(", flow,
 		},
 		{
 			"an undecided command is acknowledged without a copy", "consumer/work.go",
@@ -232,7 +232,7 @@ func mistakes() []mistake {
 		},
 		{
 			"found: acknowledged before it is released", "consumer/ends.go",
-			"	return h.retryRedis(ctx, in, op, math.MaxInt64, act)", "	h.retryRedis(ctx, in, op, h.cfg.Patience, act)\n	return waitedDone", flow,
+			"	return h.retryRedis(ctx, in, op, math.MaxInt64, act)", "	h.retryRedis(ctx, in, op, min(h.cfg.Patience, math.MaxInt64), act)\n	return waitedDone", flow,
 		},
 		{
 			"found: a copy of before the parking is worked on", "consumer/work.go",
