@@ -147,6 +147,7 @@ type book struct {
 	prints   map[string]string // message -> its command's fingerprint
 	copies   map[string]string // copy -> its first message
 	carried  map[string]string // delivery -> its first message
+	about    map[string][]int  // first message -> indices of its facts, in order
 	lost     map[refund][]int  // see losses
 	ended    bool
 }
@@ -155,6 +156,7 @@ func open(facts []Fact, opts Options) *book {
 	b := &book{
 		facts: facts, opts: opts, has: map[What]bool{}, of: map[refund][]int{}, messages: map[string]refund{},
 		prints: map[string]string{}, copies: map[string]string{}, carried: map[string]string{},
+		about: map[string][]int{},
 	}
 	for _, f := range facts {
 		if f.What == Run && f.Settings != nil {
@@ -186,6 +188,11 @@ func open(facts []Fact, opts Options) *book {
 			b.order = append(b.order, r)
 		}
 		b.of[r] = append(b.of[r], i)
+	}
+	for i := range facts {
+		if message := b.messageOf(&facts[i]); message != "" {
+			b.about[message] = append(b.about[message], i)
+		}
 	}
 	b.ended = b.has[End]
 	b.lost = b.losses()

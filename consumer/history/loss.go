@@ -98,11 +98,8 @@ func (b *book) nowhere(r refund) bool {
 // lost what it knew since the message first met its record, or had no need to know it.
 func (b *book) vanished(message string) bool {
 	r, lost, met := b.messages[message], false, -1
-	for i := range b.facts {
+	for _, i := range b.about[message] {
 		f := &b.facts[i]
-		if b.messageOf(f) != message {
-			continue
-		}
 		lost = lost || f.What == Lost
 		if met < 0 && f.What == Claim && (f.Result == Won || f.Result == Held) {
 			met = i
@@ -116,11 +113,8 @@ func (b *book) vanished(message string) bool {
 func (b *book) unknown(message string) bool {
 	lost := false
 	claimed := map[string]bool{} // deliveries that left a copy which says so
-	for i := range b.facts {
+	for _, i := range b.about[message] {
 		f := &b.facts[i]
-		if b.messageOf(f) != message {
-			continue
-		}
 		//exhaustive:ignore
 		switch f.What {
 		case Lost:
