@@ -233,6 +233,19 @@ func TestPaceFallsAndRises(t *testing.T) {
 	if grant := b.reserve(t, dedupe.Slot{Query: true}, dedupe.NewToken()); !grant.OK {
 		t.Errorf("a query: %+v", grant)
 	}
+	queries := 0
+	for second := range 12 * 60 {
+		if b.reserve(t, dedupe.Slot{Query: true}, dedupe.NewToken()).OK {
+			if second >= 2*60 { // the pace has fallen to the floor again
+				queries++
+			}
+			must(t, b.throttled(dedupe.Grant{}, 0))
+		}
+		b.moveTo(b.clock.Add(time.Second))
+	}
+	if queries < 5 || queries > 11 {
+		t.Errorf("%d queries in ten minutes in which all calls are refused, want about one a minute", queries)
+	}
 	b.moveTo(b.clock.Add(11 * time.Minute))
 	if got := pace(); got != 0 {
 		t.Errorf("%v, want that it is forgotten", got)

@@ -43,7 +43,8 @@ end
 local pace = known(state[':pace'] or 0, state[':fell'] or 0)
 local paced = pace > 0 and (rate == 0 or pace < rate * 1000000)
 
--- One call costs so many µs, a query's out of the share so many.
+-- One call costs so many µs, a query's out of the share so many: a fifth of all
+-- calls are theirs, and one a second, or one a call, where these are fewer.
 local cost, shareCost = 0, 1000000
 if paced then
   cost = math.ceil(1e12 / pace)
@@ -51,7 +52,7 @@ elseif rate > 0 then
   cost = math.ceil(1000000 / rate)
 end
 if cost > 0 then
-  shareCost = math.min(shareCost, 5 * cost)
+  shareCost = math.min(math.max(shareCost, cost), 5 * cost)
 end
 
 -- How far ahead the sums can be. One that is further begins anew: the clock was set

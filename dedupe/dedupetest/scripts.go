@@ -274,7 +274,7 @@ func rate(r *Redis, key string, args []string) (any, error) {
 		cost = (1_000_000 + perSecond - 1) / perSecond
 	}
 	if cost > 0 {
-		shareCost = min(shareCost, 5*cost)
+		shareCost = min(max(shareCost, cost), 5*cost)
 	}
 
 	most, mostShare := now+lead+lead/5+3*cost, now+lead+shareCost
