@@ -10,7 +10,7 @@ import (
 // limits are an operator's brakes and Alipay's own limit.
 type limits struct {
 	brakes  map[brake]int // how many pauses are on
-	allowed int           // calls a second that Alipay lets through; 0: all
+	allowed int           // calls a second that Alipay lets through; 0: all, below: none
 	second  int64         // in which so many were let through:
 	through int
 }
@@ -60,12 +60,12 @@ func (w *world) mayCall(req request, actor string) {
 	}
 }
 
-// limit lets Alipay take few calls a second, for a while.
+// limit lets Alipay take few calls a second, or none, for a while.
 func (w *world) limit() {
 	if !w.fault("Alipay's limit", "Alipay", 1) {
 		return
 	}
-	w.limits.allowed = 1 + w.rng.IntN(3)
+	w.limits.allowed = []int{-1, 1, 3}[w.rng.IntN(3)]
 	w.later(time.Duration(w.rng.IntN(600))*time.Second, func() { w.limits.allowed = 0 })
 }
 

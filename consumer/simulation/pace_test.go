@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -26,15 +27,38 @@ import (
 // rest, in virtual time, and a broker that takes everything at once.
 type limiter struct {
 	latency time.Duration
-	sliding bool // any second, not each that the clock counts
+	window  time.Duration // instead of a second
+	sliding bool          // any such time, not each that the clock counts
+	rest    time.Duration // of a worker between two commands
 	subCode string
 
-	mu    sync.Mutex // guards all below
-	limit int        // 0: none
-	rng   *rand.Rand
-	begin time.Time
+	mu     sync.Mutex // guards all below
+	giveUp func()     // ends the backlog
+	limit  int        // 0: it refuses all
+	rng    *rand.Rand
+	begin  time.Time
 	// passed and refused are when calls arrived, from begin on.
 	passed, refused []time.Duration
+	moved           map[string]bool // numbers whose calls passed
+	events          map[string]bool // numbers of which an event says so
+	wrong           []string        // messages that none of it accounts for
+}
+
+// newLimiter begins now.
+func newLimiter(limit int) *limiter {
+	return &limiter{
+		latency: 20 * time.Millisecond, window: time.Second, subCode: "isv.app-call-limited", limit: limit,
+		rng: rand.New(rand.NewPCG(1, 1)), begin: time.Now(), moved: map[string]bool{}, events: map[string]bool{},
+	}
+}
+
+// allow changes the limit, later.
+func (l *limiter) allow(after time.Duration, limit int) {
+	time.AfterFunc(after, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.limit = limit
+	})
 }
 
 func (l *limiter) Refund(ctx context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error) {
@@ -42,7 +66,7 @@ func (l *limiter) Refund(ctx context.Context, req *alipay.RefundRequest) (*alipa
 	way := l.latency/2 + time.Duration(l.rng.Int64N(int64(l.latency)))
 	l.mu.Unlock()
 	time.Sleep(way / 2) //nolint:forbidigo // virtual time
-	passes := l.arrives()
+	passes := l.arrives(req.OutRequestNo)
 	time.Sleep(way / 2) //nolint:forbidigo // virtual time
 	if !passes {
 		return nil, alipay.Refusal(alipay.MethodRefund, "40005", l.subCode, true)
@@ -51,19 +75,22 @@ func (l *limiter) Refund(ctx context.Context, req *alipay.RefundRequest) (*alipa
 	return &alipay.RefundResponse{Code: "10000", OutTradeNo: req.OutTradeNo, TradeNo: "A" + req.OutTradeNo, FundChange: "Y", RefundFee: &fee}, ctx.Err()
 }
 
-func (l *limiter) arrives() bool {
+func (l *limiter) arrives(number string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Since(l.begin)
-	since := now.Truncate(time.Second) - 1
+	since := now.Truncate(l.window) - 1
 	if l.sliding {
-		since = now - time.Second
+		since = now - l.window
 	}
 	if within(l.passed, since, now) >= l.limit {
-		l.refused = append(l.refused, now)
+		if l.refused = append(l.refused, now); len(l.refused) > 1000+len(l.passed) {
+			l.giveUp() // there is nothing more to learn
+		}
 		return false
 	}
 	l.passed = append(l.passed, now)
+	l.moved[number] = true
 	return true
 }
 
@@ -87,13 +114,35 @@ func (l *limiter) QueryCouponOperation(context.Context, *alipay.CouponOperationR
 }
 
 // SendSync takes every message; what would come back later is not needed again.
-func (l *limiter) SendSync(context.Context, ...*primitive.Message) (*primitive.SendResult, error) {
+// Of what was refused nothing but that may be sent.
+func (l *limiter) SendSync(_ context.Context, messages ...*primitive.Message) (*primitive.SendResult, error) {
 	time.Sleep(time.Millisecond) //nolint:forbidigo // virtual time
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range messages {
+		var event struct {
+			Data struct {
+				Number  string `json:"out_request_no"`
+				Outcome string `json:"outcome"`
+			} `json:"data"`
+		}
+		err := json.Unmarshal(m.Body, &event)
+		number := event.Data.Number
+		switch {
+		case m.Topic == retryTopic:
+		case m.Topic == eventTopic && err == nil && l.moved[number] && !l.events[number] && event.Data.Outcome == "succeeded":
+			l.events[number] = true
+		default:
+			l.wrong = append(l.wrong, fmt.Sprintf("%s: %s", m.Topic, m.Body))
+		}
+	}
 	return &primitive.SendResult{Status: primitive.SendOK, MsgID: "M"}, nil
 }
 
 // backlog lets instances of refundd work on commands without end, for so long.
 func (l *limiter) backlog(ctx context.Context, instances, workers int, rate int, merchants ...string) (exchanges int) {
+	ctx, l.giveUp = context.WithCancel(ctx)
+	defer l.giveUp()
 	redis := dedupetest.NewRedis(time.Now)
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -129,7 +178,7 @@ func (l *limiter) backlog(ctx context.Context, instances, workers int, rate int,
 		}, l, store, publish, consumer.NewGate(instances*workers), consumer.NewHealth(log), metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, log)
 		for range workers {
 			all.Go(func() {
-				for ctx.Err() == nil {
+				for ; ctx.Err() == nil; time.Sleep(l.rest) { //nolint:forbidigo // virtual time
 					mu.Lock()
 					next++
 					n := next
@@ -172,15 +221,9 @@ func TestPaceUsesTheLimit(t *testing.T) {
 func usesTheLimit(t *testing.T, limit, instances int, sliding bool) {
 	t.Helper()
 	const found, lifted, end = 20 * time.Second, 40 * time.Second, 50 * time.Second
-	l := &limiter{
-		latency: 20 * time.Millisecond, sliding: sliding, subCode: "isv.app-call-limited", limit: limit,
-		rng: rand.New(rand.NewPCG(1, 1)), begin: time.Now(),
-	}
-	time.AfterFunc(lifted, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.limit = 3 * limit
-	})
+	l := newLimiter(limit)
+	l.sliding = sliding
+	l.allow(lifted, 3*limit)
 	ctx, cancel := context.WithTimeout(t.Context(), end)
 	defer cancel()
 	exchanges := l.backlog(ctx, instances, 128, 0)
@@ -193,7 +236,77 @@ func usesTheLimit(t *testing.T, limit, instances int, sliding bool) {
 	if reached < 0.90 || refused > 0.05 {
 		t.Errorf("%.1f %% of the limit and %.1f %% refused, want 90 and 5", 100*reached, 100*refused)
 	}
+	l.check(t)
 	if doubled, _ := l.share(limit, lifted+9*time.Second, end); doubled < 2 {
 		t.Errorf("%.2f times the limit ten seconds after it was lifted, want 2", doubled)
 	}
+}
+
+// check demands that every refund that passed has its event, and nothing else has.
+func (l *limiter) check(t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.wrong) > 0 {
+		t.Errorf("%d messages that nothing accounts for, the first: %s", len(l.wrong), l.wrong[0])
+	}
+	if len(l.moved) == 0 || len(l.moved) != len(l.passed) || len(l.events) != len(l.moved) {
+		t.Errorf("%d calls passed for %d refunds, %d have events", len(l.passed), len(l.moved), len(l.events))
+	}
+}
+
+// calls is how many calls a minute arrived.
+func (l *limiter) calls(from, to time.Duration) float64 {
+	return float64(within(l.passed, from, to)+within(l.refused, from, to)) / (to - from).Minutes()
+}
+
+// TestBan: while Alipay refuses everything, one call a minute asks whether it still
+// does, of all instances together; soon after the end the limit is used again.
+func TestBan(t *testing.T) {
+	const limit, begin, end = 30, 30 * time.Second, 40 * time.Minute
+	for _, instances := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d instances", instances), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLimiter(limit)
+				l.rest = time.Second // what has to wait for longer than a worker does is put aside at once
+				l.allow(begin, 0)
+				l.allow(end, limit)
+				ctx, cancel := context.WithTimeout(t.Context(), end+5*time.Minute)
+				defer cancel()
+				l.backlog(ctx, instances, 64, 0)
+				l.check(t)
+				early, late := l.calls(begin, begin+5*time.Minute), l.calls(begin+5*time.Minute, end)
+				t.Logf("%.1f calls a minute in the first five minutes, %.2f then", early, late)
+				if early > 20 || late < 0.5 || late > 1.1 {
+					t.Errorf("%.1f calls a minute and then %.2f, want about one", early, late)
+				}
+				reached, refused := l.share(limit, end+3*time.Minute, end+5*time.Minute)
+				if reached < 0.9 || refused > 0.05 {
+					t.Errorf("%.1f %% of the limit and %.1f %% refused after the ban, want 90 and 5", 100*reached, 100*refused)
+				}
+			})
+		})
+	}
+}
+
+// TestDailyQuota: when the day's calls are used up, one a minute asks whether there
+// are new ones, and those of the next day are used at once.
+func TestDailyQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const quota, day = 600, 6 * time.Hour // short, so that the test is
+		l := newLimiter(quota)
+		l.window, l.rest = day, 5*time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), day+10*time.Minute)
+		defer cancel()
+		l.backlog(ctx, 2, 10, 0)
+		l.check(t)
+		late := l.calls(10*time.Minute, day)
+		t.Logf("%.2f calls a minute; %d passed the day after", late, within(l.passed, day-1, day+5*time.Minute))
+		if late < 0.5 || late > 1.1 {
+			t.Errorf("%.2f calls a minute without quota, want about one", late)
+		}
+		if first, second := within(l.passed, 0, day-1), within(l.passed, day-1, day+5*time.Minute); first < quota-1 || second != quota {
+			t.Errorf("%d passed on the first day, %d in five minutes of the second, want %d", first, second, quota)
+		}
+	})
 }
