@@ -27,6 +27,7 @@ func mistakes() []mistake {
 	tell := []stage{simulated, {"./producer", "."}}
 	redis := []stage{{"./dedupe", "."}} // the simulation has a model of the scripts; see below
 	pace := []stage{{simulation, "TestPaceUsesTheLimit/30_"}, {"./dedupe/dedupetest", "."}}
+	pauses := []stage{{"./consumer", "TestPause"}, simulated} // the simulation hardly ever brakes right before a call
 	gateway := []stage{{"./alipay", "."}}
 	health := []stage{{"./consumer", "TestHealth|TestReads|TestTopics|TestRedis|TestPublish"}}
 	ready := []stage{{"./cmd/internal/service", "TestReadiness|TestBroker|TestDeaf|TestTopic|TestOneOf|TestMissingGroup"}}
@@ -464,11 +465,11 @@ func mistakes() []mistake {
 		// pauses and Alipay's limit
 		{
 			"the brake is not asked again before the call", "consumer/work.go",
-			"			if d.Do == actCall && h.paused(c.commandInHand) { // and so", "			if d.Do == actCall && c.kind == \"\" { // and so", flow,
+			"			if d.Do == actCall && h.paused(c.commandInHand) { // and so", "			if d.Do == actCall && c.kind == \"\" { // and so", pauses,
 		},
 		{
 			"a paused command is claimed", "consumer/handler.go",
-			"	paused := func() bool { return !in.copy.Claimed && h.paused(in) }", "	paused := func() bool { return false }", flow,
+			"	paused := func() bool { return !in.copy.Claimed && h.paused(in) }", "	paused := func() bool { return false }", pauses,
 		},
 		{
 			"the pace never falls", "dedupe/throttle.lua",
@@ -477,6 +478,10 @@ func mistakes() []mistake {
 		{
 			"the pace never rises", "dedupe/rate.lua",
 			"    local grown = pace * math.min(4, 1 + growth(pace, state[':peak']) * since / 1000000)", "    local grown = pace", redis,
+		},
+		{
+			"queries are as many as ever while all calls are refused", "dedupe/rate.lua",
+			"math.min(math.max(shareCost, cost), 5 * cost)", "math.min(shareCost, 5 * cost)", redis,
 		},
 		{
 			"model: the pace never falls", "dedupe/pace.go",
