@@ -32,6 +32,7 @@ type gateway struct {
 	opened  atomic.Int64 // connections
 	held    atomic.Int64 // calls that wait for their answer
 	most    atomic.Int64 // of them at once
+	limit   *allowance   // nil: it takes all calls
 
 	mu    sync.Mutex
 	moved map[string]movement // by number
@@ -90,10 +91,14 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	method := r.Form.Get("method")
+	taken := g.limit.takes()
 	if !g.wait(r.Context()) {
 		return // the caller has given up, so it has not happened
 	}
-	node := g.book(method, biz.Number, biz.Trade, biz.Amount)
+	node := `{"code":"40005","msg":"Insufficient Token Permissions","sub_code":"isv.app-call-limited","sub_msg":"too many calls"}`
+	if taken {
+		node = g.book(method, biz.Number, biz.Trade, biz.Amount)
+	}
 	sum := sha256.Sum256([]byte(node))
 	signature, err := g.signer.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {

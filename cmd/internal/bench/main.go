@@ -6,6 +6,7 @@
 //	make bench BENCH="-rounds 1 -seconds 5"        # a quick look; -h lists the flags
 //	make bench BENCH="-only refundd GOGC=200"      # what follows the flags is refundd's environment
 //	make bench BENCH="-scale instances,inflight"   # how it grows instead; see scale.go
+//	make bench BENCH="-limit"                      # how it works where Alipay limits it instead; see limit.go
 //
 // After the tables each goal stands beside what was seen. Two loads, in turns between the contenders:
 //
@@ -58,6 +59,7 @@ type options struct {
 	workers   int
 	inFlight  int
 	scale     string
+	limited   bool
 	stack     string
 	slow      time.Duration
 	contender string
@@ -106,6 +108,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.queues, "queues", 8, "`number` of queues of each topic")
 	flags.IntVar(&o.workers, "workers", 0, "`commands` that an instance of refundd works on at once; 0: its default")
 	flags.StringVar(&o.scale, "scale", "", "measure these `questions` instead, comma-separated: redis, flush, instances, inflight, drain; or all")
+	flags.BoolVar(&o.limited, "limit", false, "measure refundd and the peer where Alipay limits calls instead, about ten minutes")
 	flags.IntVar(&o.inFlight, "in-flight", 10_000, "`commands` at work at once for -scale inflight")
 	flags.StringVar(&o.stack, "stack", "bin/stack", "the `program` that brings up a second stack for -scale flush")
 	flags.IntVar(&o.rate, "rate", 100, "commands a second; 0: leave this load out")
@@ -128,6 +131,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer b.close()
+	if o.limited {
+		return b.limits(ctx, os.Stdout)
+	}
 	return b.all(ctx, os.Stdout)
 }
 

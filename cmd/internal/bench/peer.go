@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -113,6 +114,8 @@ func consume(ctx context.Context, name string, workers int, refund func(context.
 	return commands.Shutdown()
 }
 
+var errTooMany = errors.New("Alipay takes no more calls")
+
 func refund(ctx context.Context, m *primitive.MessageExt, store *redis.Client, client *smartwalle.Client, events rocketmq.Producer, topic string) error {
 	var cmd struct {
 		Number string `json:"out_request_no"`
@@ -129,6 +132,9 @@ func refund(ctx context.Context, m *primitive.MessageExt, store *redis.Client, c
 	answer, err := client.TradeRefund(ctx, smartwalle.TradeRefund{OutTradeNo: cmd.Trade, OutRequestNo: cmd.Number, RefundAmount: cmd.Amount})
 	if err != nil {
 		return err
+	}
+	if answer.Code == "40005" { // too many calls: this one's next try comes by the broker
+		return errors.Join(errTooMany, store.Del(ctx, "peer:"+cmd.Number).Err())
 	}
 	if answer.IsFailure() || answer.FundChange != "Y" {
 		return fmt.Errorf("refund %s: %s", cmd.Number, answer.SubCode)
