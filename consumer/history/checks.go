@@ -324,12 +324,13 @@ func toldAlike(b *book) (string, []breach) {
 	return "", broken
 }
 
-// firstDecided tells when an event was first settled. Where nobody wrote that down, any
-// time since the refund began may be it.
+// firstDecided reports when an event was first settled, as far as anybody learnt: by
+// a request whose answer was lost, the next one finds it decided. Where nobody wrote
+// that down, any time since the refund began may be it.
 func (b *book) firstDecided() func(r refund, event string) int {
 	first := map[string]int{}
 	b.all(Settle, func(i int, f *Fact) {
-		if _, known := first[f.Event]; !known && f.Result == Settled {
+		if _, known := first[f.Event]; !known && f.Result != "stale" && f.Result != "foreign" {
 			first[f.Event] = i
 		}
 	})

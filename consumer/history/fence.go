@@ -132,6 +132,9 @@ func oneHolder(b *book) (string, []breach) {
 				}
 			case (f.What == Release || f.What == Settle) && f.Result == Unknown && f.Token == holder:
 				holder, since, unsure = "", i, true // it may have given the record up
+				if f.What == Release {
+					released = f.Token // and is answered alike when it is sent again
+				}
 			case f.What == Settle && f.Result == Settled:
 				if f.Outcome == Failed && f.Token != holder {
 					broken = append(broken, breach{i, r, fmt.Sprintf("token %s settled failed, and %q holds the record", f.Token, holder)})

@@ -31,6 +31,13 @@ func notified(b *book) (string, []breach) {
 			published[f.Notify] = f.Event
 			safe[f.Notify] = safe[f.Notify] || f.Result == Confirmed
 		case Reply:
+			// Of one millisecond, the publish came first.
+			for _, g := range b.facts[i+1:] {
+				if g.At > f.At {
+					break
+				}
+				safe[f.Notify] = safe[f.Notify] || g.What == Publish && g.Topic == TopicEvent && g.Notify == f.Notify && g.Result == Confirmed
+			}
 			if f.Result == Success && !safe[f.Notify] && f.Reason == "" {
 				broken = append(broken, breach{i, r, "success was answered, and nothing was safely published"})
 			}
