@@ -109,13 +109,6 @@ func environOf(vars map[string]string) []string {
 	return environ
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // ctl runs a command line that must end with this code.
 func (w *world) ctl(code int, args ...string) string {
 	w.t.Helper()

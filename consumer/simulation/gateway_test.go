@@ -109,11 +109,12 @@ func (g gateway) ask(ctx context.Context, req request) reply {
 	}
 	w.tell(g.p, actor, began)
 
-	r := reply{word: "unknown"}
+	var answer reply // which may come when nobody waits any more
 	o := &op{proc: g.p, actor: actor, what: f.Method, wire: true}
-	o.do = func() { r = w.bank.answer(o, req) }
-	if !w.park(ctx, o) {
-		r = unknown(req, ctx.Err())
+	o.do = func() { answer = w.bank.answer(o, req) }
+	r := unknown(req, context.DeadlineExceeded)
+	if w.park(ctx, o) {
+		r = answer
 	}
 	f.What, f.Result, f.Amount = history.Answer, r.word, 0
 	if w.unproven(actor, req, r) {

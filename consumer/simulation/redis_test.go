@@ -22,12 +22,14 @@ func (p *process) exchange(ctx context.Context, commands [][]any) ([]any, error)
 	var replies []any
 	var failed error
 	o := &op{proc: p, what: "redis " + p.w.redis.Name(commands[0])}
-	commands = p.written(commands)
-	o.do = func() { replies, failed = p.w.exchange(o, commands) }
+	o.do = func() {
+		replies, failed = p.w.exchange(o, p.written(commands))
+		replies = p.read(replies)
+	}
 	if !p.w.park(ctx, o) {
 		return nil, ctx.Err()
 	}
-	return p.read(replies), failed
+	return replies, failed
 }
 
 // exchange carries out what a client sent at once, or a part of it.
