@@ -150,7 +150,9 @@ func TestRepublishingIsCounted(t *testing.T) {
 	check(t, b.alipay.SetFaults(nil))
 	b.nudge(Notified{OutRequestNo: "R1", OutTradeNo: "T1"})
 	s.want(t, "retried held")
-	b.handle(b.waiting())
+	m := b.broker.Messages(retryTopic)
+	nudged := m[len(m)-1]
+	b.handle(Delivery{Topic: retryTopic, MsgID: nudged.MsgID, Body: nudged.Body, Born: time.Now(), Properties: nudged.Properties})
 	s = b.measured()
 	republish(eventTopic)
 	s.want(t, "failed to publish to refund-event", "published refund.succeeded.v1")
