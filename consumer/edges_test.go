@@ -61,6 +61,12 @@ func TestPausesBetweenAttempts(t *testing.T) {
 				t.Errorf("ended as %d", end)
 			}
 		}, ms(0, 50, 150, 350, 750, 1550, 3150, 5150, 7150, 9150, 11150, 13150, 15150, 17150, 19150, 21150)},
+		{"just as long as patience", func(h *Handler, in *commandInHand, a *attempts) {
+			h.cfg.Patience = 350 * time.Millisecond
+			if end := h.patiently(t.Context(), in, "claim", a.fail); end != waitedLong {
+				t.Errorf("ended as %d", end)
+			}
+		}, ms(0, 50, 150, 350)},
 		{"until done", func(h *Handler, in *commandInHand, a *attempts) {
 			time.AfterFunc(30*time.Second, h.gate.Close)
 			if end := h.untilDone(t.Context(), in, "settle", a.fail); end != waitedStop {
@@ -103,7 +109,7 @@ func TestFits(t *testing.T) {
 		{3 * time.Second, 10300 * time.Millisecond, actCall, true}, // a short lease has a tenth for its margin
 		{3 * time.Second, 10299 * time.Millisecond, actCall, false},
 		{60 * time.Second, 501 * time.Millisecond, actQuery, true},
-		{60 * time.Second, 499 * time.Millisecond, actQuery, false},
+		{60 * time.Second, 500 * time.Millisecond, actQuery, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := bare(Config{Lease: row.lease, AlipayTimeout: 10 * time.Second})

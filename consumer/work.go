@@ -260,9 +260,7 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 			delay = h.shortest()
 		}
 	}
-	if d.NotBefore != 0 {
-		delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
-	}
+	delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
 	var rel dedupe.Release
 	switch h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
 		rel, err = h.unparked(ctx, c, delay)
