@@ -163,6 +163,27 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestPausesOfAMerchant: five seconds, and twice as long each time that the next call
+// is refused as well, up to a minute; commands come back within half a pause behind it.
+func TestPausesOfAMerchant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := bare(Config{})
+		for _, seconds := range []time.Duration{5, 10, 20, 40, 60, 60} {
+			pause := seconds * time.Second
+			h.backoff.begin("shop", producer.ReasonRateLimited)
+			for n := range 20 {
+				if left, why := h.backoff.left("shop", fmt.Sprint(n)); left < pause || left >= pause*3/2 || why != producer.ReasonRateLimited {
+					t.Errorf("%v (%s) left of a pause of %v", left, why, pause)
+				}
+			}
+			time.Sleep(pause)
+			if left, _ := h.backoff.left("shop", "1"); left > 0 {
+				t.Errorf("%v left behind its end", left)
+			}
+		}
+	})
+}
+
 // TestWordsOfClasses: the label of every end of a call and of a query.
 func TestWordsOfClasses(t *testing.T) {
 	for class, want := range map[alipay.Class]string{

@@ -159,6 +159,17 @@ func TestAsideUntilATurn(t *testing.T) {
 	}
 }
 
+// TestPausedDoNotQueue (R12): what is paused neither waits for a turn nor takes one.
+func TestPausedDoNotQueue(t *testing.T) {
+	b := newPatientBench(t, func(c *Config) { c.Limits.Paused = func(Kind, string) bool { return true } })
+	b.handler.line.learn(dedupe.Grant{Asked: time.Now(), Next: time.Now().Add(25 * time.Second), Every: time.Second})
+	b.handle(b.command(refundBody("R1", "T1", "3.00")))
+	b.wantDelays(time.Minute)
+	if reason := b.broker.Scheduled(retryTopic)[0].Properties[producer.PropertyReason]; reason != string(producer.ReasonPaused) {
+		t.Errorf("it waits because of %q", reason)
+	}
+}
+
 // TestOvertakenByADecision (R6): whoever could prove nothing, and whose claim was
 // lost meanwhile, publishes what another has decided.
 func TestOvertakenByADecision(t *testing.T) {
@@ -207,6 +218,27 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
+// TestStaleFailure (R5): a failure is neither written nor published by a worker whose
+// claim was lost; the other one may move the money.
+func TestStaleFailure(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Lease = 30 * time.Second })
+	d := b.command(refundBody("R1", "nosuch-T1", "3.00"))
+	cmd, err := DecodeCommand(KindRefund, d.Body)
+	check(t, err)
+	b.handler.alipay = cut{b.client, func() {
+		b.redis.SetTime(time.Now().Add(b.cfg.Lease + time.Second))
+		claim, err := b.store.Claim(t.Context(), dedupe.ClaimRequest{ID: identityOf("R1"), Fingerprint: cmd.Fingerprint(), Token: dedupe.NewToken()})
+		if err != nil || claim.State != dedupe.Won {
+			t.Errorf("the other claim: %+v, %v", claim, err)
+		}
+	}, false}
+	b.handle(d)
+	b.wantDelays(30 * time.Second)
+	if asked := b.methods(); asked != "refund fastpay.refund.query" || len(b.events()) != 0 {
+		t.Errorf("Alipay was asked %q, events %+v", asked, b.events())
+	}
+}
+
 // TestNoTopicOfOurs: a retried message whose command topic this service does not know
 // goes to a person, however it is ended.
 func TestNoTopicOfOurs(t *testing.T) {
@@ -246,6 +278,9 @@ func TestKeysOfCopies(t *testing.T) {
 	var keys []string
 	for _, p := range b.parked() {
 		keys = append(keys, p.Keys)
+	}
+	if totals, err := b.store.Totals(t.Context(), testApp); err != nil || totals.Count != 1 {
+		t.Errorf("index %+v, %v: want what has a number", totals, err)
 	}
 	if len(keys) != 3 || keys[0] != "MSG-FIRST" || keys[1] != "K1" || keys[2] != "R1" {
 		t.Errorf("keys %q", keys)
