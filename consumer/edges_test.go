@@ -433,3 +433,89 @@ func TestHeldTooLong(t *testing.T) {
 		t.Errorf("%d calls", n)
 	}
 }
+
+// TestTooLittleToTell: a parked message becomes an event only if its number and its
+// amount can be read.
+func TestTooLittleToTell(t *testing.T) {
+	for body, events := range map[string]int{
+		`{"out_trade_no":"T1","refund_amount":"3.00"}`:                                  0,
+		`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"x"}`:               0,
+		`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"0.01","gone":"x"}`: 1,
+	} {
+		t.Run(body, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.handle(b.inRetry(body, producer.Copy{}))
+			if len(b.parked()) != 1 || len(b.events()) != events {
+				t.Errorf("%d parked, %d events, want %d", len(b.parked()), len(b.events()), events)
+			}
+		})
+	}
+}
+
+// TestRejectedTells: what can be read of a command that is rejected stands in its event.
+func TestRejectedTells(t *testing.T) {
+	b := newBench(t, nil)
+	d := b.command(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","metadata":{"order":"8816"},"x":1}`)
+	d.Properties = map[string]string{producer.PropertyTraceparent: someTraceparent}
+	b.handle(d)
+	e := b.onlyEvent("R1")
+	if e.Kind != producer.KindRefund || e.Subject != "R1" || e.Traceparent != someTraceparent || e.AmountFen != 300 || e.OutTradeNo != "T1" ||
+		e.ID != producer.RejectedID(d.MsgID, d.Body, producer.ReasonInvalid) {
+		t.Errorf("got %+v", e)
+	}
+	d = b.command(`{"out_request_no":"R2","out_trade_no":"T1","refund_amount":"3.00","metadata":{"order":"8816"}}`)
+	b.handle(d)
+	b.handle(b.command(`{"out_request_no":"R2","out_trade_no":"T1","refund_amount":"4.00","metadata":{"order":"8817"}}`))
+	all := b.events()
+	if e := all[len(all)-1]; e.Reason != producer.ReasonConflict || e.AmountFen != 400 || e.Metadata["order"] != "8817" {
+		t.Errorf("got %+v", e)
+	}
+	coupon := b.command("no JSON")
+	coupon.Topic = couponTopic
+	b.handle(coupon)
+	all = b.events()
+	if e := all[len(all)-1]; e.Kind != producer.KindCouponRefund || e.Subject != coupon.MsgID {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// TestWhatShowsThatRedisWorks: only an act that wrote; and while some masters work,
+// nobody waits for another's.
+func TestWhatShowsThatRedisWorks(t *testing.T) {
+	fine := func(context.Context) error { return nil }
+	for op, shows := range map[string]bool{"settle": true, "release": true, "claim": false, "read": false, "enter it in the index": false} {
+		h := bare(Config{})
+		h.health.Fails(PartRedis, errAway)
+		if end := h.untilDone(t.Context(), &commandInHand{log: h.log}, op, fine); end != waitedDone || h.health.Failing(PartRedis) == shows {
+			t.Errorf("%s: ended as %d, redis fails: %t", op, end, h.health.Failing(PartRedis))
+		}
+	}
+	h := bare(Config{})
+	unreadable := func(context.Context) error { return dedupe.ErrUnreadable }
+	if end := h.untilDone(t.Context(), &commandInHand{log: h.log}, "release", unreadable); end != waitedUnreadable || h.health.Failing(PartRedis) {
+		t.Errorf("a record that cannot be read: ended as %d, redis fails: %t", end, h.health.Failing(PartRedis))
+	}
+}
+
+// TestNeeds: every command ends by an event or a retry; few are parked.
+func TestNeeds(t *testing.T) {
+	h := bare(Config{RetryTopic: retryTopic, EventTopic: eventTopic, ParkedTopic: parkedTopic})
+	if h.needs(parkedTopic) != Degraded || h.needs(eventTopic) != Suspended || h.needs(retryTopic) != Suspended {
+		t.Error("a topic has another grade")
+	}
+}
+
+// TestSuccessEndsAMerchantsPauses: the next pause is a first one again.
+func TestSuccessEndsAMerchantsPauses(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		c.Merchant = func(string) (Merchant, bool) { return Merchant{AppAuthToken: "201510BBtoken"}, true }
+	})
+	pauses := &b.handler.backoff
+	pauses.shortest, pauses.longest = time.Minute, time.Hour
+	pauses.merchants = map[string]silence{"shop": {length: 8 * time.Minute, until: time.Now().Add(-time.Second)}}
+	b.handle(b.command(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","merchant":"shop"}`))
+	pauses.begin("shop", producer.ReasonRateLimited)
+	if left, _ := pauses.left("shop", "R2"); b.moved("R1") != 1 || left > 2*time.Minute {
+		t.Errorf("moved %d times; the next pause lasts %v", b.moved("R1"), left)
+	}
+}
