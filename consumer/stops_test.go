@@ -308,3 +308,42 @@ func TestUnreadableEvent(t *testing.T) {
 		t.Errorf("got %s %s, %d parked", e.Outcome, e.Reason, len(b.parked()))
 	}
 }
+
+// TestUnreadableWithASpoiltRecord (R9): a command that this version cannot read, whose
+// record it cannot read either, may have been claimed: its copy says so for ever.
+func TestUnreadableWithASpoiltRecord(t *testing.T) {
+	b := newBench(t, nil)
+	check(t, b.redis.Set(b.store.Key(identityOf("R1")), "of another make"))
+	b.handle(b.command(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","gone":"x"}`))
+	b.wantDelays(time.Minute)
+	if m := b.broker.Scheduled(retryTopic)[0]; m.Properties[producer.PropertyClaimed] != "1" {
+		t.Errorf("properties %v", m.Properties)
+	}
+}
+
+// TestUnknownMerchantWithASpoiltRecord (R9): nor is it rejected where its merchant is
+// not known.
+func TestUnknownMerchantWithASpoiltRecord(t *testing.T) {
+	b := newBench(t, nil)
+	id := identityOf("R1")
+	id.Merchant = "shop"
+	check(t, b.redis.Set(b.store.Key(id), "of another make"))
+	c := producer.Copy{Topic: refundTopic, MsgID: "M", Born: time.Now(), First: time.Now().Add(-2 * merchantGrace)}
+	body := `{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","merchant":"shop"}`
+	b.handle(Delivery{Topic: retryTopic, Body: []byte(body), Properties: c.Properties()})
+	b.wantDelays(time.Minute)
+	if m := b.broker.Scheduled(retryTopic)[0]; m.Properties[producer.PropertyClaimed] != "1" || len(b.events()) != 0 {
+		t.Errorf("properties %v, events %+v", m.Properties, b.events())
+	}
+}
+
+// TestUnusedTurnIsGivenBack: a claim reserves a turn for its call; where it only asks,
+// the next command of the trade need not wait for it.
+func TestUnusedTurnIsGivenBack(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Limits.Spacing = time.Minute })
+	b.handle(b.inRetry(refundBody("R1", "T1", "3.00"), producer.Copy{}))
+	b.handle(b.command(refundBody("R2", "T1", "1.00")))
+	if asked := b.methods(); asked != "fastpay.refund.query refund" || b.moved("R2") != 1 {
+		t.Errorf("Alipay was asked %q; R2 moved %d times", asked, b.moved("R2"))
+	}
+}
