@@ -39,6 +39,7 @@ func (s *series) Inflight(delta int) {
 	s.inflight += delta
 	s.most = max(s.most, s.inflight)
 }
+
 func (s *series) Call(method, class string, _ time.Duration) { s.count("call %s %s", method, class) }
 func (s *series) Published(eventType string)                 { s.count("published %s", eventType) }
 func (s *series) PublishFailed(topic string)                 { s.count("failed to publish to %s", topic) }

@@ -75,7 +75,8 @@ func TestStopBeforeTheCall(t *testing.T) {
 		queued bool // the turn is asked for by an exchange of its own
 		cancel bool
 	}{
-		{"gate", 0, false, false}, {"context", 0, false, true},
+		{"gate", 0, false, false},
+		{"context", 0, false, true},
 		{"gate, while asking for a turn", 1000, true, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -345,5 +346,38 @@ func TestUnusedTurnIsGivenBack(t *testing.T) {
 	b.handle(b.command(refundBody("R2", "T1", "1.00")))
 	if asked := b.methods(); asked != "fastpay.refund.query refund" || b.moved("R2") != 1 {
 		t.Errorf("Alipay was asked %q; R2 moved %d times", asked, b.moved("R2"))
+	}
+}
+
+// TestDecidedAfterRedisForgot (R10): what a claimed copy decides is in the index until
+// it is published, although Redis knew nothing of it any more.
+func TestDecidedAfterRedisForgot(t *testing.T) {
+	b := newBench(t, nil)
+	body := refundBody("R1", "T1", "3.00")
+	cmd, err := DecodeCommand(KindRefund, []byte(body))
+	check(t, err)
+	_, err = b.client.Refund(t.Context(), &cmd.Refund)
+	check(t, err)
+	b.diesUntold(b.inRetry(body, producer.Copy{}), eventTopic, func(r dedupe.Record) bool { return r.Succeeded })
+	if got := b.indexed(); got != (dedupe.Totals{Count: 1, Fen: 300}) {
+		t.Errorf("index %+v", got)
+	}
+}
+
+// TestUnknownMerchantOfOtherContent (R9): a record of the number that another command
+// has claimed is no reason not to reject this one.
+func TestUnknownMerchantOfOtherContent(t *testing.T) {
+	b := newBench(t, nil)
+	body := `{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","merchant":"shop","refund_reason":"other"}`
+	cmd, err := DecodeCommand(KindRefund, []byte(body))
+	check(t, err)
+	stored, err := note{Origin: origin{Body: []byte(body), Topic: refundTopic, MsgID: "M0"}}.encode()
+	check(t, err)
+	_, err = b.store.Claim(t.Context(), dedupe.ClaimRequest{ID: b.handler.identity(cmd), Fingerprint: cmd.Fingerprint(), Token: dedupe.NewToken(), Note: stored})
+	check(t, err)
+	c := producer.Copy{Topic: refundTopic, MsgID: "M", Born: time.Now(), First: time.Now().Add(-2 * merchantGrace)}
+	b.handle(Delivery{Topic: retryTopic, Body: []byte(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","merchant":"shop"}`), Properties: c.Properties()})
+	if e := b.onlyEvent("R1"); e.Outcome != producer.Rejected || e.Reason != producer.ReasonUnknownMerchant || len(b.delays()) != 0 {
+		t.Errorf("got %s %s, %d copies", e.Outcome, e.Reason, len(b.delays()))
 	}
 }
