@@ -87,7 +87,7 @@ func Decide(n note, s situation) decision {
 		return replay(n, s, wait)
 	case n.LastQuery == 0:
 		return decision{Do: actQuery}
-	case n.Found.absent() && n.LastQuery >= n.LastCall+after && !awaitsLateQuery(n):
+	case n.Found.absent() && n.LastQuery >= n.LastCall+after:
 		return replay(n, s, wait)
 	case n.Found.absent() && !s.reached(n.LastCall):
 		wait.NotBefore = max(n.LastCall, n.Round) + after
@@ -147,13 +147,6 @@ func failureProven(n note, s situation) bool {
 	default: // two rounds, QueryAfter apart
 		return n.Round != 0 && n.CallStart >= n.Round+after
 	}
-}
-
-// awaitsLateQuery: one round will do, but only with a query QueryAfter behind
-// the refusal; no further call is needed for it.
-func awaitsLateQuery(n note) bool {
-	r := n.Refusal
-	return r != nil && r.Signed && !r.QueryFirst && !n.Doubt && n.Found == foundAbsent
 }
 
 // notExecuted: Alipay, or the network, said that this call did nothing.

@@ -213,7 +213,6 @@ func (h *Handler) recordUnread(ctx context.Context, in *commandInHand, wait time
 // parkUnread parks a claimed message whose command can no longer be read. Its
 // event is published if number and amount can still be told.
 func (h *Handler) parkUnread(ctx context.Context, in *commandInHand, reason producer.Reason) bool {
-	in.id = h.identity(in.cmd)
 	return h.enter(ctx, in, 0) &&
 		h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata, reason, "the command of an earlier try can no longer be read")
 }

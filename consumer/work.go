@@ -162,7 +162,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	c.note.Authorised = c.who
 	a := c.op.call(ctx)
 	h.metrics.Call(c.op.method, classWord(a.Class), time.Since(begin))
-	untried := c.claim.Fresh && !c.copy.Claimed && c.copy.Try == 0 && c.claim.Lapses == 0 && c.Topic != h.cfg.RetryTopic
+	untried := c.claim.Fresh && !c.copy.Claimed && c.claim.Lapses == 0 && c.Topic != h.cfg.RetryTopic
 	c.note = c.note.afterCall(a, start, c.now(), untried)
 	c.called, c.queried = true, false
 	entry := c.log.WithFields(logrus.Fields{"class": a.Class.String(), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
@@ -260,9 +260,7 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 			delay = h.shortest()
 		}
 	}
-	if d.NotBefore != 0 {
-		delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
-	}
+	delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
 	var rel dedupe.Release
 	switch h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
 		rel, err = h.unparked(ctx, c, delay)
