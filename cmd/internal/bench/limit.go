@@ -178,9 +178,15 @@ func (b *bench) underLimit(ctx context.Context, c contender, l load, a *allowanc
 	if err != nil {
 		return "", err
 	}
-	for ; !a.over() && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for !a.over() && ctx.Err() == nil {
 		if err := p.ended(); err != nil {
 			return "", errors.Join(err, p.stop())
+		}
+		select {
+		case <-ctx.Done():
+		case <-look.C:
 		}
 	}
 	if err := errors.Join(ctx.Err(), p.stop()); err != nil {

@@ -114,7 +114,7 @@ func consume(ctx context.Context, name string, workers int, refund func(context.
 	return commands.Shutdown()
 }
 
-var errTooMany = errors.New("Alipay takes no more calls")
+var errTooMany = errors.New("no more calls are taken by Alipay")
 
 func refund(ctx context.Context, m *primitive.MessageExt, store *redis.Client, client *smartwalle.Client, events rocketmq.Producer, topic string) error {
 	var cmd struct {
