@@ -207,7 +207,8 @@ func (l *limiter) share(limit int, from, to time.Duration) (reached, refused flo
 // TestPaceUsesTheLimit: a backlog is worked off at what Alipay lets through, with
 // hardly a refused call, and twice as fast soon after it lets more through.
 func TestPaceUsesTheLimit(t *testing.T) {
-	for _, limit := range []int{30, 300} {
+	limits := map[bool][]int{false: {30, 300}, true: {30}}[raced] // with the race detector the small one only
+	for _, limit := range limits {
 		for _, instances := range []int{1, 2} {
 			for _, sliding := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%d a second, %d instances, sliding %v", limit, instances, sliding), func(t *testing.T) {
@@ -263,6 +264,9 @@ func (l *limiter) calls(from, to time.Duration) float64 {
 // TestBan: while Alipay refuses everything, one call a minute asks whether it still
 // does, of all instances together; soon after the end the limit is used again.
 func TestBan(t *testing.T) {
+	if raced {
+		t.Skip("tens of thousands of calls: without the race detector only")
+	}
 	const limit, begin, end = 30, 30 * time.Second, 40 * time.Minute
 	for _, instances := range []int{1, 2} {
 		t.Run(fmt.Sprintf("%d instances", instances), func(t *testing.T) {
@@ -292,6 +296,9 @@ func TestBan(t *testing.T) {
 // TestDailyQuota: when the day's calls are used up, one a minute asks whether there
 // are new ones, and those of the next day are used at once.
 func TestDailyQuota(t *testing.T) {
+	if raced {
+		t.Skip("tens of thousands of calls: without the race detector only")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		const quota, day = 600, 6 * time.Hour // short, so that the test is
 		l := newLimiter(quota)
