@@ -319,12 +319,12 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 		return false
 	case end == waitedLong:
 		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
-	case found && rec.Decided && in.copy.Claimed:
+	case found && rec.Decided:
 		return h.stored(ctx, in, rec.Event, rec.Contradiction)
 	case found && !h.aged(in):
 		in.log.WithField("detail", bad.Detail).
 			Error("a claimed command cannot be read by this version; it waits for another (blocked_configuration)")
-		return (!in.copy.Claimed || h.enter(ctx, in, gonePause)) && h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
+		return h.enter(ctx, in, gonePause) && h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
 	case found || in.copy.Claimed:
 		in.log.WithField("detail", bad.Detail).Error("a claimed command can no longer be read; it is parked")
 		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
@@ -342,8 +342,8 @@ func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) 
 
 // recordOf reads the record of a message that this process cannot work on, if its
 // number can be read, and reports whether it may be this command's: another version,
-// or another merchants file, may have claimed it (R9). Where that is certain the copy
-// counts as claimed. Nothing is rejected without it: it is tried again later.
+// or another merchants file, may have claimed it (R9). Then the copy counts as claimed,
+// also should Redis forget the record. Nothing is rejected without it: it is tried again later.
 func (h *Handler) recordOf(ctx context.Context, in *commandInHand) (rec dedupe.Record, ours bool, end waited) {
 	if in.cmd.OutRequestNo == "" {
 		return rec, false, waitedDone
@@ -365,7 +365,8 @@ func (h *Handler) recordOf(ctx context.Context, in *commandInHand) (rec dedupe.R
 	case in.print != "":
 		ours = rec.Fingerprint == in.print
 	case err != nil:
-		return rec, true, waitedDone // of a later version, which will know
+		in.copy.Claimed = true // it may be: a later version will know
+		return rec, true, waitedDone
 	default:
 		ours = first.alike(in.cmd)
 	}

@@ -209,6 +209,13 @@ func TestExcuses(t *testing.T) {
 					acknowledged("d2", "m1"), lostCopy("k1"), end),
 			},
 		},
+		"rejected by a version that no record told of the claim": {
+			"R10", list(command("m1", 100), delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), its, rejected("d2"), acknowledged("d2", "m1"), end),
+			map[string][]Fact{
+				"the record was there": list(command("m1", 100), delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), rejected("d2"), acknowledged("d2", "m1"), end),
+				"another's was lost":   list(command("m1", 100), delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), anothers, rejected("d2"), acknowledged("d2", "m1"), end),
+			},
+		},
 		"money of what the broker alone knew": {
 			"I3", list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, retried("d2", "k1", false), acknowledged("d2", "m1"), lostCopy("k1"), end),
 			map[string][]Fact{

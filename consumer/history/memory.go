@@ -69,6 +69,8 @@ func notForgotten(b *book) (string, []breach) {
 				if undecided < 0 {
 					undecided = i
 				}
+			case event(f, Rejected) && undecided >= 0 && b.forgot(r, undecided, i):
+				cared = true // by a version that cannot read it; no record said that it was claimed
 			case f.What == Alarm, event(f, Succeeded, Failed, Unresolved), f.What == Publish && f.Topic == TopicParked && stored(f):
 				cared = true
 			}

@@ -251,7 +251,7 @@ func mistakes() []mistake {
 		},
 		{
 			"model: a lease is as long as the clock was set back", "dedupe/dedupetest/record.go",
-			"return min(r.Until, now+r.Lease)", "return r.Until", model,
+			"return min(r.Until, now+r.Lease)", "return r.Until", append(model, stage{"./dedupe", "TestModel"}),
 		},
 		{
 			"script: a lease is as long as the clock was set back", "dedupe/record.lua",

@@ -178,11 +178,14 @@ func (w *world) stubbed(topic string, s producer.Stub) command {
 }
 
 // losable reports whether the broker may lose a message: every copy that says that
-// it was claimed, and whatever else there is of a command whose record was released.
-// Of others nobody but the broker knows.
+// it was claimed, if its command was, and whatever else there is of a command whose
+// record was released. Of others nobody but the broker knows.
 func (w *world) losable(m *message) bool {
-	cmd := m.cmd
-	return !w.forgets && (m.claimed || cmd.print != "" && w.released[w.names.Key(cmd.identity())] == cmd.print)
+	if w.forgets || m.cmd.print == "" {
+		return false
+	}
+	key := w.names.Key(m.cmd.identity())
+	return m.claimed && w.redis.Record(key).Fingerprint == m.cmd.print || w.released[key] == m.cmd.print
 }
 
 func (w *world) lose(m *message) {
