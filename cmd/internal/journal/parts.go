@@ -177,6 +177,8 @@ func (r Records) expires(ctx context.Context, key string) int64 {
 	switch {
 	case err != nil || at == -2*time.Nanosecond: // gone
 		return -1
+	case at < 0 && r.client.Type(ctx, key).Val() != "string": // rolled back since
+		return -1
 	case at < 0:
 		return 0
 	}
