@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"refundd/alipay/alipaytest"
+	"refundd/dedupe/dedupetest"
 )
 
 // TestKilled: refunds go through two processes with the whole fault menu on,
@@ -189,7 +190,7 @@ func TestSigterm(t *testing.T) {
 func TestPartsDown(t *testing.T) {
 	aloneOnStack(t)
 	w := newWorld(t, alipaytest.Config{})
-	nobody := freeAddr(t)
+	nobody := dedupetest.FreeAddr(t)
 	waiting := w.start(map[string]string{"REFUNDD_REDIS_URL": "redis://" + nobody})
 	w.wait("readiness to name redis", time.Minute, func() bool {
 		status, body := waiting.readiness()

@@ -22,6 +22,7 @@ import (
 	"refundd/alipay/alipaytest"
 	"refundd/consumer/history"
 	"refundd/consumer/remoting"
+	"refundd/dedupe/dedupetest"
 	"refundd/notifyhttp"
 )
 
@@ -162,7 +163,7 @@ func newLong(t *testing.T) *long {
 	places := 3
 	var receivers []string
 	for range places {
-		receivers = append(receivers, freeAddr(t))
+		receivers = append(receivers, dedupetest.FreeAddr(t))
 	}
 	front := httptest.NewServer(balancer(receivers))
 	t.Cleanup(front.Close)

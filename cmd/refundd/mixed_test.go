@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"refundd/alipay/alipaytest"
+	"refundd/dedupe/dedupetest"
 	"refundd/notifyhttp"
 )
 
@@ -21,7 +22,7 @@ import (
 // and events agree.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	receivers := []string{freeAddr(t), freeAddr(t)}
+	receivers := []string{dedupetest.FreeAddr(t), dedupetest.FreeAddr(t)}
 	front := httptest.NewServer(balancer(receivers))
 	t.Cleanup(front.Close)
 	w := newWorld(t, alipaytest.Config{

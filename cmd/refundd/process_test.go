@@ -14,7 +14,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -38,6 +37,7 @@ import (
 	"refundd/consumer"
 	"refundd/consumer/remoting"
 	"refundd/consumer/rocketmqtest"
+	"refundd/dedupe/dedupetest"
 )
 
 // world is everything around the processes under test: real RocketMQ and Redis
@@ -222,7 +222,7 @@ func (w *world) start(change map[string]string) *process {
 		path, err = journaled()
 	}
 	check(w.t, err)
-	p := &process{w: w, admin: freeAddr(w.t), log: &lockedBuffer{}, exited: make(chan struct{})}
+	p := &process{w: w, admin: dedupetest.FreeAddr(w.t), log: &lockedBuffer{}, exited: make(chan struct{})}
 	p.cmd = exec.Command(path) //nolint:noctx // ended by signal
 	p.cmd.Env = append(w.environment(change), "REFUNDD_ADMIN_ADDR="+p.admin)
 	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
@@ -288,25 +288,6 @@ func waitFor(t *testing.T, what string, within time.Duration, cond func() bool) 
 		}
 	}
 }
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for {
-		// Below the ports that the system gives to connections, which could take it
-		// before the process under test does; and to no other test.
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
-		if _, again := given.LoadOrStore(addr, true); again {
-			continue
-		}
-		if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
-			check(t, l.Close())
-			return addr
-		}
-		check(t, t.Context().Err())
-	}
-}
-
-var given sync.Map //nolint:gochecknoglobals // addresses are the machine's, and tests run at once
 
 func check(t *testing.T, err error) {
 	t.Helper()

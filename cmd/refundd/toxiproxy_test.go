@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"refundd/dedupe/dedupetest"
 )
 
 // toxiproxy is Shopify's, in a process of its own.
@@ -28,7 +30,7 @@ func startToxiproxy(t *testing.T) *toxiproxy {
 	if path == "" {
 		t.Fatal("REFUNDD_TEST_TOXIPROXY names no toxiproxy server: make chaos")
 	}
-	addr := freeAddr(t)
+	addr := dedupetest.FreeAddr(t)
 	host, port, _ := strings.Cut(addr, ":")
 	cmd := exec.Command(path, "-host", host, "-port", port) //nolint:noctx // ended below
 	check(t, cmd.Start())
@@ -68,7 +70,7 @@ func (x *toxiproxy) call(method, path string, body any) error {
 // proxy stands before an address and returns its own.
 func (x *toxiproxy) proxy(name, upstream string) string {
 	x.t.Helper()
-	listen := freeAddr(x.t)
+	listen := dedupetest.FreeAddr(x.t)
 	check(x.t, x.call(http.MethodPost, "/proxies", map[string]any{"name": name, "listen": listen, "upstream": upstream, "enabled": true}))
 	x.addrs[name] = listen
 	return listen

@@ -2,11 +2,14 @@ package dedupetest
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,12 +114,28 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// FreeAddr gives an address of 127.0.0.1 that nobody listens on, and gives it
+// to nobody else of this process. Its port is below those that the system hands
+// out by itself: one of those could be another's connection before its user
+// listens there.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000)) //nolint:gosec // not a secret
+		if _, again := given.LoadOrStore(addr, true); again {
+			continue
+		}
+		if l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr); err == nil {
+			must(t, l.Close())
+			return addr
+		}
+	}
+}
+
+var given sync.Map //nolint:gochecknoglobals // addresses are the machine's, and tests run at once
+
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	must(t, err)
+	_, port, _ := strings.Cut(FreeAddr(t), ":")
 	return port
 }

@@ -20,6 +20,7 @@ import (
 
 	"refundd/cmd/internal/config"
 	"refundd/consumer/rocketmqtest"
+	"refundd/dedupe/dedupetest"
 	"refundd/producer"
 )
 
@@ -49,7 +50,7 @@ func (w *world) readiness(cfg config.Config) (status int, parts map[string]strin
 func TestReadinessNamesEachPart(t *testing.T) {
 	t.Parallel()
 	w := startWorld(t, nil)
-	waitFor(t, "readiness", func() bool { status, _ := w.readiness(w.cfg); return status == http.StatusOK })
+	dedupetest.Until(t, "readiness", func() bool { status, _ := w.readiness(w.cfg); return status == http.StatusOK })
 	_, parts := w.readiness(w.cfg)
 	if got := slices.Sorted(maps.Keys(parts)); !slices.Equal(got, []string{"alipay", "draining", "paused", "redis", "rocketmq"}) {
 		t.Errorf("parts %q", got)
@@ -58,7 +59,7 @@ func TestReadinessNamesEachPart(t *testing.T) {
 		t.Errorf("before the first call: %q", parts)
 	}
 	w.command("refund-command", `{"out_request_no": "fault-frozen-1", "out_trade_no": "T1", "refund_amount": "1.00"}`)
-	waitFor(t, "a call that ends badly", func() bool {
+	dedupetest.Until(t, "a call that ends badly", func() bool {
 		status, parts := w.readiness(w.cfg)
 		if status != http.StatusOK {
 			t.Fatalf("status %d: %q", status, parts)
@@ -109,13 +110,13 @@ func TestWhatIsOffNeedsNothing(t *testing.T) {
 	}
 	topics := []string{"coupon-refund-command", "refund-event", "refund-retry", "refund-parked"}
 	broker, _, hook := w.another(topics, []string{"refundd"}, func(c *config.Config) { c.TopicRefund, c.HTTPAddr, c.AdminAddr = "", "", "" })
-	waitFor(t, "the consumer's start", func() bool { return len(broker.Members("refundd")) > 0 })
+	dedupetest.Until(t, "the consumer's start", func() bool { return len(broker.Members("refundd")) > 0 })
 	if _, err := broker.Append(rocketmqtest.Message{
 		Topic: "coupon-refund-command", Body: []byte(`{"out_request_no": "C1", "auth_no": "A1", "amount": "bad"}`),
 	}); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an event of the kind that is on", func() bool { return len(broker.Messages("refund-event")) > 0 })
+	dedupetest.Until(t, "an event of the kind that is on", func() bool { return len(broker.Messages("refund-event")) > 0 })
 	e, err := producer.DecodeEvent(broker.Messages("refund-event")[0].Body)
 	if err != nil || e.Kind != producer.KindCouponRefund || e.Reason != producer.ReasonInvalid {
 		t.Errorf("got %+v, %v", e, err)
@@ -138,7 +139,7 @@ func TestMissingGroup(t *testing.T) {
 	t.Parallel()
 	w := startWorld(t, nil)
 	topics := []string{"refund-command", "coupon-refund-command", "refund-event", "refund-retry", "refund-parked"}
-	_, cfg, hook := w.another(topics, nil, func(c *config.Config) { c.HTTPAddr, c.AdminAddr = "", freeAddr(t) })
+	_, cfg, hook := w.another(topics, nil, func(c *config.Config) { c.HTTPAddr, c.AdminAddr = "", dedupetest.FreeAddr(t) })
 	for deadline := time.Now().Add(time.Minute); ; <-time.After(100 * time.Millisecond) {
 		status, parts := w.readiness(cfg)
 		if status == http.StatusServiceUnavailable && strings.Contains(parts["rocketmq"], "group") {
@@ -204,7 +205,7 @@ func TestGaugesOfTheGroup(t *testing.T) {
 	t.Parallel()
 	w := startWorld(t, nil)
 	w.command("refund-command", `{"out_request_no": "fault-frozen-1", "out_trade_no": "T1", "refund_amount": "12.34"}`)
-	waitFor(t, "the undecided sum", func() bool { return w.metric("refundd_undecided_amount_yuan") == "refundd_undecided_amount_yuan 12.34" })
+	dedupetest.Until(t, "the undecided sum", func() bool { return w.metric("refundd_undecided_amount_yuan") == "refundd_undecided_amount_yuan 12.34" })
 	if line := w.metric("refundd_oldest_undecided_seconds"); line == "" || strings.HasSuffix(line, " 0") {
 		t.Errorf("the age is %q", line)
 	}

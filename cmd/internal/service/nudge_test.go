@@ -9,6 +9,7 @@ import (
 
 	"refundd/alipay/alipaytest"
 	"refundd/consumer/rocketmqtest"
+	"refundd/dedupe/dedupetest"
 	"refundd/producer"
 )
 
@@ -35,7 +36,7 @@ func TestANotificationHastensTheQuery(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.command(row.topic, row.body)
-			waitFor(t, "the next try in an hour", func() bool { return len(w.broker.Scheduled("refund-retry")) == 1 })
+			dedupetest.Until(t, "the next try in an hour", func() bool { return len(w.broker.Scheduled("refund-retry")) == 1 })
 			w.sim.Heal()
 			w.broker.SetHook(nil)
 			w.event("N1", producer.Notified)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"refundd/dedupe/dedupetest"
 	"refundd/producer"
 )
 
@@ -45,7 +46,7 @@ func TestPageOfARunningService(t *testing.T) {
 		"number=R1&merchant=-":                 {"Nothing is remembered", "of the app itself."},
 		"number=" + url.QueryEscape("R1\x00x"): {"cannot be the number"},
 	} {
-		waitFor(t, query, func() bool {
+		dedupetest.Until(t, query, func() bool {
 			body := look(query)
 			for _, want := range wants {
 				if !strings.Contains(body, want) {
@@ -55,7 +56,7 @@ func TestPageOfARunningService(t *testing.T) {
 			return true
 		})
 	}
-	waitFor(t, "the page", func() bool {
+	dedupetest.Until(t, "the page", func() bool {
 		body := look("")
 		for _, want := range []string{
 			`<td>succeeded</td><td class="n">1</td>`, "blocked_<wbr>merchant", "conflict_<wbr>at_<wbr>alipay", `<td>refused</td>`,
@@ -74,7 +75,7 @@ func TestPageOfARunningService(t *testing.T) {
 	}
 
 	redis.Close()
-	waitFor(t, "a look-up that says that Redis is away", func() bool {
+	dedupetest.Until(t, "a look-up that says that Redis is away", func() bool {
 		body := look("number=R1")
 		return strings.Contains(body, "Redis does not answer") || strings.Contains(body, "Redis did not answer in time")
 	})

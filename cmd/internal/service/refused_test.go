@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"refundd/consumer/rocketmqtest"
+	"refundd/dedupe/dedupetest"
 	"refundd/producer"
 )
 
@@ -25,7 +26,7 @@ func TestANotificationWhoseEventIsRefusedForItsContent(t *testing.T) {
 	})
 	w.command("coupon-refund-command", `{"out_request_no": "N1", "auth_no": "A1", "out_order_no": "O1", "amount": "1.00"}`)
 	w.event("N1", producer.Succeeded)
-	waitFor(t, "the stub", func() bool { return len(w.broker.Messages("refund-parked")) > 0 })
+	dedupetest.Until(t, "the stub", func() bool { return len(w.broker.Messages("refund-parked")) > 0 })
 	for _, m := range w.broker.Messages("refund-parked") {
 		c, err := producer.CopyFromProperties(m.Properties, m.Body)
 		s, ok := producer.DecodeStub(m.Body)
@@ -33,7 +34,7 @@ func TestANotificationWhoseEventIsRefusedForItsContent(t *testing.T) {
 			t.Errorf("%v %v: %s %s", err, ok, c.Reason, m.Body)
 		}
 	}
-	waitFor(t, "the answer", func() bool {
+	dedupetest.Until(t, "the answer", func() bool {
 		return w.metric(`refundd_notifications_total{result="published"}`) != `refundd_notifications_total{result="published"} 0`
 	})
 	if got := w.metric(`refundd_notifications_total{result="unpublished"}`); got != `refundd_notifications_total{result="unpublished"} 0` {

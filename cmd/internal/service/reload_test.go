@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
@@ -14,6 +13,7 @@ import (
 	"refundd/alipay"
 	"refundd/alipay/alipaytest"
 	"refundd/cmd/internal/config"
+	"refundd/dedupe/dedupetest"
 )
 
 const appID = "2021000000000001"
@@ -73,15 +73,6 @@ func (p places) config(more ...string) config.Config {
 	return cfg
 }
 
-func waitFor(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen", what)
-		}
-	}
-}
-
 // following starts a service that does nothing but follow its files.
 func following(t *testing.T, cfg config.Config) (*service, chan<- os.Signal, *test.Hook) {
 	t.Helper()
@@ -120,13 +111,13 @@ func TestMerchantsFollowTheirFile(t *testing.T) {
 	}
 
 	p.write("merchants.json", `{"shop": {"app_auth_token": "token-2"}, "stall": {"app_auth_token": "token-3"}}`)
-	waitFor(t, "the change", func() bool { return token("shop") == "token-2" && token("stall") == "token-3" })
+	dedupetest.Until(t, "the change", func() bool { return token("shop") == "token-2" && token("stall") == "token-3" })
 	if _, ok := s.changing.seller("2088000000000002"); ok {
 		t.Error("the seller is still known")
 	}
 
 	p.write("merchants.json", `{"shop": {"app_auth_token": "canary"`)
-	waitFor(t, "the complaint", func() bool { return errorsIn(hook) > 0 })
+	dedupetest.Until(t, "the complaint", func() bool { return errorsIn(hook) > 0 })
 	if token("shop") != "token-2" || token("stall") != "token-3" {
 		t.Error("a bad file replaced the merchants")
 	}
@@ -138,10 +129,10 @@ func TestMerchantsFollowTheirFile(t *testing.T) {
 	// The same bad file is one complaint, until somebody asks for another look.
 	before := errorsIn(hook)
 	reload <- os.Interrupt
-	waitFor(t, "the complaint on request", func() bool { return errorsIn(hook) == before+1 })
+	dedupetest.Until(t, "the complaint on request", func() bool { return errorsIn(hook) == before+1 })
 
 	p.write("merchants.json", `{}`)
-	waitFor(t, "the last change", func() bool { _, ok := s.changing.merchant("shop"); return !ok })
+	dedupetest.Until(t, "the last change", func() bool { _, ok := s.changing.merchant("shop"); return !ok })
 }
 
 func TestCallsAreMadeForTheMerchant(t *testing.T) {
@@ -169,13 +160,13 @@ func TestKeysFollowTheirFiles(t *testing.T) {
 	s, _, hook := following(t, p.config("REFUNDD_ALIPAY_GATEWAY="+url+"/gateway.do"))
 	former := s.changing.client.Load()
 	p.write("alipay_public_key.pem", "no key")
-	waitFor(t, "the complaint", func() bool { return errorsIn(hook) > 0 })
+	dedupetest.Until(t, "the complaint", func() bool { return errorsIn(hook) > 0 })
 	if s.changing.client.Load() != former || s.changing.verifier.Load() == nil {
 		t.Error("a bad file replaced the keys")
 	}
 	p.write("alipay_public_key.pem", renewed.read("alipay_public_key.pem"))
 	p.write("app_private_key.pem", renewed.read("app_private_key.pem"))
-	waitFor(t, "a refund under the new keys", func() bool {
+	dedupetest.Until(t, "a refund under the new keys", func() bool {
 		answer, err := s.changing.Refund(t.Context(), &alipay.RefundRequest{OutTradeNo: "T2", OutRequestNo: "R2", RefundAmount: 1})
 		return err == nil && answer.FundChange != ""
 	})

@@ -23,6 +23,7 @@ import (
 	"refundd/cmd/internal/config"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
+	"refundd/dedupe/dedupetest"
 	"refundd/notifyhttp"
 	"refundd/producer"
 )
@@ -36,16 +37,7 @@ type world struct {
 	cfg    config.Config
 	log    *test.Hook
 	stop   func() error
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	over   context.Context // done, with the cause, once the service has ended
 }
 
 // startWorld starts a service in key mode; more gives later lines of its
@@ -67,7 +59,7 @@ func startWorld(t *testing.T, more func(places) []string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	receiver := freeAddr(t)
+	receiver := dedupetest.FreeAddr(t)
 	notify := "http://" + receiver + notifyhttp.Path
 	w.sim, err = alipaytest.New(alipaytest.Config{
 		AppID: appID, Keys: keys, NotifyURL: notify,
@@ -88,7 +80,7 @@ func startWorld(t *testing.T, more func(places) []string) *world {
 		"REFUNDD_ALIPAY_GATEWAY=" + url + "/gateway.do", "REFUNDD_ALIPAY_V3_URL=" + url,
 		"REFUNDD_ALIPAY_SELLER_ID=" + alipaytest.SellerID(""),
 		"REFUNDD_ALIPAY_NOTIFY_URL=" + notify,
-		"REFUNDD_HTTP_ADDR=" + receiver, "REFUNDD_ADMIN_ADDR=" + freeAddr(t),
+		"REFUNDD_HTTP_ADDR=" + receiver, "REFUNDD_ADMIN_ADDR=" + dedupetest.FreeAddr(t),
 		"REFUNDD_DRAIN=10s",
 	}
 	if more != nil {
@@ -103,7 +95,12 @@ func startWorld(t *testing.T, more func(places) []string) *world {
 func (w *world) run() {
 	w.t.Helper()
 	w.begin()
-	waitFor(w.t, "the consumer's start", func() bool { return len(w.broker.Members("refundd")) > 0 })
+	dedupetest.Until(w.t, "the consumer's start", func() bool {
+		if w.over.Err() != nil {
+			w.t.Fatal(context.Cause(w.over))
+		}
+		return len(w.broker.Members("refundd")) > 0
+	})
 }
 
 // begin starts the service; w.stop stops it once, and so does the test's end.
@@ -113,8 +110,14 @@ func (w *world) begin() {
 	log, w.log = test.NewNullLogger()
 	consumer.RedirectSDK(log)
 	ctx, cancel := context.WithCancel(w.t.Context())
+	over, end := context.WithCancelCause(context.Background())
+	w.over = over
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, w.cfg, nil, log) }()
+	go func() {
+		err := Run(ctx, w.cfg, nil, log)
+		end(fmt.Errorf("the service ended: %w", err))
+		ended <- err
+	}()
 	w.stop = func() error {
 		cancel()
 		return <-ended
@@ -142,7 +145,7 @@ func (w *world) command(topic, body string) {
 func (w *world) event(number string, outcome producer.Outcome) producer.Event {
 	w.t.Helper()
 	var found producer.Event
-	waitFor(w.t, number+" "+string(outcome), func() bool {
+	dedupetest.Until(w.t, number+" "+string(outcome), func() bool {
 		for _, m := range w.broker.Messages("refund-event") {
 			e, err := producer.DecodeEvent(m.Body)
 			if err != nil {
@@ -250,7 +253,7 @@ func TestKeysChangeUnderNotifications(t *testing.T) {
 	for i := range n {
 		w.event(fmt.Sprintf("R%d", i), producer.Notified)
 	}
-	waitFor(t, "the keys' change", func() bool {
+	dedupetest.Until(t, "the keys' change", func() bool {
 		for _, e := range w.log.AllEntries() {
 			if e.Message == "files are read again" {
 				return true
