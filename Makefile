@@ -63,9 +63,9 @@ test: ## everything: tidy, lint, tests on embedded parts, fuzz, tests on a real 
 	@echo "make test: all passed"
 
 test-embedded: ## all tests, with Go alone: embedded broker, miniredis, local Alipay
-	$(GO) vet -tags static ./alipay/openssl
 	REFUNDD_TEST_PROMTOOL="$$(.ci/promtool)" $(TEST) -race ./...
 	$(TEST) -p 4 $(NORACE)
+	$(TEST) -tags openssl ./alipay/openssl ./cmd/internal/config
 	cd $(BENCHMODULE) && $(TEST) ./...
 
 test-real: ## all tests again on a real RocketMQ and Redis, brought up and taken down
@@ -90,8 +90,9 @@ chaos: ## real processes under every trouble of network, Redis and broker, CHAOS
 		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
 	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS)-$(BROKERS).jsonl
 
-bench: build ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-scale all" for its growth, "-h" for its flags
-	cd $(BENCHMODULE) && $(GO) build -o $(CURDIR)/bin/bench .
+bench: ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-scale all" for its growth, "-h" for its flags
+	CGO_ENABLED=0 $(GO) build -trimpath -tags openssl -o bin/ ./cmd/refundd
+	cd $(BENCHMODULE) && $(GO) build -tags openssl -o $(CURDIR)/bin/bench .
 	$(GO) build -o bin/stack ./deploy/stack
 	bin/stack -- bin/bench $(BENCH)
 

@@ -4,6 +4,6 @@
 // signature stay with Go's own cryptography.
 //
 // It needs no C compiler: libcrypto.so.3 is loaded at run time (package purego).
-// What that costs is in the README. The tag static leaves the package empty, so
-// that the program needs no C library either; New then says so.
+// Only builds with the tag openssl have it, and they need glibc to start; without
+// the tag New says so, and the program is static and pure Go.
 package openssl

@@ -74,7 +74,7 @@ type Config struct {
 	// AlipayTimeout bounds one whole call: dial, TLS, write, read.
 	AlipayTimeout time.Duration `envconfig:"REFUNDD_ALIPAY_TIMEOUT" default:"15s" desc:"one whole call"`
 	// AlipaySigner is SignerGo or SignerOpenSSL.
-	AlipaySigner string `envconfig:"REFUNDD_ALIPAY_SIGNER" default:"go" desc:"go or openssl (the system's libcrypto)"`
+	AlipaySigner string `envconfig:"REFUNDD_ALIPAY_SIGNER" default:"go" desc:"go, or in builds with the tag openssl (the image is one) openssl, the system's libcrypto"`
 	// AlipayNotifyURL is empty when coupon refunds are sent without one.
 	AlipayNotifyURL string `envconfig:"REFUNDD_ALIPAY_NOTIFY_URL" desc:"notify_url sent with coupon refunds"`
 	// MerchantsFile is the path of a JSON object: name to app_auth_token and seller_id.

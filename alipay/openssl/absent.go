@@ -1,4 +1,4 @@
-//go:build !linux || !(amd64 || arm64) || static
+//go:build !openssl || !linux || !(amd64 || arm64)
 
 package openssl
 
@@ -10,7 +10,7 @@ import (
 type libcrypto struct{}
 
 func load(*rsa.PrivateKey) (*Signer, error) {
-	return nil, errors.New("this program was built without it; it is for Linux on amd64 and arm64, and left out by the tag static")
+	return nil, errors.New("this program was built without it; `go build -tags openssl` on Linux, amd64 or arm64, has it")
 }
 
 func (*Signer) sign([]byte) ([]byte, error) {
