@@ -348,19 +348,7 @@ func appendForm(b []byte, p param) []byte {
 	if len(b) > 0 {
 		b = append(b, '&')
 	}
-	b = append(append(b, p.key...), '=')
-	for _, c := range []byte(p.value) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.', c == '~':
-			b = append(b, c)
-		case c == ' ':
-			b = append(b, '+')
-		default:
-			const hex = "0123456789ABCDEF"
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return b
+	return append(append(append(b, p.key...), '='), url.QueryEscape(p.value)...)
 }
 
 // readV2 believes nothing of a body but what its signature covers. The codes of

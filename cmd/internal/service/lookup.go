@@ -13,21 +13,20 @@ import (
 )
 
 const (
-	// lookUpTime bounds one look-up, and lookUpPause is what lies between two: a
+	// lookUpTime bounds one look-up, and a second has no more than lookUpRate: a
 	// page must not become a load on Redis.
-	lookUpTime  = 2 * time.Second
-	lookUpPause = 100 * time.Millisecond
+	lookUpTime = 2 * time.Second
+	lookUpRate = 10
 )
 
 // lookUp reads the records that a number may have. It changes nothing, and tells
 // nothing of them that an event would not.
 func (s *service) lookUp(ctx context.Context, q admin.Question) admin.Answer {
-	if !s.page.looking.TryLock() {
-		return admin.Answer{Trouble: "Another look-up is being made: try again in a moment."}
-	}
-	defer time.AfterFunc(lookUpPause, s.page.looking.Unlock)
 	ctx, cancel := context.WithTimeout(ctx, lookUpTime)
 	defer cancel()
+	if s.page.lookUps.Wait(ctx) != nil {
+		return admin.Answer{Trouble: "Too many look-ups at once: try again in a moment."}
+	}
 
 	ids, searched, trouble := s.identities(q)
 	a := admin.Answer{Trouble: trouble, Searched: searched}

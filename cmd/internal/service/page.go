@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"refundd/cmd/internal/admin"
 	"refundd/cmd/internal/build"
 	"refundd/dedupe"
@@ -20,7 +22,7 @@ type page struct {
 	waiting  tally // retries, by reason
 	parked   tally // by reason
 	lines    lastLines
-	looking  sync.Mutex // held by the one look-up that runs
+	lookUps  *rate.Limiter
 
 	mu     sync.Mutex // guards all below
 	lag    map[string]int64
@@ -30,7 +32,7 @@ type page struct {
 }
 
 func newPage() *page {
-	p := &page{started: time.Now()}
+	p := &page{started: time.Now(), lookUps: rate.NewLimiter(lookUpRate, 1)}
 	p.outcomes.know("succeeded", "failed", "rejected", "unresolved", "retried", "duplicate")
 	return p
 }
