@@ -44,6 +44,9 @@ func (w *world) exchange(o *op, commands [][]any) ([]any, error) {
 	if n > 1 && w.fault("exchange cut", o.what, 0.01) {
 		n = w.rng.IntN(n)
 	}
+	if n < len(commands) || w.fault("answer lost", o.what, 0.015) {
+		o.unheard = true
+	}
 	replies := make([]any, len(commands))
 	for i, command := range commands[:n] {
 		replies[i] = w.do(o, command)
@@ -51,7 +54,7 @@ func (w *world) exchange(o *op, commands [][]any) ([]any, error) {
 			replies[i] = w.do(o, command)
 		}
 	}
-	if n < len(commands) || w.fault("answer lost", o.what, 0.015) {
+	if o.unheard {
 		return nil, errReset
 	}
 	return replies, nil
