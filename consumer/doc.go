@@ -29,7 +29,7 @@
 //     (Free), Handler.deferUnclaimed for a merchant with its share of the workers or in a pause (share.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parkCopy, Handler.parkAgain, Handler.contradiction; what
-//     a person then did with it: act.go
+//     a person then did with it: operatornote.go
 //
 // # The log
 //

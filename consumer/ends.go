@@ -117,7 +117,7 @@ func (h *Handler) republishDecided(ctx context.Context, d *delivery, event []byt
 // published. If it fails, the sweeper tells the same event again.
 func (h *Handler) markPublished(d *delivery, entry string, event []byte) {
 	h.bestEffort("take the entry of what is told out of the index", d, func(ctx context.Context) error {
-		return h.records.Told(ctx, d.id, d.fingerprint, entry, event)
+		return h.records.MarkPublished(ctx, d.id, d.fingerprint, entry, event)
 	})
 }
 

@@ -47,7 +47,7 @@ type records interface {
 	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
 	Throttled(ctx context.Context, appID string, asked dedupe.Grant, rate int) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
-	Told(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
+	MarkPublished(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
 	Enter(ctx context.Context, appID, entry string, due time.Time) error
 	Reschedule(ctx context.Context, appID, entry string, due time.Time) error
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)

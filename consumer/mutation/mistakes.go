@@ -384,7 +384,7 @@ func mistakes() []mistake {
 		},
 		{
 			"what was told stays in the index", "consumer/ends.go",
-			"		return h.records.Told(ctx, d.id, d.fingerprint, entry, event)\n", "		return nil\n", flow,
+			"		return h.records.MarkPublished(ctx, d.id, d.fingerprint, entry, event)\n", "		return nil\n", flow,
 		},
 		// R11: a stop ends
 		{
