@@ -9,27 +9,27 @@
 //   - R2 same number, amount and authorisation for ever: Decide (Authorised),
 //     DecodeCommand and Command.Fingerprint in command.go
 //   - R3 ask before repeating: Decide and replay; a claim that was never
-//     released: claimedCommand.recall in work.go
+//     released: claimedDelivery.mergeHistory in work.go
 //   - R4 four ends of a delivery: ends.go; nothing else acknowledges:
 //     Consumer.deliver in rocketmq.go
-//   - R5 the fence: package dedupe; used by Handler.claimed, Handler.settle
-//   - R6 settle, publish, acknowledge: Handler.settle, Handler.stored; what a dead
-//     worker settled and did not publish: Handler.told, Handler.retell
-//   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.held; copies
+//   - R5 the fence: package dedupe; used by Handler.claim, Handler.settle
+//   - R6 settle, publish, acknowledge: Handler.settle, Handler.republishDecided; what a dead
+//     worker settled and did not publish: Handler.markPublished, Handler.republishStored
+//   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.retryWhenFree; copies
 //     made from the record: republish.go, for the sweeper and for notifications
 //   - R8 a call fits its lease: Handler.fits, Handler.ask
 //   - R9 once claimed, never rejected: Handler.recordOf, Handler.unknownMerchant
-//     (merchant.go), the conflict branch of Handler.claimed
+//     (merchant.go), the conflict branch of Handler.claim
 //   - R10 what Redis no longer knows: Handler.tooOld, Handler.enter, Handler.Republish for
 //     dedupe's sweeper
-//   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.letGo,
-//     Handler.final
-//   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.patiently,
-//     Handler.hold; waits that spend no try: Handler.turn in limits.go, Decide
-//     (Free), Handler.aside for a merchant with its share of the workers or in a pause (share.go)
+//   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.releaseForShutdown,
+//     Handler.withFinalContext
+//   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.retryRedisPatiently,
+//     Handler.publishUntilConfirmed; waits that spend no try: Handler.awaitSlot in limits.go, Decide
+//     (Free), Handler.deferUnclaimed for a merchant with its share of the workers or in a pause (share.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parkCopy, Handler.parkAgain, Handler.contradiction; what
-//     a person then did with it: act.go
+//     a person then did with it: operatornote.go
 //
 // # The log
 //
@@ -77,13 +77,13 @@
 // it is done (the numbers are those of the facts this was built on):
 //
 //  1. Pinned and wrapped: rocketmq.go is the only file that imports the SDK.
-//  2. Its retry is never used: Handler.again publishes to a retry topic.
+//  2. Its retry is never used: Handler.scheduleRetry publishes to a retry topic.
 //  3. Idempotent on the business key: the record of package dedupe.
 //  4. Concurrent duplicates expected: claims with leases and tokens.
 //  5. Explicit results, nil errors: Consumer.deliver.
 //  6. Panics recovered and recorded: Consumer.handle; RedirectSDK sets the SDK's.
 //  7. Each delivery is bounded by its lease, far below 120 s, from a root that
-//     Stop cancels: Handler.ask, Handler.patiently.
+//     Stop cancels: Handler.ask, Handler.retryRedisPatiently.
 //  8. Batch size 1, concurrent, no interceptors, no trace: Consumer.startOnce.
 //  9. ConsumeFromFirstOffset, explicit MaxReconsumeTimes; a dead-letter topic
 //     stays empty because nothing is ever sent back, so there is no reader.

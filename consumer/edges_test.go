@@ -53,38 +53,38 @@ func TestPausesBetweenAttempts(t *testing.T) {
 	}
 	for _, row := range []struct {
 		name string
-		act  func(h *Handler, in *commandInHand, a *attempts)
+		act  func(h *Handler, d *delivery, a *attempts)
 		want []time.Duration
 	}{
-		{"patiently", func(h *Handler, in *commandInHand, a *attempts) {
-			if end := h.patiently(t.Context(), in, "claim", a.fail); end != waitedLong {
+		{"patiently", func(h *Handler, d *delivery, a *attempts) {
+			if end := h.retryRedisPatiently(t.Context(), d, "claim", a.fail); end != waitedLong {
 				t.Errorf("ended as %d", end)
 			}
 		}, ms(0, 50, 150, 350, 750, 1550, 3150, 5150, 7150, 9150, 11150, 13150, 15150, 17150, 19150, 21150)},
-		{"just as long as patience", func(h *Handler, in *commandInHand, a *attempts) {
+		{"just as long as patience", func(h *Handler, d *delivery, a *attempts) {
 			h.cfg.Patience = 350 * time.Millisecond
-			if end := h.patiently(t.Context(), in, "claim", a.fail); end != waitedLong {
+			if end := h.retryRedisPatiently(t.Context(), d, "claim", a.fail); end != waitedLong {
 				t.Errorf("ended as %d", end)
 			}
 		}, ms(0, 50, 150, 350)},
-		{"until done", func(h *Handler, in *commandInHand, a *attempts) {
+		{"until done", func(h *Handler, d *delivery, a *attempts) {
 			time.AfterFunc(30*time.Second, h.gate.Close)
-			if end := h.untilDone(t.Context(), in, "settle", a.fail); end != waitedStop {
+			if end := h.untilDone(t.Context(), d, "settle", a.fail); end != waitedStop {
 				t.Errorf("ended as %d", end)
 			}
 		}, ms(0, 50, 150, 350, 750, 1550, 3150, 5150, 7150, 9150, 11150, 13150, 15150, 17150, 19150, 21150, 23150, 25150, 27150, 29150)},
-		{"publishing", func(h *Handler, in *commandInHand, a *attempts) {
+		{"publishing", func(h *Handler, d *delivery, a *attempts) {
 			time.AfterFunc(40*time.Second, h.gate.Close)
-			if err := h.hold(t.Context(), in, "t", a.fail); !errors.Is(err, errStops) {
+			if err := h.publishUntilConfirmed(t.Context(), d, "t", a.fail); !errors.Is(err, errStops) {
 				t.Errorf("ended with %v", err)
 			}
 		}, ms(0, 100, 300, 700, 1500, 3100, 6300, 12700, 22700, 32700)},
-		{"once", func(h *Handler, in *commandInHand, a *attempts) { h.once("try", in, a.fail) }, ms(0)},
+		{"once", func(h *Handler, d *delivery, a *attempts) { h.bestEffort("try", d, a.fail) }, ms(0)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, a := bare(Config{}), &attempts{}
-				row.act(h, &commandInHand{log: h.log}, a)
+				row.act(h, &delivery{log: h.log}, a)
 				if !slices.Equal(a.at, row.want) {
 					t.Errorf("tried after %v\nwant %v", a.at, row.want)
 				}
@@ -113,7 +113,7 @@ func TestFits(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := bare(Config{Lease: row.lease, AlipayTimeout: 10 * time.Second})
-			c := &claimedCommand{claim: dedupe.Claim{Deadline: time.Now().Add(row.left)}}
+			c := &claimedDelivery{claim: dedupe.Claim{Deadline: time.Now().Add(row.left)}}
 			if got := h.fits(c, row.do); got != row.want {
 				t.Errorf("%v of a lease of %v left, %d: %t", row.left, row.lease, row.do, got)
 			}
@@ -485,13 +485,13 @@ func TestWhatShowsThatRedisWorks(t *testing.T) {
 	for op, shows := range map[string]bool{"settle": true, "release": true, "claim": false, "read": false, "enter it in the index": false} {
 		h := bare(Config{})
 		h.health.Fails(PartRedis, errAway)
-		if end := h.untilDone(t.Context(), &commandInHand{log: h.log}, op, fine); end != waitedDone || h.health.Failing(PartRedis) == shows {
+		if end := h.untilDone(t.Context(), &delivery{log: h.log}, op, fine); end != waitedDone || h.health.Failing(PartRedis) == shows {
 			t.Errorf("%s: ended as %d, redis fails: %t", op, end, h.health.Failing(PartRedis))
 		}
 	}
 	h := bare(Config{})
 	unreadable := func(context.Context) error { return dedupe.ErrUnreadable }
-	if end := h.untilDone(t.Context(), &commandInHand{log: h.log}, "release", unreadable); end != waitedUnreadable || h.health.Failing(PartRedis) {
+	if end := h.untilDone(t.Context(), &delivery{log: h.log}, "release", unreadable); end != waitedUnreadable || h.health.Failing(PartRedis) {
 		t.Errorf("a record that cannot be read: ended as %d, redis fails: %t", end, h.health.Failing(PartRedis))
 	}
 }

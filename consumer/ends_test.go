@@ -212,7 +212,7 @@ func TestBirthOfWhatRedisForgot(t *testing.T) {
 	}
 	r, err := b.store.Read(t.Context(), identityOf("R1"))
 	check(t, err)
-	is, err := Remember(KindRefund, r.Note, time.Now(), b.cfg.QueryAfter)
+	is, err := Summarize(KindRefund, r.Note, time.Now(), b.cfg.QueryAfter)
 	if err != nil || !is.Born.Equal(born) || is.MsgID != "MSG-FIRST" || is.Topic != refundTopic || r.Generation != 4 {
 		t.Errorf("remembered %+v of generation %d, %v", is, r.Generation, err)
 	}

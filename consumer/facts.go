@@ -24,11 +24,11 @@ func (h *Handler) eventIdentity(cmd Command) producer.Identity {
 	return producer.Identity{AppID: id.AppID, Merchant: id.Merchant, Kind: producer.Kind(id.Kind), OutRequestNo: id.OutRequestNo, Trade: id.Trade}
 }
 
-func (h *Handler) decidedEvent(c *claimedCommand, outcome producer.Outcome, reason producer.Reason) producer.Event {
+func (h *Handler) decidedEvent(c *claimedDelivery, outcome producer.Outcome, reason producer.Reason) producer.Event {
 	ev := h.event(c.cmd, outcome)
 	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.cmd.Trade(), int64(c.cmd.Amount), outcome)
 	ev.Time, ev.Traceparent, ev.Metadata = time.Now(), c.note.Origin.Traceparent, c.first.Metadata
-	c.note.tell(&ev)
+	c.note.fillEvent(&ev)
 	if outcome == producer.Succeeded {
 		ev.ConfirmedBy = producer.ByQuery
 		if c.note.Proof == provenByResponse {
@@ -56,7 +56,7 @@ func (h *Handler) unresolvedEvent(cmd Command, parked producer.Copy, n *note, me
 	ev.Reason = producer.Reason(parked.Reason)
 	ev.Detail = unresolvedDetail(ev.Reason)
 	if n != nil {
-		n.tell(&ev)
+		n.fillEvent(&ev)
 		if ev.Reason == producer.ReasonConflictAtAlipay {
 			ev.AmountAtAlipayFen = n.Last.AtAlipay
 		}
@@ -65,7 +65,7 @@ func (h *Handler) unresolvedEvent(cmd Command, parked producer.Copy, n *note, me
 }
 
 // tell puts into the event what Alipay's answers told.
-func (n *note) tell(ev *producer.Event) {
+func (n *note) fillEvent(ev *producer.Event) {
 	f := n.Last
 	ev.Calls = n.Calls + n.Queries
 	ev.AlipayCode, ev.AlipaySubCode, ev.AlipaySubMsg, ev.TraceID = f.Code, f.SubCode, f.SubMsg, f.TraceID

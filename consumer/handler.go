@@ -47,7 +47,7 @@ type records interface {
 	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
 	Throttled(ctx context.Context, appID string, asked dedupe.Grant, rate int) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
-	Told(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
+	MarkPublished(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
 	Enter(ctx context.Context, appID, entry string, due time.Time) error
 	Reschedule(ctx context.Context, appID, entry string, due time.Time) error
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
@@ -150,60 +150,60 @@ const finalTime = 5 * time.Second
 // callMargin is what must be left of the lease besides the call's own time.
 const callMargin = 500 * time.Millisecond
 
-// commandInHand is one delivery being worked on.
-type commandInHand struct {
+// delivery is one delivery being worked on.
+type delivery struct {
 	Delivery
-	copy  producer.Copy // what a retried or parked message would carry
-	kind  Kind
-	cmd   Command
-	id    dedupe.Identity
-	print string
-	stays bool // the broker refuses its copies: it cannot come back
-	log   logrus.FieldLogger
+	retryCopy   producer.Copy // what a retried or parked message would carry
+	kind        Kind
+	cmd         Command
+	id          dedupe.Identity
+	fingerprint string
+	stays       bool // the broker refuses its copies: it cannot come back
+	log         logrus.FieldLogger
 }
 
 // Handle works on one delivery until it has ended in one of R4's ways, and
 // then tells true: it may be acknowledged. False: the process is stopping, the
 // message stays unacknowledged and will be delivered again. Alipay calls are
 // cut short when ctx ends; final acts are not.
-func (h *Handler) Handle(ctx context.Context, d Delivery) bool {
+func (h *Handler) Handle(ctx context.Context, msg Delivery) bool {
 	h.metrics.Inflight(1)
 	defer h.metrics.Inflight(-1)
-	in := h.open(d)
-	if in.kind == "" {
-		in.log.Error("a retried message names no command topic of this service; it is parked")
-		return h.parkUnread(ctx, in, producer.ReasonBlockedConfiguration)
+	d := h.parseDelivery(msg)
+	if d.kind == "" {
+		d.log.Error("a retried message names no command topic of this service; it is parked")
+		return h.parkUnread(ctx, d, producer.ReasonBlockedConfiguration)
 	}
-	cmd, err := decode(in)
-	in.cmd = cmd
+	cmd, err := decode(d)
+	d.cmd = cmd
 	if err != nil {
-		return h.unreadable(ctx, in, err)
+		return h.unreadable(ctx, d, err)
 	}
 	merchant, known := h.merchant(cmd.Merchant)
 	if !known {
-		return h.unknownMerchant(ctx, in)
+		return h.unknownMerchant(ctx, d)
 	}
-	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !in.copy.Claimed {
-		return h.aside(ctx, in, why, left)
+	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !d.retryCopy.Claimed {
+		return h.deferUnclaimed(ctx, d, why, left)
 	}
 	// What was claimed is let in all the same: queries go on.
-	paused := func() bool { return !in.copy.Claimed && h.paused(in) }
+	paused := func() bool { return !d.retryCopy.Claimed && h.paused(d) }
 	if paused() {
-		return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
+		return h.deferUnclaimed(ctx, d, producer.ReasonPaused, freeDelay)
 	}
 	if !h.share.enter(ctx, cmd.Merchant, shareWait) {
-		return h.aside(ctx, in, producer.ReasonHeld, h.shortest())
+		return h.deferUnclaimed(ctx, d, producer.ReasonHeld, h.shortest())
 	}
 	defer h.share.leave(cmd.Merchant)
-	if !in.copy.Claimed { // else it may have to be asked for, which needs no turn of this line
+	if !d.retryCopy.Claimed { // else it may have to be asked for, which needs no turn of this line
 		if left, ok := h.line.wait(h.gate, false, waitInLine); !ok {
-			return h.aside(ctx, in, producer.ReasonRateLimited, min(freeDelay, max(h.shortest(), left)))
+			return h.deferUnclaimed(ctx, d, producer.ReasonRateLimited, min(freeDelay, max(h.shortest(), left)))
 		}
 	}
 	if paused() { // waiting may have taken a while
-		return h.aside(ctx, in, producer.ReasonPaused, freeDelay)
+		return h.deferUnclaimed(ctx, d, producer.ReasonPaused, freeDelay)
 	}
-	return h.claimed(ctx, in, merchant, "")
+	return h.claim(ctx, d, merchant, "")
 }
 
 // shareWait is how long a delivery waits in place for a worker of its merchant's
@@ -213,86 +213,86 @@ const shareWait = time.Second
 // aside moves a delivery out of the way that need not be claimed now: its
 // merchant has its share of the workers already, or its calls wait. So others'
 // commands behind it are reached. It spends no try (R12).
-func (h *Handler) aside(ctx context.Context, in *commandInHand, why producer.Reason, delay time.Duration) bool {
+func (h *Handler) deferUnclaimed(ctx context.Context, d *delivery, why producer.Reason, delay time.Duration) bool {
 	if ctx.Err() != nil || h.gate.Stopping() {
 		return false
 	}
-	in.log = in.named()
-	if h.aged(in) {
-		return h.claimed(ctx, in, Merchant{}, why)
+	d.log = d.named()
+	if h.aged(d) {
+		return h.claim(ctx, d, Merchant{}, why)
 	}
-	return h.again(ctx, in, why, delay)
+	return h.scheduleRetry(ctx, d, why, delay)
 }
 
 // aged reports whether the command has been undecided for too long (R12).
-func (h *Handler) aged(in *commandInHand) bool { return time.Since(in.copy.First) >= h.cfg.MaxAge }
+func (h *Handler) aged(d *delivery) bool { return time.Since(d.retryCopy.First) >= h.cfg.MaxAge }
 
 // Postpone ends a delivery whose handling panicked: it spends a try and comes
 // back later, or is parked when its tries are used up. It may have been
 // claimed, so it counts as claimed.
-func (h *Handler) Postpone(ctx context.Context, d Delivery) bool {
-	in := h.open(d)
-	in.copy.Claimed = true
-	in.copy.Try++
-	if in.kind == "" {
-		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+func (h *Handler) Postpone(ctx context.Context, msg Delivery) bool {
+	d := h.parseDelivery(msg)
+	d.retryCopy.Claimed = true
+	d.retryCopy.Try++
+	if d.kind == "" {
+		return h.parkUnread(ctx, d, producer.ReasonUnknownOutcome)
 	}
-	in.cmd, _ = decode(in) // what of it can be read
-	if _, _, end := h.recordOf(ctx, in); end == waitedStop {
+	d.cmd, _ = decode(d) // what of it can be read
+	if _, _, end := h.recordOf(ctx, d); end == waitedStop {
 		return false
 	}
-	if h.spent(in.copy.Try) {
-		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+	if h.spent(d.retryCopy.Try) {
+		return h.parkUnread(ctx, d, producer.ReasonUnknownOutcome)
 	}
-	delay := max(h.cfg.Lease, h.cfg.RetryDelays[in.copy.Try-1])
-	return h.enter(ctx, in, delay) && h.again(ctx, in, producer.ReasonUnknownOutcome, delay)
+	delay := max(h.cfg.Lease, h.cfg.RetryDelays[d.retryCopy.Try-1])
+	return h.enter(ctx, d, delay) && h.scheduleRetry(ctx, d, producer.ReasonUnknownOutcome, delay)
 }
 
 // open reads what the message carries besides the command. Only messages of
 // the retry topic are ours; properties elsewhere are anybody's.
-func (h *Handler) open(d Delivery) *commandInHand {
-	in := &commandInHand{Delivery: d}
-	if d.Topic != h.cfg.RetryTopic {
-		in.copy = producer.Copy{
-			Body: d.Body, Topic: d.Topic, MsgID: d.MsgID, Born: d.born(), First: time.Now(),
-			Traceparent: d.Properties[producer.PropertyTraceparent],
+func (h *Handler) parseDelivery(msg Delivery) *delivery {
+	d := &delivery{Delivery: msg}
+	if msg.Topic != h.cfg.RetryTopic {
+		d.retryCopy = producer.Copy{
+			Body: msg.Body, Topic: msg.Topic, MsgID: msg.MsgID, Born: msg.born(), First: time.Now(),
+			Traceparent: msg.Properties[producer.PropertyTraceparent],
 		}
 	} else {
-		c, err := producer.CopyFromProperties(d.Properties, d.Body)
+		c, err := producer.CopyFromProperties(msg.Properties, msg.Body)
 		if err != nil {
 			// What cannot be read is taken in its most careful sense.
-			h.log.WithError(err).WithField("message_id", d.MsgID).Error("a retried message carries a damaged property")
+			h.log.WithError(err).WithField("message_id", msg.MsgID).Error("a retried message carries a damaged property")
 			c = producer.Copy{
-				Body: d.Body, Topic: d.Properties[producer.PropertyTopic], MsgID: d.MsgID, Born: d.born(),
-				First: time.Now(), Traceparent: d.Properties[producer.PropertyTraceparent], Claimed: true,
+				Body: msg.Body, Topic: msg.Properties[producer.PropertyTopic], MsgID: msg.MsgID, Born: msg.born(),
+				First: time.Now(), Traceparent: msg.Properties[producer.PropertyTraceparent], Claimed: true,
 			}
 		}
-		in.copy = c
+		d.retryCopy = c
 	}
-	in.kind, _ = h.kindOf(in.copy.Topic)
-	in.log = h.log.WithFields(logrus.Fields{"message_id": in.copy.MsgID, "kind": string(in.kind)})
-	if producer.ValidTraceparent(in.copy.Traceparent) {
-		in.log = in.log.WithField("traceparent", in.copy.Traceparent)
+	d.kind, _ = h.kindOf(d.retryCopy.Topic)
+	d.log = h.log.WithFields(logrus.Fields{"message_id": d.retryCopy.MsgID, "kind": string(d.kind)})
+	if producer.ValidTraceparent(d.retryCopy.Traceparent) {
+		d.log = d.log.WithField("traceparent", d.retryCopy.Traceparent)
 	}
-	return in
+	return d
 }
 
 // named is the log with the command's names, once they can be read.
-func (in *commandInHand) named() logrus.FieldLogger {
-	log := in.log.WithField("out_request_no", in.cmd.OutRequestNo)
-	if in.cmd.Merchant != "" {
-		log = log.WithField("merchant", in.cmd.Merchant)
+func (d *delivery) named() logrus.FieldLogger {
+	log := d.log.WithField("out_request_no", d.cmd.OutRequestNo)
+	if d.cmd.Merchant != "" {
+		log = log.WithField("merchant", d.cmd.Merchant)
 	}
 	return log
 }
 
-func decode(in *commandInHand) (Command, error) {
-	if in.TooLarge {
-		return Command{Kind: in.kind}, &BadCommand{producer.ReasonTooLarge, fmt.Sprintf("decompressed, the body has more than %d bytes", maxBody)}
+func decode(d *delivery) (Command, error) {
+	if d.TooLarge {
+		return Command{Kind: d.kind}, &BadCommand{producer.ReasonTooLarge, fmt.Sprintf("decompressed, the body has more than %d bytes", maxBody)}
 	}
-	cmd, err := DecodeCommand(in.kind, in.Body)
+	cmd, err := DecodeCommand(d.kind, d.Body)
 	bad, ok := errors.AsType[*BadCommand](err)
-	if ok && in.Compressed && bad.Reason == producer.ReasonUnreadable {
+	if ok && d.Compressed && bad.Reason == producer.ReasonUnreadable {
 		bad.Detail = "the body is marked as compressed and cannot be decompressed; zlib, lz4 and zstd are taken"
 	}
 	return cmd, err
@@ -308,72 +308,72 @@ func (h *Handler) identity(cmd Command) dedupe.Identity {
 
 // unreadable ends a message whose command cannot be read. Once claimed it is
 // never rejected (R9).
-func (h *Handler) unreadable(ctx context.Context, in *commandInHand, err error) bool {
+func (h *Handler) unreadable(ctx context.Context, d *delivery, err error) bool {
 	bad, ok := errors.AsType[*BadCommand](err)
 	if !ok {
 		bad = &BadCommand{Reason: producer.ReasonUnreadable, Detail: "the body cannot be read"}
 	}
-	rec, found, end := h.recordOf(ctx, in)
+	rec, found, end := h.recordOf(ctx, d)
 	switch {
 	case end == waitedStop:
 		return false
 	case end == waitedLong:
-		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
+		return h.scheduleRetry(ctx, d, producer.ReasonHeld, h.shortest())
 	case found && rec.Decided:
-		return h.stored(ctx, in, rec.Event, rec.Contradiction)
-	case found && !h.aged(in):
-		in.log.WithField("detail", bad.Detail).
+		return h.republishDecided(ctx, d, rec.Event, rec.Contradiction)
+	case found && !h.aged(d):
+		d.log.WithField("detail", bad.Detail).
 			Error("a claimed command cannot be read by this version; it waits for another (blocked_configuration)")
-		return h.enter(ctx, in, gonePause) && h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
-	case found || in.copy.Claimed:
-		in.log.WithField("detail", bad.Detail).Error("a claimed command can no longer be read; it is parked")
-		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+		return h.enter(ctx, d, gonePause) && h.scheduleRetry(ctx, d, producer.ReasonBlockedConfiguration, gonePause)
+	case found || d.retryCopy.Claimed:
+		d.log.WithField("detail", bad.Detail).Error("a claimed command can no longer be read; it is parked")
+		return h.parkUnread(ctx, d, producer.ReasonUnknownOutcome)
 	}
 	if bad.Reason == producer.ReasonUnreadable || bad.Reason == producer.ReasonTooLarge {
-		c := in.copy
+		c := d.retryCopy
 		c.Reason = string(bad.Reason)
-		if !h.parkOrStub(ctx, in, c) {
+		if !h.parkOrStub(ctx, d, c) {
 			return false
 		}
 		h.metrics.Parked(string(bad.Reason))
 	}
-	return h.reject(ctx, in, bad.Reason, bad.Detail)
+	return h.reject(ctx, d, bad.Reason, bad.Detail)
 }
 
 // recordOf reads the record of a message that this process cannot work on, if its
 // number can be read, and reports whether it may be this command's: another version,
 // or another merchants file, may have claimed it (R9). Then the copy counts as claimed,
 // also should Redis forget the record. Nothing is rejected without it: it is tried again later.
-func (h *Handler) recordOf(ctx context.Context, in *commandInHand) (rec dedupe.Record, ours bool, end waited) {
-	if in.cmd.OutRequestNo == "" {
+func (h *Handler) recordOf(ctx context.Context, d *delivery) (rec dedupe.Record, ours bool, end waited) {
+	if d.cmd.OutRequestNo == "" {
 		return rec, false, waitedDone
 	}
-	in.log, in.id = in.named(), h.identity(in.cmd)
-	end = h.patiently(ctx, in, "read", func(ctx context.Context) (err error) {
-		rec, err = h.records.Read(ctx, in.id)
+	d.log, d.id = d.named(), h.identity(d.cmd)
+	end = h.retryRedisPatiently(ctx, d, "read", func(ctx context.Context) (err error) {
+		rec, err = h.records.Read(ctx, d.id)
 		return err
 	})
 	switch {
 	case end == waitedUnreadable:
-		in.copy.Claimed = true
+		d.retryCopy.Claimed = true
 		return rec, true, waitedDone
 	case end != waitedDone || !rec.Exists:
 		return rec, false, end
 	}
-	first, born, err := recorded(in.kind, rec)
+	first, born, err := recorded(d.kind, rec)
 	switch {
-	case in.print != "":
-		ours = rec.Fingerprint == in.print
+	case d.fingerprint != "":
+		ours = rec.Fingerprint == d.fingerprint
 	case err != nil:
-		in.copy.Claimed = true // it may be: a later version will know
+		d.retryCopy.Claimed = true // it may be: a later version will know
 		return rec, true, waitedDone
 	default:
-		ours = first.alike(in.cmd)
+		ours = first.alike(d.cmd)
 	}
 	if ours {
-		in.print, in.copy.Claimed = rec.Fingerprint, true
+		d.fingerprint, d.retryCopy.Claimed = rec.Fingerprint, true
 		if !born.IsZero() {
-			in.copy.Born = born // as in the index
+			d.retryCopy.Born = born // as in the index
 		}
 	}
 	return rec, ours, waitedDone
@@ -408,20 +408,20 @@ func (c Command) alike(other Command) bool {
 
 // claimed takes the claim and goes where its answer leads (R5, R7). With a reason
 // to give up nothing is asked of Alipay any more: the command is parked.
-func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant, giveUp producer.Reason) bool {
-	in.log = in.named()
-	in.id, in.print = h.identity(in.cmd), in.cmd.Fingerprint()
+func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp producer.Reason) bool {
+	d.log = d.named()
+	d.id, d.fingerprint = h.identity(d.cmd), d.cmd.Fingerprint()
 	fresh := note{Origin: origin{
-		Body: in.Body, Topic: in.copy.Topic, MsgID: in.copy.MsgID, Traceparent: in.copy.Traceparent,
-		Born: in.copy.Born.UnixMilli(), First: in.copy.First.UnixMilli(),
-	}, Park: in.copy.Park, QueryOnly: h.tooOld(in.copy.Born)}
+		Body: d.Body, Topic: d.retryCopy.Topic, MsgID: d.retryCopy.MsgID, Traceparent: d.retryCopy.Traceparent,
+		Born: d.retryCopy.Born.UnixMilli(), First: d.retryCopy.First.UnixMilli(),
+	}, Park: d.retryCopy.Park, QueryOnly: h.tooOld(d.retryCopy.Born)}
 	stored, err := fresh.encode()
 	if err != nil {
-		in.log.WithError(err).Error("the command is parked")
-		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+		d.log.WithError(err).Error("the command is parked")
+		return h.parkUnread(ctx, d, producer.ReasonUnknownOutcome)
 	}
 	req := dedupe.ClaimRequest{
-		ID: in.id, Fingerprint: in.print, Token: dedupe.NewToken(), Generation: in.copy.Generation, Note: stored,
+		ID: d.id, Fingerprint: d.fingerprint, Token: dedupe.NewToken(), Generation: d.retryCopy.Generation, Note: stored,
 		Authorisation: authorisation(m),
 	}
 	if giveUp != "" {
@@ -429,53 +429,53 @@ func (h *Handler) claimed(ctx context.Context, in *commandInHand, m Merchant, gi
 	}
 	var claim dedupe.Claim
 	var grant dedupe.Grant
-	switch h.patiently(ctx, in, "claim", func(ctx context.Context) error {
-		claim, grant, err = h.records.ClaimWithSlot(ctx, req, h.slot(in.cmd, actCall))
+	switch h.retryRedisPatiently(ctx, d, "claim", func(ctx context.Context) error {
+		claim, grant, err = h.records.ClaimWithSlot(ctx, req, h.slot(d.cmd, actCall))
 		h.learn(grant)
 		return err
 	}) {
 	case waitedStop:
 		return false
 	case waitedLong:
-		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
+		return h.scheduleRetry(ctx, d, producer.ReasonHeld, h.shortest())
 	case waitedUnreadable:
-		return h.recordUnread(ctx, in, gonePause)
+		return h.recordUnread(ctx, d, gonePause)
 	case waitedDone:
 	}
 	switch claim.State {
 	case dedupe.Won:
 		h.health.Works(PartRedis)
-		c := &claimedCommand{
-			commandInHand: in, claim: claim, grant: grant, token: req.Token, learnt: time.Now(), first: in.cmd, note: fresh, giveUp: giveUp,
+		c := &claimedDelivery{
+			delivery: d, claim: claim, grant: grant, token: req.Token, claimedAt: time.Now(), first: d.cmd, note: fresh, giveUp: giveUp,
 		}
 		if !bytes.Equal(claim.Note, stored) {
 			if c.note, err = decodeNote(claim.Note); err != nil {
-				in.log.WithError(err).Error("the record's note cannot be read; the command waits")
-				return h.recordUnread(ctx, in, time.Until(claim.Deadline))
+				d.log.WithError(err).Error("the record's note cannot be read; the command waits")
+				return h.recordUnread(ctx, d, time.Until(claim.Deadline))
 			}
 		}
 		return h.work(ctx, c, m)
 	case dedupe.Decided:
-		return h.stored(ctx, in, claim.Event, claim.Contradiction)
+		return h.republishDecided(ctx, d, claim.Event, claim.Contradiction)
 	case dedupe.Superseded:
-		h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
-		in.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "generation": in.copy.Generation}).Info("a newer copy lives, this one is dropped")
+		h.metrics.Command(string(d.kind), outcomeDuplicate, time.Time{})
+		d.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "generation": d.retryCopy.Generation}).Info("a newer copy lives, this one is dropped")
 		return true
 	case dedupe.Conflict:
-		if in.copy.Claimed {
-			return h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata, producer.ReasonUnknownOutcome,
+		if d.retryCopy.Claimed {
+			return h.parkCopy(ctx, d, nil, d.outside(), d.cmd.Metadata, producer.ReasonUnknownOutcome,
 				"the record of this number now belongs to a command with other content")
 		}
-		return h.reject(ctx, in, producer.ReasonConflict,
+		return h.reject(ctx, d, producer.ReasonConflict,
 			"out_request_no was already used by a command with other content")
 	case dedupe.Held:
 		if n, err := decodeNote(claim.Note); err == nil {
-			in.copy.Born = time.UnixMilli(n.Origin.Born) // as in the index
+			d.retryCopy.Born = time.UnixMilli(n.Origin.Born) // as in the index
 		}
-		return h.held(ctx, in, claim.HeldFor)
+		return h.retryWhenFree(ctx, d, claim.HeldFor)
 	default:
-		in.log.WithField("state", int(claim.State)).Error("the record gave an answer this program does not know")
-		return h.held(ctx, in, h.cfg.Lease)
+		d.log.WithField("state", int(claim.State)).Error("the record gave an answer this program does not know")
+		return h.retryWhenFree(ctx, d, h.cfg.Lease)
 	}
 }
 
@@ -487,27 +487,27 @@ const shortDelay = 10 * time.Second
 // held: another delivery works on this refund. The copy comes back after the lease;
 // it spends no try (R7, R12). Should that delivery die and the broker lose the copy,
 // the index knows the command (R10).
-func (h *Handler) held(ctx context.Context, in *commandInHand, heldFor time.Duration) bool {
-	in.copy.Claimed = true
-	if !h.enter(ctx, in, heldFor) {
+func (h *Handler) retryWhenFree(ctx context.Context, d *delivery, heldFor time.Duration) bool {
+	d.retryCopy.Claimed = true
+	if !h.enter(ctx, d, heldFor) {
 		return false
 	}
-	if h.aged(in) {
-		return h.parkCopy(ctx, in, nil, in.outside(), in.cmd.Metadata, producer.ReasonHeld, "another delivery has held this refund for too long")
+	if h.aged(d) {
+		return h.parkCopy(ctx, d, nil, d.outside(), d.cmd.Metadata, producer.ReasonHeld, "another delivery has held this refund for too long")
 	}
-	h.metrics.Command(string(in.kind), outcomeDuplicate, time.Time{})
-	return h.again(ctx, in, producer.ReasonHeld, heldFor)
+	h.metrics.Command(string(d.kind), outcomeDuplicate, time.Time{})
+	return h.scheduleRetry(ctx, d, producer.ReasonHeld, heldFor)
 }
 
 // enter puts the command into the index, due when its copy comes back, unless it is
 // there. False: the process stops first.
-func (h *Handler) enter(ctx context.Context, in *commandInHand, delay time.Duration) bool {
-	if in.id.OutRequestNo == "" {
+func (h *Handler) enter(ctx context.Context, d *delivery, delay time.Duration) bool {
+	if d.id.OutRequestNo == "" {
 		return true // nobody could look for it
 	}
-	entry := h.records.Entry(in.copy.Born, int64(in.cmd.Amount), in.id)
-	return h.untilDone(ctx, in, "enter it in the index", func(ctx context.Context) error {
-		return h.records.Enter(ctx, in.id.AppID, entry, time.Now().Add(delay))
+	entry := h.records.Entry(d.retryCopy.Born, int64(d.cmd.Amount), d.id)
+	return h.untilDone(ctx, d, "enter it in the index", func(ctx context.Context) error {
+		return h.records.Enter(ctx, d.id.AppID, entry, time.Now().Add(delay))
 	}) != waitedStop
 }
 

@@ -405,7 +405,7 @@ func TestRememberEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Remember(row.kind, stored, now, testQueryAfter)
+		r, err := Summarize(row.kind, stored, now, testQueryAfter)
 		if err != nil || r.Next != row.next {
 			t.Errorf("%s: next %q, want %q; %v", row.name, r.Next, row.next, err)
 		}
@@ -436,7 +436,7 @@ func TestRequeueBeginsAnew(t *testing.T) {
 		if stored, err = WithAct(stored, Act{Deed: row.deed, By: "a\tb", Why: "退", At: at(7), Park: row.parked}); err != nil {
 			t.Fatal(err)
 		}
-		r, err := Remember(KindRefund, stored, at(8), testQueryAfter)
+		r, err := Summarize(KindRefund, stored, at(8), testQueryAfter)
 		if err != nil || r.Tries != row.tries || r.Parks != row.park || !r.First.Equal(row.first) || len(r.Acts) != 1 || r.Acts[0].By != "a b" ||
 			r.Acts[0].Why != "退" || r.Acts[0].Park != row.parked || !r.Acts[0].At.Equal(at(7)) {
 			t.Errorf("%s: remembered %+v, %v", row.deed, r, err)

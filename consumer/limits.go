@@ -37,8 +37,8 @@ const (
 )
 
 // paused reports whether the command's refund calls are braked.
-func (h *Handler) paused(in *commandInHand) bool {
-	return h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(in.kind, in.cmd.Merchant)
+func (h *Handler) paused(d *delivery) bool {
+	return h.cfg.Limits.Paused != nil && h.cfg.Limits.Paused(d.kind, d.cmd.Merchant)
 }
 
 // learn takes over what an exchange with Redis says about the app's limit.
@@ -60,12 +60,12 @@ func (h *Handler) slot(cmd Command, do action) dedupe.Slot {
 
 // turn waits until the call may begin. If that takes longer than a worker
 // should wait, or calls are paused, the decision says what to do instead.
-func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decision, bool) {
+func (h *Handler) awaitSlot(ctx context.Context, c *claimedDelivery, do action) (decision, bool) {
 	if do == actQuery && h.cfg.Limits.Rate == 0 && !h.line.limited() {
 		c.turn = dedupe.Grant{Asked: time.Now()}
 		return decision{}, true
 	}
-	if do == actCall && h.paused(c.commandInHand) {
+	if do == actCall && h.paused(c.delivery) {
 		return decision{Do: actWait, Reason: producer.ReasonPaused, Free: true}, false
 	}
 	if left, why := h.backoff.left(c.cmd.Merchant, c.cmd.OutRequestNo); do == actCall && left > 0 {
@@ -92,7 +92,7 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 				return late(left)
 			}
 		}
-		err := h.final(ctx, func(ctx context.Context) (err error) {
+		err := h.withFinalContext(ctx, func(ctx context.Context) (err error) {
 			grant, err = h.records.Reserve(ctx, c.id.AppID, h.slot(c.cmd, do), dedupe.NewToken())
 			return err
 		})
@@ -111,12 +111,12 @@ func (h *Handler) turn(ctx context.Context, c *claimedCommand, do action) (decis
 
 // giveBack undoes a reservation that no call used. Its loss only makes the
 // next call on the trade wait.
-func (h *Handler) giveBack(c *claimedCommand) {
+func (h *Handler) giveBack(c *claimedDelivery) {
 	if !c.grant.OK {
 		return
 	}
 	c.grant = dedupe.Grant{}
-	h.once("give a reservation back", c.commandInHand, func(ctx context.Context) error {
+	h.bestEffort("give a reservation back", c.delivery, func(ctx context.Context) error {
 		return h.records.Undo(ctx, c.id.AppID, h.slot(c.cmd, actCall), c.token)
 	})
 }
@@ -124,12 +124,12 @@ func (h *Handler) giveBack(c *claimedCommand) {
 // throttled makes the whole app slow down, not only this command; or this
 // command's merchant, where Alipay says that it is the merchant's authorisation
 // that is used too much.
-func (h *Handler) throttled(c *claimedCommand, subCode string) {
+func (h *Handler) throttled(c *claimedDelivery, subCode string) {
 	if c.cmd.Merchant != "" && ofAuthorisation(alipay.ClassLimited, subCode) {
 		h.backoff.begin(c.cmd.Merchant, producer.ReasonRateLimited)
 		return
 	}
-	h.once("make the app slow down", c.commandInHand, func(ctx context.Context) error {
+	h.bestEffort("make the app slow down", c.delivery, func(ctx context.Context) error {
 		return h.records.Throttled(ctx, c.id.AppID, c.turn, h.cfg.Limits.Rate)
 	})
 }

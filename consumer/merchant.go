@@ -26,31 +26,31 @@ const merchantGrace = 70 * time.Second
 
 // unknownMerchant ends a delivery whose merchant this process does not know. Another
 // one may, and may have claimed the command from another delivery: the record tells.
-func (h *Handler) unknownMerchant(ctx context.Context, in *commandInHand) bool {
-	in.log = in.named()
-	age := time.Since(in.copy.First)
+func (h *Handler) unknownMerchant(ctx context.Context, d *delivery) bool {
+	d.log = d.named()
+	age := time.Since(d.retryCopy.First)
 	switch {
-	case in.copy.Claimed && age < h.cfg.MaxAge:
-		in.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
-		return h.again(ctx, in, producer.ReasonBlockedConfiguration, gonePause)
-	case in.copy.Claimed:
-		return h.claimed(ctx, in, Merchant{}, producer.ReasonBlockedConfiguration)
+	case d.retryCopy.Claimed && age < h.cfg.MaxAge:
+		d.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
+		return h.scheduleRetry(ctx, d, producer.ReasonBlockedConfiguration, gonePause)
+	case d.retryCopy.Claimed:
+		return h.claim(ctx, d, Merchant{}, producer.ReasonBlockedConfiguration)
 	case age < merchantGrace:
-		return h.again(ctx, in, producer.ReasonUnknownMerchant, 30*time.Second)
+		return h.scheduleRetry(ctx, d, producer.ReasonUnknownMerchant, 30*time.Second)
 	}
-	in.print = in.cmd.Fingerprint()
-	switch rec, found, end := h.recordOf(ctx, in); {
+	d.fingerprint = d.cmd.Fingerprint()
+	switch rec, found, end := h.recordOf(ctx, d); {
 	case end == waitedStop:
 		return false
 	case end == waitedLong:
-		return h.again(ctx, in, producer.ReasonHeld, h.shortest())
+		return h.scheduleRetry(ctx, d, producer.ReasonHeld, h.shortest())
 	case found && rec.Decided:
-		return h.stored(ctx, in, rec.Event, rec.Contradiction)
+		return h.republishDecided(ctx, d, rec.Event, rec.Contradiction)
 	case found:
-		return h.enter(ctx, in, gonePause) && h.unknownMerchant(ctx, in)
+		return h.enter(ctx, d, gonePause) && h.unknownMerchant(ctx, d)
 	}
-	return h.reject(ctx, in, producer.ReasonUnknownMerchant,
-		fmt.Sprintf("merchant %.64q is not configured here", in.cmd.Merchant))
+	return h.reject(ctx, d, producer.ReasonUnknownMerchant,
+		fmt.Sprintf("merchant %.64q is not configured here", d.cmd.Merchant))
 }
 
 // authorisation is a digest, so that the token itself is never in a record.

@@ -16,18 +16,18 @@ import (
 // person is called, and the others go on (R4).
 
 // parkOrStub stores a parked copy, or its stub if the broker refuses the copy.
-func (h *Handler) parkOrStub(ctx context.Context, in *commandInHand, c producer.Copy) bool {
-	err := h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) })
+func (h *Handler) parkOrStub(ctx context.Context, d *delivery, c producer.Copy) bool {
+	err := h.publishUntilConfirmed(ctx, d, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.publish.Park(ctx, c) })
 	if !errors.Is(err, producer.ErrContent) {
 		return err == nil
 	}
-	return h.parkStub(ctx, in, h.stub(in, c, producer.StubOfCommand, c.Body))
+	return h.parkStub(ctx, d, h.stub(d, c, producer.StubOfCommand, c.Body))
 }
 
 // parkStub stores a stub for as long as it takes: a broker that refuses even
 // that is in trouble.
-func (h *Handler) parkStub(ctx context.Context, in *commandInHand, stub producer.Copy) bool {
-	return h.hold(ctx, in, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.parkStubOnce(ctx, stub) }) == nil
+func (h *Handler) parkStub(ctx context.Context, d *delivery, stub producer.Copy) bool {
+	return h.publishUntilConfirmed(ctx, d, h.cfg.ParkedTopic, func(ctx context.Context) error { return h.parkStubOnce(ctx, stub) }) == nil
 }
 
 func (h *Handler) parkStubOnce(ctx context.Context, stub producer.Copy) error {
@@ -39,16 +39,16 @@ func (h *Handler) parkStubOnce(ctx context.Context, stub producer.Copy) error {
 }
 
 // stub is the copy with a stub for its body. It alarms.
-func (h *Handler) stub(in *commandInHand, c producer.Copy, of string, body []byte) producer.Copy {
-	s := producer.StubOf(of, body, in.place())
+func (h *Handler) stub(d *delivery, c producer.Copy, of string, body []byte) producer.Copy {
+	s := producer.StubOf(of, body, d.place())
 	lies := "nowhere: it is made from the record"
 	if s.Lies != nil {
 		lies = fmt.Sprintf("%s at broker %s, queue %d, offset %d", s.Lies.Topic, s.Lies.Broker, s.Lies.Queue, s.Lies.Offset)
 	}
-	in.log.WithFields(logrus.Fields{"stub": of, "size": s.Size, "digest": s.SHA256, "lies": lies}).Error(AlarmRefusedContent)
+	d.log.WithFields(logrus.Fields{"stub": of, "size": s.Size, "digest": s.SHA256, "lies": lies}).Error(AlarmRefusedContent)
 	encoded, err := s.Encode()
 	if err != nil { // an object of numbers and text
-		in.log.WithError(err).Error("the stub is empty")
+		d.log.WithError(err).Error("the stub is empty")
 	}
 	c.Body = encoded
 	return c
@@ -59,10 +59,10 @@ const AlarmRefusedContent = "the broker refuses to store this for its content: a
 
 // stubOfEvent stands for an event that the broker refuses. What is decided
 // stands in the record: the command sent once more publishes its event again.
-func (h *Handler) stubOfEvent(in *commandInHand, e producer.Encoded) producer.Copy {
-	c := in.copy
-	c.Reason, c.Keys = string(producer.ReasonTooLarge), keyOf(in)
-	return h.stub(in, c, producer.StubOfEvent, e.Body)
+func (h *Handler) stubOfEvent(d *delivery, e producer.Encoded) producer.Copy {
+	c := d.retryCopy
+	c.Reason, c.Keys = string(producer.ReasonTooLarge), keyOf(d)
+	return h.stub(d, c, producer.StubOfEvent, e.Body)
 }
 
 // place is where the delivery's message lies; nil if there is none.
@@ -79,20 +79,20 @@ const longestStay = 10 * time.Second
 // stay goes on with a command that cannot come back, because the broker refuses
 // its copy: after a wait it is worked on in place once more, and parked if that
 // does not decide it.
-func (h *Handler) stay(ctx context.Context, in *commandInHand, delay time.Duration) bool {
-	if _, err := decode(in); err != nil || in.cmd.OutRequestNo == "" {
-		return h.parkUnread(ctx, in, producer.ReasonUnknownOutcome)
+func (h *Handler) stay(ctx context.Context, d *delivery, delay time.Duration) bool {
+	if _, err := decode(d); err != nil || d.cmd.OutRequestNo == "" {
+		return h.parkUnread(ctx, d, producer.ReasonUnknownOutcome)
 	}
-	in.stays = true
+	d.stays = true
 	if !h.gate.Sleep(min(delay, longestStay)) {
 		return false
 	}
-	m, known := h.merchant(in.cmd.Merchant)
+	m, known := h.merchant(d.cmd.Merchant)
 	switch {
 	case known:
-		return h.claimed(ctx, in, m, "")
-	case in.copy.Claimed:
-		return h.claimed(ctx, in, Merchant{}, producer.ReasonBlockedConfiguration)
+		return h.claim(ctx, d, m, "")
+	case d.retryCopy.Claimed:
+		return h.claim(ctx, d, Merchant{}, producer.ReasonBlockedConfiguration)
 	}
-	return h.unknownMerchant(ctx, in)
+	return h.unknownMerchant(ctx, d)
 }

@@ -25,7 +25,7 @@ func (h *Handler) Republish(ctx context.Context, key string, r dedupe.Record) er
 
 func (h *Handler) fromRecord(ctx context.Context, key string, r dedupe.Record) error {
 	if r.Decided {
-		return h.retell(ctx, key, r)
+		return h.republishStored(ctx, key, r)
 	}
 	n, err := decodeNote(r.Note)
 	switch {
@@ -46,24 +46,24 @@ func (h *Handler) fromRecord(ctx context.Context, key string, r dedupe.Record) e
 }
 
 // inHand is what a delivery of the copy would have in hand.
-func (h *Handler) inHand(n note, generation int64) *commandInHand {
-	in := &commandInHand{Delivery: Delivery{Body: n.Origin.Body, MsgID: n.Origin.MsgID}, copy: h.copyOf(n, generation), log: h.log}
+func (h *Handler) inHand(n note, generation int64) *delivery {
+	d := &delivery{Delivery: Delivery{Body: n.Origin.Body, MsgID: n.Origin.MsgID}, retryCopy: h.copyOf(n, generation), log: h.log}
 	if cmd, ok := h.commandOf(n); ok {
-		in.kind, in.cmd = cmd.Kind, cmd
+		d.kind, d.cmd = cmd.Kind, cmd
 	}
-	in.log = in.named()
-	return in
+	d.log = d.named()
+	return d
 }
 
 // retell publishes the stored event, the same bytes. Nothing is left of a
 // contradiction's command that could be parked, so this is how its person is called.
-func (h *Handler) retell(ctx context.Context, key string, r dedupe.Record) error {
+func (h *Handler) republishStored(ctx context.Context, key string, r dedupe.Record) error {
 	e, err := producer.DecodeEncoded(r.Event)
 	if err != nil {
 		return err
 	}
-	about := &commandInHand{copy: producer.Copy{Keys: e.Subject}, log: h.log.WithField("key", key)}
-	if err := h.tellOnce(ctx, about, e); err != nil {
+	about := &delivery{retryCopy: producer.Copy{Keys: e.Subject}, log: h.log.WithField("key", key)}
+	if err := h.tryPublish(ctx, about, e); err != nil {
 		return err
 	}
 	if r.Contradiction {
@@ -76,32 +76,32 @@ func (h *Handler) retell(ctx context.Context, key string, r dedupe.Record) error
 // parkAgain parks the copy that the record was parked with, and tells of it under the
 // same id: nothing is called by this, since only a person may send it again.
 func (h *Handler) parkAgain(ctx context.Context, n note, generation int64) error {
-	in := h.inHand(n, generation)
-	c := parkedCopy(in, max(n.Park, 1), cmp.Or(n.Reason, producer.ReasonUnknownOutcome))
+	d := h.inHand(n, generation)
+	c := parkedCopy(d, max(n.Park, 1), cmp.Or(n.Reason, producer.ReasonUnknownOutcome))
 	err := h.publish.Park(ctx, c)
 	if errors.Is(err, producer.ErrContent) {
-		err = h.parkStubOnce(ctx, h.stub(in, c, producer.StubOfCommand, c.Body))
+		err = h.parkStubOnce(ctx, h.stub(d, c, producer.StubOfCommand, c.Body))
 	}
 	if err != nil {
 		h.metrics.PublishFailed(h.cfg.ParkedTopic)
 		return err
 	}
 	h.metrics.Parked(c.Reason)
-	if in.kind == "" {
+	if d.kind == "" {
 		return nil // as in parkCopy
 	}
-	e, err := h.unresolvedEvent(in.cmd, c, &n, in.cmd.Metadata).Encode()
+	e, err := h.unresolvedEvent(d.cmd, c, &n, d.cmd.Metadata).Encode()
 	if err != nil {
 		return err
 	}
-	return h.tellOnce(ctx, in, e)
+	return h.tryPublish(ctx, d, e)
 }
 
 // tellOnce is tell with a single attempt: the sweeper comes again.
-func (h *Handler) tellOnce(ctx context.Context, in *commandInHand, e producer.Encoded) error {
+func (h *Handler) tryPublish(ctx context.Context, d *delivery, e producer.Encoded) error {
 	err := h.publish.Publish(ctx, e)
 	if errors.Is(err, producer.ErrContent) {
-		if err = h.parkStubOnce(ctx, h.stubOfEvent(in, e)); err == nil {
+		if err = h.parkStubOnce(ctx, h.stubOfEvent(d, e)); err == nil {
 			h.metrics.Parked(string(producer.ReasonTooLarge))
 			return nil
 		}

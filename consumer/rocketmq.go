@@ -233,7 +233,7 @@ func NameServerURLs(servers []string) []string {
 // always nil: the SDK would log the messages with their bodies.
 func (c *Consumer) deliver(_ context.Context, messages ...*primitive.MessageExt) (rmqconsumer.ConsumeResult, error) {
 	for _, m := range messages {
-		if !c.one(delivery(m)) {
+		if !c.process(deliveryOf(m)) {
 			c.gate.Park()
 			return rmqconsumer.ConsumeRetryLater, nil
 		}
@@ -245,7 +245,7 @@ func (c *Consumer) deliver(_ context.Context, messages ...*primitive.MessageExt)
 // place before it moves to the retry topic, so that it cannot hold its queue.
 const panicsBeforeRetry = 3
 
-func (c *Consumer) one(d Delivery) bool {
+func (c *Consumer) process(d Delivery) bool {
 	for panics := 0; ; {
 		if c.trouble() { // nothing new is begun in trouble (R12)
 			if !c.gate.Sleep(time.Second) {
@@ -284,7 +284,7 @@ func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) bool) 
 	return act(c.calls, d), false
 }
 
-func delivery(m *primitive.MessageExt) Delivery {
+func deliveryOf(m *primitive.MessageExt) Delivery {
 	d := Delivery{
 		Topic: m.Topic, Offset: m.QueueOffset, MsgID: m.MsgId, Born: time.UnixMilli(m.BornTimestamp), Stored: time.UnixMilli(m.StoreTimestamp),
 		Properties: m.GetProperties(),

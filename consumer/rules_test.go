@@ -429,9 +429,9 @@ func TestContradiction(t *testing.T) {
 	// Another worker whose lease was lost long ago comes back with a proof.
 	cmd, err := DecodeCommand(KindRefund, d.Body)
 	check(t, err)
-	in := b.handler.open(d)
-	in.cmd, in.id, in.print = cmd, identityOf(number), cmd.Fingerprint()
-	c := &claimedCommand{commandInHand: in, token: dedupe.NewToken(), first: cmd, learnt: time.Now()}
+	in := b.handler.parseDelivery(d)
+	in.cmd, in.id, in.fingerprint = cmd, identityOf(number), cmd.Fingerprint()
+	c := &claimedDelivery{delivery: in, token: dedupe.NewToken(), first: cmd, claimedAt: time.Now()}
 	c.claim.Fresh, c.note.Proof, c.note.Calls = true, provenByResponse, 1
 	if !b.handler.settle(t.Context(), c, producer.Succeeded, "") {
 		t.Fatal("not acknowledged")

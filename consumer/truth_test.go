@@ -197,7 +197,7 @@ func TestNotRejectedWhileAnotherVersionHasIt(t *testing.T) {
 	if due, err := b.store.Overdue(t.Context(), testApp, time.Now().Add(time.Hour), 10); err != nil || len(due) != 1 {
 		t.Errorf("the index has %d entries (%v), want the one that was acknowledged", len(due), err)
 	}
-	e, err := b.handler.decidedEvent(&claimedCommand{commandInHand: &commandInHand{
+	e, err := b.handler.decidedEvent(&claimedDelivery{delivery: &delivery{
 		cmd: Command{Kind: KindRefund, OutRequestNo: "R1", OutTradeNo: "T1", Amount: 300},
 	}, note: note{Proof: provenByResponse}}, producer.Succeeded, "").Encode()
 	check(t, err)

@@ -12,9 +12,9 @@ import (
 	"refundd/producer"
 )
 
-// claimedCommand is a command whose claim this delivery holds.
-type claimedCommand struct {
-	*commandInHand
+// claimedDelivery is a command whose claim this delivery holds.
+type claimedDelivery struct {
+	*delivery
 	claim dedupe.Claim
 	token dedupe.Token
 	grant dedupe.Grant // of the claim's exchange, for the first call
@@ -22,23 +22,23 @@ type claimedCommand struct {
 	note  note
 	op    operation
 	first Command // the first message's command: its metadata is told
-	// learnt is when the claim's answer was here, on the monotonic clock.
-	learnt time.Time
-	who    string
-	giveUp producer.Reason // why nothing more is asked of Alipay; mostly empty
+	// claimedAt is when the claim's answer was here, on the monotonic clock.
+	claimedAt     time.Time
+	authorisation string
+	giveUp        producer.Reason // why nothing more is asked of Alipay; mostly empty
 	// called and queried are situation's; worked: something was asked at all.
 	called, queried, worked bool
 }
 
 // now is Redis' clock, carried on by the local monotonic one.
-func (c *claimedCommand) now() time.Time { return c.claim.Now.Add(time.Since(c.learnt)) }
+func (c *claimedDelivery) now() time.Time { return c.claim.Now.Add(time.Since(c.claimedAt)) }
 
 // work does what Decide says until the delivery has an end.
-func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool {
+func (h *Handler) work(ctx context.Context, c *claimedDelivery, m Merchant) bool {
 	defer h.giveBack(c)
 	c.op = operationFor(h.alipay, c.cmd, m.AppAuthToken, h.cfg.NotifyURL)
-	c.who = authorisation(m)
-	c.recall(h)
+	c.authorisation = authorisation(m)
+	c.mergeHistory(h)
 	if c.late() {
 		return h.parkedBefore(ctx, c)
 	}
@@ -48,7 +48,7 @@ func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool 
 	for {
 		d := Decide(c.note, situation{
 			Now: c.now(), QueryAfter: h.cfg.QueryAfter, Queryable: c.op.queryable(c.note),
-			Called: c.called, Queried: c.queried, Authorised: c.who,
+			Called: c.called, Queried: c.queried, Authorised: c.authorisation,
 		})
 		switch d.Do {
 		case actSucceed:
@@ -61,18 +61,18 @@ func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool 
 			return h.undecided(ctx, c, d)
 		case actCall, actQuery:
 			if h.gate.Stopping() || ctx.Err() != nil {
-				return h.letGo(c)
+				return h.releaseForShutdown(c)
 			}
-			if instead, ok := h.turn(ctx, c, d.Do); !ok {
+			if instead, ok := h.awaitSlot(ctx, c, d.Do); !ok {
 				if h.gate.Stopping() {
-					return h.letGo(c)
+					return h.releaseForShutdown(c)
 				}
 				return h.undecided(ctx, c, instead)
 			}
 			if h.gate.Stopping() { // asking for a turn may have taken a while
-				return h.letGo(c)
+				return h.releaseForShutdown(c)
 			}
-			if d.Do == actCall && h.paused(c.commandInHand) { // and so may a pause have come
+			if d.Do == actCall && h.paused(c.delivery) { // and so may a pause have come
 				return h.undecided(ctx, c, decision{Do: actWait, Reason: producer.ReasonPaused, Free: true})
 			}
 			if !h.fits(c, d.Do) {
@@ -82,7 +82,7 @@ func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool 
 		}
 		if ctx.Err() != nil {
 			if c.note.Proof == "" {
-				return h.letGo(c)
+				return h.releaseForShutdown(c)
 			}
 		}
 	}
@@ -90,8 +90,8 @@ func (h *Handler) work(ctx context.Context, c *claimedCommand, m Merchant) bool 
 
 // recall brings into the note what the claim and the message tell about
 // earlier calls that the note cannot know.
-func (c *claimedCommand) recall(h *Handler) {
-	c.note.Park = max(c.note.Park, c.copy.Park)
+func (c *claimedDelivery) mergeHistory(h *Handler) {
+	c.note.Park = max(c.note.Park, c.retryCopy.Park)
 	c.note.setBack(c.claim.Now)
 	if c.claim.Lapses > 0 {
 		// A claim that was never released counts as a call in flight until
@@ -106,7 +106,7 @@ func (c *claimedCommand) recall(h *Handler) {
 		c.note.askAnew()
 		return
 	}
-	if c.copy.Claimed {
+	if c.retryCopy.Claimed {
 		// Redis forgot a record that was there. Whoever held it may be calling
 		// now, until the end of a lease that began before this claim.
 		c.note.unknownCall(c.claim.Now.Add(h.cfg.Lease))
@@ -115,8 +115,8 @@ func (c *claimedCommand) recall(h *Handler) {
 
 // late reports whether the copy is from before the command was parked, and neither
 // a person nor upstream sends it anew.
-func (c *claimedCommand) late() bool {
-	return c.claim.Parked && c.copy.Park < c.note.Park && (c.copy.Claimed || c.copy.MsgID == c.note.Origin.MsgID)
+func (c *claimedDelivery) late() bool {
+	return c.claim.Parked && c.retryCopy.Park < c.note.Park && (c.retryCopy.Claimed || c.retryCopy.MsgID == c.note.Origin.MsgID)
 }
 
 // keepMargin is how much earlier than KEEP a message without a record counts
@@ -127,7 +127,7 @@ func keepMargin(keep time.Duration) time.Duration { return min(keep/10, time.Hou
 // before the claim was sent, covers one whole call and a margin (R8). What
 // remains is a process frozen between this check and the write: there
 // Alipay's own idempotency by (trade, out_request_no) guards the money.
-func (h *Handler) fits(c *claimedCommand, do action) bool {
+func (h *Handler) fits(c *claimedDelivery, do action) bool {
 	left := time.Until(c.claim.Deadline)
 	if do == actQuery { // moves nothing: it only has to end before the lease
 		return left > callMargin
@@ -136,7 +136,7 @@ func (h *Handler) fits(c *claimedCommand, do action) bool {
 }
 
 // ask makes one refund call or one query and writes its answer into the note.
-func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
+func (h *Handler) ask(ctx context.Context, c *claimedDelivery, do action) {
 	ctx, cancel := context.WithDeadline(ctx, c.claim.Deadline)
 	defer cancel()
 	start, begin := c.now(), time.Now()
@@ -159,10 +159,10 @@ func (h *Handler) ask(ctx context.Context, c *claimedCommand, do action) {
 	}
 	// Written down before the call, so that an answer that names somebody
 	// else's authorisation is never judged (R2).
-	c.note.Authorised = c.who
+	c.note.Authorised = c.authorisation
 	a := c.op.call(ctx)
 	h.metrics.Call(c.op.method, classWord(a.Class), time.Since(begin))
-	untried := c.claim.Fresh && !c.copy.Claimed && c.claim.Lapses == 0 && c.Topic != h.cfg.RetryTopic
+	untried := c.claim.Fresh && !c.retryCopy.Claimed && c.claim.Lapses == 0 && c.Topic != h.cfg.RetryTopic
 	c.note = c.note.afterCall(a, start, c.now(), untried)
 	c.called, c.queried = true, false
 	entry := c.log.WithFields(logrus.Fields{"class": a.Class.String(), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
@@ -208,8 +208,8 @@ func findingWord(f finding) string {
 
 // letGo releases the claim because the process stops. Nothing is counted,
 // parked or tried (R11); the message comes back elsewhere.
-func (h *Handler) letGo(c *claimedCommand) bool {
-	h.once("release", c.commandInHand, func(ctx context.Context) error {
+func (h *Handler) releaseForShutdown(c *claimedDelivery) bool {
+	h.bestEffort("release", c.delivery, func(ctx context.Context) error {
 		_, err := h.unparked(ctx, c, 0)
 		return err
 	})
@@ -217,36 +217,36 @@ func (h *Handler) letGo(c *claimedCommand) bool {
 }
 
 // release writes the note back.
-func (h *Handler) release(ctx context.Context, c *claimedCommand, req dedupe.ReleaseRequest) (dedupe.Release, error) {
+func (h *Handler) release(ctx context.Context, c *claimedDelivery, req dedupe.ReleaseRequest) (dedupe.Release, error) {
 	b, err := c.note.encode()
 	if err != nil {
 		return dedupe.Release{}, err
 	}
-	req.ID, req.Token, req.Fingerprint, req.Note = c.id, c.token, c.print, b
+	req.ID, req.Token, req.Fingerprint, req.Note = c.id, c.token, c.fingerprint, b
 	return h.records.Release(ctx, req)
 }
 
 // unparked releases a command that somebody tries again: its entry in the index is
 // due when the copy should have come back.
-func (h *Handler) unparked(ctx context.Context, c *claimedCommand, delay time.Duration) (dedupe.Release, error) {
+func (h *Handler) unparked(ctx context.Context, c *claimedDelivery, delay time.Duration) (dedupe.Release, error) {
 	c.note.Reason, c.note.ParkedAt = "", 0
 	return h.release(ctx, c, dedupe.ReleaseRequest{Entry: h.entry(c), Due: c.now().Add(delay)})
 }
 
-func (h *Handler) entry(c *claimedCommand) string {
+func (h *Handler) entry(c *claimedDelivery) string {
 	return h.records.Entry(time.UnixMilli(c.note.Origin.Born), int64(c.cmd.Amount), c.id)
 }
 
 // undecided ends a delivery without a verdict: a try is spent, unless nothing
 // was tried, and the command comes back later or is parked (R14).
-func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) bool {
-	try := c.copy.Try
+func (h *Handler) undecided(ctx context.Context, c *claimedDelivery, d decision) bool {
+	try := c.retryCopy.Try
 	free := d.Free || !c.worked && d.Reason != producer.ReasonBlockedConfiguration
 	if !free {
 		try++
 	}
-	c.copy.Try, c.note.Try = try, try
-	age := time.Since(c.copy.First)
+	c.retryCopy.Try, c.note.Try = try, try
+	age := time.Since(c.retryCopy.First)
 	if c.stays || h.spent(try) || age >= h.cfg.MaxAge {
 		return h.park(ctx, c, c.note.worst(d.Reason))
 	}
@@ -262,12 +262,12 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	}
 	delay = max(delay, time.UnixMilli(d.NotBefore).Sub(c.now()))
 	var rel dedupe.Release
-	switch h.untilDone(ctx, c.commandInHand, "release", func(ctx context.Context) (err error) {
+	switch h.untilDone(ctx, c.delivery, "release", func(ctx context.Context) (err error) {
 		rel, err = h.unparked(ctx, c, delay)
 		return err
 	}) {
 	case waitedUnreadable:
-		return h.recordUnread(ctx, c.commandInHand, gonePause)
+		return h.recordUnread(ctx, c.delivery, gonePause)
 	case waitedStop, waitedLong:
 		return false
 	case waitedDone:
@@ -275,8 +275,8 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 	if rel.State != dedupe.Released {
 		return h.overtaken(ctx, c, rel)
 	}
-	c.copy.Claimed, c.copy.Generation = true, rel.Generation
-	if !h.again(ctx, c.commandInHand, d.Reason, delay) {
+	c.retryCopy.Claimed, c.retryCopy.Generation = true, rel.Generation
+	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {
 		return false
 	}
 	h.confirm(c)
@@ -288,19 +288,19 @@ func (h *Handler) undecided(ctx context.Context, c *claimedCommand, d decision) 
 const freeDelay = time.Minute
 
 // overtaken: the claim was lost while working; somebody else has the command.
-func (h *Handler) overtaken(ctx context.Context, c *claimedCommand, rel dedupe.Release) bool {
+func (h *Handler) overtaken(ctx context.Context, c *claimedDelivery, rel dedupe.Release) bool {
 	if rel.State == dedupe.AlreadyDecided {
-		c.copy.Claimed = true
-		return h.stored(ctx, c.commandInHand, rel.Event, false)
+		c.retryCopy.Claimed = true
+		return h.republishDecided(ctx, c.delivery, rel.Event, false)
 	}
 	c.log.Warn("the claim was lost while working on it; the command comes back after the lease")
-	return h.held(ctx, c.commandInHand, h.cfg.Lease)
+	return h.retryWhenFree(ctx, c.delivery, h.cfg.Lease)
 }
 
 // confirm writes down that the broker has the copy of this generation, so
 // that older ones may be dropped (R7). If it fails they merely live longer.
-func (h *Handler) confirm(c *claimedCommand) {
-	h.once("confirm", c.commandInHand, func(ctx context.Context) error {
-		return h.records.Confirm(ctx, c.id, c.copy.Generation)
+func (h *Handler) confirm(c *claimedDelivery) {
+	h.bestEffort("confirm", c.delivery, func(ctx context.Context) error {
+		return h.records.Confirm(ctx, c.id, c.retryCopy.Generation)
 	})
 }

@@ -68,11 +68,11 @@
 //   - Release: entry first, then record. A crash between them leaves an entry of
 //     a record that is still held; it comes due, and the sweeper reads the record.
 //   - Settle: the same, due at once. The entry stays until the event is published,
-//     and Told says so. A crash in between leaves an entry of a decided record; the
+//     and MarkPublished says so. A crash in between leaves an entry of a decided record; the
 //     sweeper tells its event, the same bytes.
 //   - A release that parks is due at once as well, until its person was told; then
 //     Reschedule makes it due never. A crash in between: the sweeper parks it again.
-//   - Told looks at the record behind the removal. What it does not know, such as a
+//   - MarkPublished looks at the record behind the removal. What it does not know, such as a
 //     contradiction that was settled while the failure was told, brings the entry back.
 //   - A stale release or settle moves the due time of an entry that another holder
 //     owns. That holder's own release or settle puts it right, and the sweeper
@@ -82,7 +82,7 @@
 // Entry and script go in one exchange. On a Cluster an exchange has one part for
 // each node, and these have no order. That is safe as well, because the delivery is
 // acknowledged only after both were answered: until then the broker holds the
-// message, and its next delivery writes both again. Only Told may then miss what is
+// message, and its next delivery writes both again. Only MarkPublished may then miss what is
 // settled in the very moment in which it asks.
 //
 // The fast path touches no index: of what a first try proves, the broker has the
@@ -127,7 +127,7 @@
 // DESIGN R5 (the fence): claim.lua, settle.lua, release.lua, confirm.lua; (one
 // exchange with the reservations, void if the claim is not won): ClaimWithSlot.
 // R6 (settle, then publish what is stored): Settlement.Event, Claim.Event,
-// Release.Event, Store.Told. R7 (no copy dropped unless another lives): release.lua and
+// Release.Event, Store.MarkPublished. R7 (no copy dropped unless another lives): release.lua and
 // confirm.lua for the generation, "superseded" in claim.lua. R10 (what Redis no
 // longer knows): Claim.Fresh, the index, and Sweeper.
 package dedupe

@@ -238,22 +238,22 @@ func (s *Store) indexKey(appID string) string {
 	return s.cfg.Prefix + "u:" + escape(appID)
 }
 
-// Told takes the entry of a decided command out of the index, because its event is
+// MarkPublished takes the entry of a decided command out of the index, because its event is
 // published. If the record holds something else that has to be told, such as a
 // contradiction settled in between, or is undecided, because Redis was rolled back,
 // the entry comes back, due at once.
-func (s *Store) Told(ctx context.Context, id Identity, fingerprint, entry string, event []byte) error {
+func (s *Store) MarkPublished(ctx context.Context, id Identity, fingerprint, entry string, event []byte) error {
 	if err := errors.Join(checkIdentity(id), checkFingerprint(fingerprint)); err != nil {
-		return fmt.Errorf("dedupe: told %s: %w", s.Key(id), err)
+		return fmt.Errorf("dedupe: mark %s published: %w", s.Key(id), err)
 	}
-	return s.told(ctx, id.AppID, s.Key(id), fingerprint, entry, event)
+	return s.markPublished(ctx, id.AppID, s.Key(id), fingerprint, entry, event)
 }
 
-func (s *Store) told(ctx context.Context, appID, key, fingerprint, entry string, event []byte) error {
+func (s *Store) markPublished(ctx context.Context, appID, key, fingerprint, entry string, event []byte) error {
 	forget := redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), entry)
 	r, err := s.readKey(ctx, "index", key, forget)
 	if err != nil {
-		return fmt.Errorf("dedupe: told %s: %w", key, err)
+		return fmt.Errorf("dedupe: mark %s published: %w", key, err)
 	}
 	if !r.Exists || r.Fingerprint != fingerprint || r.Decided && bytes.Equal(r.Event, event) {
 		return nil

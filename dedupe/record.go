@@ -133,7 +133,7 @@ type SettleRequest struct {
 	Succeeded   bool
 	Event       []byte // not empty; what every later delivery gets
 	// Entry is put in the index, due at once, before the record is decided: until
-	// Told takes it out, the sweeper will tell the Event. From Store.Entry; empty:
+	// MarkPublished takes it out, the sweeper will tell the Event. From Store.Entry; empty:
 	// the index is left alone, as for a first try that proves at once.
 	Entry string
 }
@@ -150,7 +150,7 @@ type Settlement struct {
 // Settle stores the event that ends a refund. Success is stored whoever holds
 // the record, and over a stored failure, because the money has moved; failure
 // only by the holder (DESIGN R5). Publish what the answer holds, not what was
-// asked (DESIGN R6), and then say so with Told.
+// asked (DESIGN R6), and then say so with MarkPublished.
 func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, error) {
 	key := s.Key(req.ID)
 	err := errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint))

@@ -298,7 +298,7 @@ func (b *bench) park(t *testing.T, id dedupe.Identity, entry string) {
 //nolint:unparam // the fingerprint belongs to the call, whatever it is
 func (b *bench) told(t *testing.T, id dedupe.Identity, fp, entry, event string) {
 	t.Helper()
-	must(t, b.store.Told(t.Context(), id, fp, entry, []byte(event)))
+	must(t, b.store.MarkPublished(t.Context(), id, fp, entry, []byte(event)))
 }
 
 func refund(number string) dedupe.Identity {

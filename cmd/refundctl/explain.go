@@ -59,7 +59,7 @@ type story struct {
 	cmd    consumer.Command
 	known  bool // the command can be read
 	record dedupe.Record
-	memory consumer.Remembered
+	memory consumer.Summary
 	events []producer.Event // without repeats
 	copies []*parkedRefund  // parked ones
 	tries  []producer.Copy  // of the retry topic

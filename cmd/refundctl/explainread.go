@@ -158,7 +158,7 @@ func (e *explainer) remember(ctx context.Context, s *story) error {
 	if s.record.Decided {
 		return s.decidedRecord()
 	}
-	if s.memory, err = consumer.Remember(s.Kind, s.record.Note, time.Now(), e.desk.queryAfter); err != nil {
+	if s.memory, err = consumer.Summarize(s.Kind, s.record.Note, time.Now(), e.desk.queryAfter); err != nil {
 		return err
 	}
 	m := s.memory
@@ -177,7 +177,7 @@ func (e *explainer) remember(ctx context.Context, s *story) error {
 	return err
 }
 
-func subCode(m consumer.Remembered) string {
+func subCode(m consumer.Summary) string {
 	if m.SubCode == "" {
 		return ""
 	}

@@ -59,7 +59,7 @@ The closing line counts every refund once: found = dropped + skipped + failed.
 Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.
 `
 
-// outlook says what a requeue would do first, by Remembered.Next.
+// outlook says what a requeue would do first, by Summary.Next.
 func outlook(next string) string {
 	switch next {
 	case "call":

@@ -51,8 +51,8 @@ type parkedRefund struct {
 	unmarked standing // how it would stand without its mark
 	detail   string   // of how it stands
 	record   dedupe.Record
-	memory   consumer.Remembered // of an undecided record
-	mark     *consumer.Act       // what a person did where there is no undecided record
+	memory   consumer.Summary // of an undecided record
+	mark     *consumer.Act    // what a person did where there is no undecided record
 }
 
 // waits: a person has to do something.
@@ -252,9 +252,9 @@ func (d *desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
 		return err
 	}
 	r := p.record
-	p.memory, p.detail = consumer.Remembered{}, ""
+	p.memory, p.detail = consumer.Summary{}, ""
 	if r.Exists && !r.Decided {
-		if p.memory, err = consumer.Remember(p.kind, r.Note, time.Now(), d.queryAfter); err != nil {
+		if p.memory, err = consumer.Summarize(p.kind, r.Note, time.Now(), d.queryAfter); err != nil {
 			p.stands, p.detail = standsUnreadable, err.Error()
 			return nil
 		}

@@ -41,8 +41,8 @@ func mistakes() []mistake {
 		// R4, R6, R7: ends of a delivery
 		{
 			"acknowledge before the event is published", "consumer/ends.go",
-			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
-			"	go h.tell(ctx, c.commandInHand, e)\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
+			"	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
+			"	go h.publishEvent(ctx, c.delivery, e)\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
 		},
 		{
 			"an unconfirmed publish counts as published", "consumer/ends.go",
@@ -56,24 +56,24 @@ func mistakes() []mistake {
 		{
 			"publish before it is settled", "consumer/ends.go",
 			"	var s dedupe.Settlement\n	switch h.untilDone(",
-			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	switch h.untilDone(", flow,
+			"	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	switch h.untilDone(", flow,
 		},
 		{
 			"an undecided command is acknowledged without a copy", "consumer/work.go",
-			"	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)", "	h.confirm(c)", flow,
+			"	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)", "	h.confirm(c)", flow,
 		},
 		{
 			"a copy is confirmed before it is published", "consumer/work.go",
-			"	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)",
-			"	h.confirm(c)\n	if !h.again(ctx, c.commandInHand, d.Reason, delay) {\n		return false\n	}", flow,
+			"	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)",
+			"	h.confirm(c)\n	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {\n		return false\n	}", flow,
 		},
 		{
 			"the copy does not carry the new generation", "consumer/work.go",
-			"	c.copy.Claimed, c.copy.Generation = true, rel.Generation", "	c.copy.Claimed = true", flow,
+			"	c.retryCopy.Claimed, c.retryCopy.Generation = true, rel.Generation", "	c.retryCopy.Claimed = true", flow,
 		},
 		{
 			"a duplicate of a held refund is dropped", "consumer/handler.go",
-			"		return h.held(ctx, in, claim.HeldFor)", "		return true", flow,
+			"		return h.retryWhenFree(ctx, d, claim.HeldFor)", "		return true", flow,
 		},
 		{
 			"a stopping process acknowledges what it lets go", "consumer/work.go",
@@ -82,7 +82,7 @@ func mistakes() []mistake {
 		},
 		{
 			"the parked message is not stored before the event", "consumer/ends.go",
-			"	if !h.parkOrStub(ctx, in, c) {\n		return false\n	}\n	h.metrics.Parked(string(reason))",
+			"	if !h.parkOrStub(ctx, d, c) {\n		return false\n	}\n	h.metrics.Parked(string(reason))",
 			"	h.metrics.Parked(string(reason))", flow,
 		},
 		{
@@ -91,13 +91,13 @@ func mistakes() []mistake {
 		},
 		{
 			"a stub is not parked", "consumer/refused.go",
-			"	return h.parkStub(ctx, in, h.stub(in, c, producer.StubOfCommand, c.Body))",
-			"	h.stub(in, c, producer.StubOfCommand, c.Body)\n	return true", flow,
+			"	return h.parkStub(ctx, d, h.stub(d, c, producer.StubOfCommand, c.Body))",
+			"	h.stub(d, c, producer.StubOfCommand, c.Body)\n	return true", flow,
 		},
 		{
 			"a stub of a claimed command is rejected", "consumer/refused.go",
-			"	in.stays = true\n",
-			"	in.stays = true\n	if in.copy.Claimed {\n		return h.reject(ctx, in, producer.ReasonTooLarge, \"the broker refuses it\")\n	}\n", flow,
+			"	d.stays = true\n",
+			"	d.stays = true\n	if d.retryCopy.Claimed {\n		return h.reject(ctx, d, producer.ReasonTooLarge, \"the broker refuses it\")\n	}\n", flow,
 		},
 		{
 			"every refusal is one for the content", "producer/producer.go",
@@ -210,12 +210,12 @@ func mistakes() []mistake {
 		},
 		{
 			"found: a decided command is rejected where its merchant is missing", "consumer/handler.go",
-			"		ours = rec.Fingerprint == in.print", "		ours = rec.HeldFor < 0", truth,
+			"		ours = rec.Fingerprint == d.fingerprint", "		ours = rec.HeldFor < 0", truth,
 		},
 		// of versions, files, clocks and parkings
 		{
 			"found: what the age decided is kept in memory only", "consumer/handler.go",
-			"QueryOnly: h.tooOld(in.copy.Born)}\n	stored, err := fresh.encode()", "}\n	stored, err := fresh.encode()\n	fresh.QueryOnly = h.tooOld(in.copy.Born)", flow,
+			"QueryOnly: h.tooOld(d.retryCopy.Born)}\n	stored, err := fresh.encode()", "}\n	stored, err := fresh.encode()\n	fresh.QueryOnly = h.tooOld(d.retryCopy.Born)", flow,
 		},
 		{
 			"found: the age counts from a producer's clock that is ahead", "consumer/handler.go",
@@ -227,19 +227,19 @@ func mistakes() []mistake {
 		},
 		{
 			"found: what an older version cannot read is rejected", "consumer/handler.go",
-			"	case found && !h.aged(in):\n", "	case found && len(in.Body) == 0:\n", flow,
+			"	case found && !h.aged(d):\n", "	case found && len(d.Body) == 0:\n", flow,
 		},
 		{
 			"found: who finds it held enters nothing in the index", "consumer/handler.go",
-			"	if !h.enter(ctx, in, heldFor) {\n		return false\n	}\n", "", flow,
+			"	if !h.enter(ctx, d, heldFor) {\n		return false\n	}\n", "", flow,
 		},
 		{
 			"found: acknowledged before it is released", "consumer/ends.go",
-			"	return h.retryRedis(ctx, in, op, math.MaxInt64, act)", "	h.retryRedis(ctx, in, op, min(h.cfg.Patience, math.MaxInt64), act)\n	return waitedDone", truth,
+			"	return h.retryRedis(ctx, d, op, math.MaxInt64, act)", "	h.retryRedis(ctx, d, op, min(h.cfg.Patience, math.MaxInt64), act)\n	return waitedDone", truth,
 		},
 		{
 			"found: a copy of before the parking is worked on", "consumer/work.go",
-			"	return c.claim.Parked && c.copy.Park < c.note.Park && (", "	return c.claim.Parked && c.copy.Park > c.note.Park && (", truth,
+			"	return c.claim.Parked && c.retryCopy.Park < c.note.Park && (", "	return c.claim.Parked && c.retryCopy.Park > c.note.Park && (", truth,
 		},
 		{
 			"found: a limit that others met hides an unknown outcome", "consumer/decide.go",
@@ -300,7 +300,7 @@ func mistakes() []mistake {
 		// R5, R10: the record
 		{
 			"no fingerprint", "consumer/handler.go",
-			"	in.id, in.print = h.identity(in.cmd), in.cmd.Fingerprint()", "	in.id, in.print = h.identity(in.cmd), string(in.kind)", flow,
+			"	d.id, d.fingerprint = h.identity(d.cmd), d.cmd.Fingerprint()", "	d.id, d.fingerprint = h.identity(d.cmd), string(d.kind)", flow,
 		},
 		{
 			"a failure is settled without the token", "dedupe/settle.lua",
@@ -369,8 +369,8 @@ func mistakes() []mistake {
 		},
 		{
 			"an entry leaves the index before its event is out", "consumer/ends.go",
-			"	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
-			"	h.told(c.commandInHand, h.entry(c), told)\n	if !h.tell(ctx, c.commandInHand, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
+			"	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
+			"	h.markPublished(c.delivery, h.entry(c), told)\n	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
 		},
 		{
 			"the sweeper drops what was decided and never told", "dedupe/sweeper.go",
@@ -384,7 +384,7 @@ func mistakes() []mistake {
 		},
 		{
 			"what was told stays in the index", "consumer/ends.go",
-			"		return h.records.Told(ctx, in.id, in.print, entry, event)\n", "		return nil\n", flow,
+			"		return h.records.MarkPublished(ctx, d.id, d.fingerprint, entry, event)\n", "		return nil\n", flow,
 		},
 		// R11: a stop ends
 		{
@@ -416,11 +416,11 @@ func mistakes() []mistake {
 		},
 		{
 			"a claimed command is rejected when it cannot be read", "consumer/handler.go",
-			"	case found || in.copy.Claimed:\n", "	case found && len(in.Body) == 0:\n", flow,
+			"	case found || d.retryCopy.Claimed:\n", "	case found && len(d.Body) == 0:\n", flow,
 		},
 		{
 			"a claimed command is rejected as a conflict", "consumer/handler.go",
-			"	case dedupe.Conflict:\n		if in.copy.Claimed {", "	case dedupe.Conflict:\n		if in.copy.Claimed && in.cmd.Amount == 0 {", flow,
+			"	case dedupe.Conflict:\n		if d.retryCopy.Claimed {", "	case dedupe.Conflict:\n		if d.retryCopy.Claimed && d.cmd.Amount == 0 {", flow,
 		},
 		// R12: health
 		{
@@ -467,11 +467,11 @@ func mistakes() []mistake {
 		// pauses and Alipay's limit
 		{
 			"the brake is not asked again before the call", "consumer/work.go",
-			"			if d.Do == actCall && h.paused(c.commandInHand) { // and so", "			if d.Do == actCall && c.kind == \"\" { // and so", pauses,
+			"			if d.Do == actCall && h.paused(c.delivery) { // and so", "			if d.Do == actCall && c.kind == \"\" { // and so", pauses,
 		},
 		{
 			"a paused command is claimed", "consumer/handler.go",
-			"	paused := func() bool { return !in.copy.Claimed && h.paused(in) }", "	paused := func() bool { return false }", pauses,
+			"	paused := func() bool { return !d.retryCopy.Claimed && h.paused(d) }", "	paused := func() bool { return false }", pauses,
 		},
 		{
 			"the pace never falls", "dedupe/throttle.lua",
@@ -497,7 +497,7 @@ func mistakes() []mistake {
 		{
 			"the id of an event depends on more than the fact", "consumer/facts.go",
 			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.cmd.Trade(), int64(c.cmd.Amount), outcome)",
-			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.copy.MsgID, int64(c.cmd.Amount), outcome)", flow,
+			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.retryCopy.MsgID, int64(c.cmd.Amount), outcome)", flow,
 		},
 		{
 			"success is answered although nothing was published", "notifyhttp/notifyhttp.go",

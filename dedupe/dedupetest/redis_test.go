@@ -212,7 +212,7 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	case 13:
 		event := fmt.Appendf(nil, "event\n%d", rng.IntN(9))
 		w.same(fmt.Sprintf("told %s %q", fp, event), func(s *dedupe.Store) (any, error) {
-			return nil, s.Told(ctx, id, fp, entry, event)
+			return nil, s.MarkPublished(ctx, id, fp, entry, event)
 		})
 	}
 	for word := range strings.FieldsSeq(strings.NewReplacer("{", " ", "}", " ", "already decided", "already-decided").Replace(said)) {

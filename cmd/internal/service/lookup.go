@@ -87,7 +87,7 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 		decided(&found, r)
 		return found
 	}
-	m, err := consumer.Remember(consumer.Kind(id.Kind), r.Note, time.Now(), s.cfg.QueryAfter)
+	m, err := consumer.Summarize(consumer.Kind(id.Kind), r.Note, time.Now(), s.cfg.QueryAfter)
 	if err != nil {
 		found.State, found.Bad = "undecided", true
 		found.Next = "Its record cannot be read by this version: a newer one is needed."
@@ -145,7 +145,7 @@ func decided(found *admin.Refund, r dedupe.Record) {
 // overdue is when a retry that did not come makes one wonder.
 const overdue = 2 * time.Minute
 
-func undecided(r dedupe.Record, m consumer.Remembered, due time.Time) (state string, bad bool, next string) {
+func undecided(r dedupe.Record, m consumer.Summary, due time.Time) (state string, bad bool, next string) {
 	switch {
 	case r.HeldFor > 0:
 		return "being worked on", false,

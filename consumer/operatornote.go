@@ -62,9 +62,9 @@ func oneLine(text string, most int) string {
 	return strings.ToValidUTF8(line[:min(len(line), most)], "")
 }
 
-// Remembered is what a record's note says, for a person to read. Nothing is
+// Summary is what a record's note says, for a person to read. Nothing is
 // decided by it: that is Decide's, which reads the note itself.
-type Remembered struct {
+type Summary struct {
 	// Command is the first message's; its zero value if it can no longer be read.
 	Command     Command
 	MsgID       string
@@ -89,17 +89,17 @@ type Remembered struct {
 	Acts []Act // oldest first
 }
 
-// Remember reads a stored note. The kind is the record's.
-func Remember(kind Kind, stored []byte, now time.Time, queryAfter time.Duration) (Remembered, error) {
+// Summarize reads a stored note. The kind is the record's.
+func Summarize(kind Kind, stored []byte, now time.Time, queryAfter time.Duration) (Summary, error) {
 	n, err := decodeNote(stored)
 	if err != nil {
-		return Remembered{}, err
+		return Summary{}, err
 	}
 	cmd, err := DecodeCommand(kind, n.Origin.Body)
 	if err != nil {
 		cmd = Command{}
 	}
-	r := Remembered{
+	r := Summary{
 		Command: cmd, MsgID: n.Origin.MsgID, Topic: n.Origin.Topic, Traceparent: n.Origin.Traceparent,
 		Born: fromMilli(n.Origin.Born), First: fromMilli(n.Origin.First),
 		Tries: n.Try, Parks: n.Park, Calls: n.Calls, Queries: n.Queries,

@@ -28,7 +28,7 @@ func TestActs(t *testing.T) {
 	if err != nil || !amended {
 		t.Fatalf("amended %t, %v", amended, err)
 	}
-	was, err := Remember(KindRefund, before.Note, time.Now(), time.Second)
+	was, err := Summarize(KindRefund, before.Note, time.Now(), time.Second)
 	if err != nil || was.Command.OutRequestNo != number || was.Calls == 0 || was.Next != "call" || was.SubCode != "ACQ.REASON_TRADE_BEEN_FREEZEN" || was.Acts != nil {
 		t.Errorf("remembered %+v, %v", was, err)
 	}
@@ -40,7 +40,7 @@ func TestActs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	is, err := Remember(KindRefund, after.Note, time.Now(), time.Second)
+	is, err := Summarize(KindRefund, after.Note, time.Now(), time.Second)
 	switch {
 	case err != nil || !after.Parked || len(b.parked()) != 2 || is.Calls <= was.Calls:
 		t.Fatalf("parked again: %t, %+v, %v", after.Parked, is, err)
@@ -60,14 +60,14 @@ func TestActsAreBounded(t *testing.T) {
 		}
 		stored, err = WithAct(stored, Act{Deed: Dropped, By: "ann", Why: "w", At: time.UnixMilli(int64(i + 1)), Park: 1})
 	}
-	r, err := Remember(KindRefund, stored, time.Now(), time.Second)
+	r, err := Summarize(KindRefund, stored, time.Now(), time.Second)
 	if err != nil || len(r.Acts) != mostActs || r.Acts[mostActs-1].At.UnixMilli() != 3*mostActs {
 		t.Errorf("%d acts, %v", len(r.Acts), err)
 	}
 	if _, err := WithAct([]byte("{"), Act{}); err == nil || !strings.Contains(err.Error(), "decode note") {
 		t.Errorf("a note that cannot be read: %v", err)
 	}
-	if _, err := Remember(KindRefund, []byte(`{"v":99}`), time.Now(), time.Second); err == nil {
+	if _, err := Summarize(KindRefund, []byte(`{"v":99}`), time.Now(), time.Second); err == nil {
 		t.Error("a note of a later version was read")
 	}
 }
@@ -93,7 +93,7 @@ func TestRememberNext(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := Remember(producer.KindRefund, stored, time.Now(), time.Second)
+			r, err := Summarize(producer.KindRefund, stored, time.Now(), time.Second)
 			if err != nil || r.Next != row.next {
 				t.Errorf("next %q, want %q; %v", r.Next, row.next, err)
 			}
