@@ -232,7 +232,11 @@ func (c *long) startRedis() string {
 	}
 	c.redises.settle()
 	c.forgot = true
-	c.redises.watch(func() { c.account.add(history.Fact{What: history.Redis, Result: "rolled_back"}) })
+	c.redises.watch(
+		func() { c.account.add(history.Fact{What: history.Redis, Result: history.RolledBack}) },
+		func(since time.Duration) {
+			c.account.add(history.Fact{What: history.Redis, Result: history.Divided, Value: since.Milliseconds()})
+		})
 	return c.redises.url
 }
 

@@ -261,9 +261,10 @@ func (r *redises) withRole(role string) []*node {
 func (r *redises) masters() []*node { return r.withRole("master") }
 
 // watch reports every change of masters, also one that no trouble was to bring about,
-// until the test ends; and again and again while more nodes than should be call
-// themselves a master: until the old one gives way, each takes writes of its own.
-func (r *redises) watch(changed func()) {
+// until the test ends. While more nodes than should be call themselves a master, each
+// takes writes of its own: divided gets the time that one look vouches for, from the
+// look before it on.
+func (r *redises) watch(changed func(), divided func(since time.Duration)) {
 	most := 1
 	if r.cluster {
 		most = 3
@@ -275,12 +276,18 @@ func (r *redises) watch(changed func()) {
 		wg.Wait()
 	})
 	wg.Go(func() {
-		for last := r.masters(); ctx.Err() == nil; <-time.After(250 * time.Millisecond) {
+		before, last := time.Now(), r.masters()
+		for ctx.Err() == nil {
+			<-time.After(100 * time.Millisecond)
+			began := time.Now()
 			now := r.masters()
-			if !slices.Equal(now, last) || len(now) > most {
+			if !slices.Equal(now, last) {
 				changed()
 			}
-			last = now
+			if len(now) > most || len(last) > most {
+				divided(time.Since(before))
+			}
+			before, last = began, now
 		}
 	})
 }

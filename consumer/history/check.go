@@ -149,6 +149,7 @@ type book struct {
 	carried  map[string]string // delivery -> its first message
 	about    map[string][]int  // first message -> indices of its facts, in order
 	lost     map[refund][]int  // see losses
+	divided  []int             // the looks that found Redis divided
 	ended    bool
 }
 
@@ -196,6 +197,11 @@ func open(facts []Fact, opts Options) *book {
 	}
 	b.ended = b.has[End]
 	b.lost = b.losses()
+	b.all(Redis, func(i int, f *Fact) {
+		if f.Result == Divided {
+			b.divided = append(b.divided, i)
+		}
+	})
 	return b
 }
 

@@ -38,7 +38,14 @@ func TestExcuses(t *testing.T) {
 		})
 	}
 	rejected := func(delivery string) Fact {
-		return of(Fact{What: Publish, Delivery: delivery, Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Event: "r1", Message: "m1"})
+		return of(Fact{What: Publish, Delivery: delivery, Topic: TopicEvent, Result: Confirmed, Outcome: Rejected, Reason: "invalid", Event: "r1", Message: "m1"})
+	}
+	because := func(reason string, f Fact) Fact {
+		f.Reason = reason
+		return f
+	}
+	ended := func(delivery string) Fact {
+		return of(Fact{What: Publish, Delivery: delivery, Topic: TopicEvent, Result: Confirmed, Outcome: Failed, Event: "e1"})
 	}
 	answered := func(delivery string, signed bool) Fact {
 		return of(Fact{What: Answer, Call: delivery, Delivery: delivery, Method: MethodRefund, Result: Refused, Signed: signed})
@@ -61,6 +68,7 @@ func TestExcuses(t *testing.T) {
 		return of(Fact{What: Ack, Process: "p1", Delivery: delivery, Copy: copied, Message: "m1"})
 	}
 	lostCopy := func(copied string) Fact { return of(Fact{What: Lost, Copy: copied}) }
+	stale := of(Fact{What: Settle, Token: "d1", Result: Settled, Outcome: Failed})
 	loss, its, anothers := Fact{What: Redis, Result: RolledBack}, of(Fact{What: Redis, Result: Wiped}), other(Fact{What: Redis, Result: Wiped})
 	money := of(Fact{What: Money, Trade: "T1", Amount: 100})
 	end := Fact{What: End}
@@ -168,9 +176,16 @@ func TestExcuses(t *testing.T) {
 			},
 		},
 		"a holder that a rollback brought back": {
-			"I9", list(won("d1", "m1"), won("d2", "m1"), loss, of(Fact{What: Settle, Token: "d1", Result: Settled, Outcome: Failed})),
+			"I9", list(won("d1", "m1"), won("d2", "m1"), loss, stale),
 			map[string][]Fact{
-				"a rollback of another": list(won("d1", "m1"), anothers, won("d2", "m1"), of(Fact{What: Settle, Token: "d1", Result: Settled, Outcome: Failed})),
+				"a rollback of another": list(won("d1", "m1"), anothers, won("d2", "m1"), stale),
+			},
+		},
+		"two holders while Redis is divided": {
+			"I9", list(at(1000, won("d1", "m1")), at(1010, won("d2", "m1")), at(1020, stale), at(1200, Fact{What: Redis, Result: Divided, Value: 250})),
+			map[string][]Fact{
+				"it had become one again": list(at(700, Fact{What: Redis, Result: Divided, Value: 250}), at(1000, won("d1", "m1")), at(1010, won("d2", "m1")), at(1020, stale)),
+				"it became divided later": list(at(1000, won("d1", "m1")), at(1010, won("d2", "m1")), at(1020, stale), at(1300, Fact{What: Redis, Result: Divided, Value: 250})),
 			},
 		},
 		"one more burst where the grants were lost": {
@@ -214,6 +229,25 @@ func TestExcuses(t *testing.T) {
 			map[string][]Fact{
 				"the record was there": list(command("m1", 100), delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), rejected("d2"), acknowledged("d2", "m1"), end),
 				"another's was lost":   list(command("m1", 100), delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), anothers, rejected("d2"), acknowledged("d2", "m1"), end),
+			},
+		},
+		"money of what a version rejected that no record told of the claim": {
+			"I3", list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, rejected("d2"), end),
+			map[string][]Fact{
+				"the record was there":   list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, rejected("d2"), end),
+				"another's was lost":     list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, anothers, rejected("d2"), end),
+				"it is another message":  list(command("m1", 100), command("m2", 100), won("d1", "m2"), call("d1", 100), money, its, rejected("d2"), end),
+				"for what it was before": list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, because("conflict", rejected("d2")), end),
+			},
+		},
+		"an entry that left with the end that was published": {
+			"R10i", list(delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), of(Fact{What: Index, Result: Entered}),
+				ended("d0"), of(Fact{What: Index, Delivery: "d0", Result: Left}), retried("d1", "k1", true), acknowledged("d1", "m1")),
+			map[string][]Fact{
+				"nothing was published": list(delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), of(Fact{What: Index, Result: Entered}),
+					of(Fact{What: Index, Delivery: "d0", Result: Left}), retried("d1", "k1", true), acknowledged("d1", "m1")),
+				"by another delivery": list(delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), of(Fact{What: Index, Result: Entered}),
+					ended("d2"), of(Fact{What: Index, Delivery: "d0", Result: Left}), retried("d1", "k1", true), acknowledged("d1", "m1")),
 			},
 		},
 		"money of what the broker alone knew": {

@@ -113,7 +113,8 @@ const (
 
 	Wiped      = "wiped"
 	RolledBack = "rolled_back"
-	Limits     = "limits" // a Name
+	Divided    = "divided" // for Value ms until now: more masters than one, each with writes of its own
+	Limits     = "limits"  // a Name
 
 	Injected = "injected"
 	Happened = "happened"

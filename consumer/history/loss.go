@@ -15,7 +15,7 @@ func (b *book) losses() map[refund][]int {
 		switch r, named := b.refundOf(*f); {
 		case named:
 			lost[r] = append(lost[r], i)
-		case f.Name != Limits:
+		case f.Name != Limits && f.Result != Divided:
 			unnamed = append(unnamed, i)
 		}
 	})
@@ -43,6 +43,11 @@ func (b *book) forgotTimes(r refund, from, to int) int {
 	n := 0
 	for _, i := range b.lost[r] {
 		if i > from && i < to {
+			n++
+		}
+	}
+	for _, i := range b.divided {
+		if f := &b.facts[i]; f.At-f.Value <= b.facts[min(to, len(b.facts)-1)].At && f.At >= b.facts[from].At {
 			n++
 		}
 	}
@@ -92,6 +97,20 @@ func (b *book) nowhere(r refund) bool {
 		}
 	})
 	return all && some
+}
+
+// rejectedUnknowing reports whether a version that cannot read a claimed command
+// rejected it, when no record told it of the claim any more.
+func (b *book) rejectedUnknowing(r refund, since int) bool {
+	claimed := map[string]bool{}
+	for _, i := range b.of[r] {
+		f := &b.facts[i]
+		claimed[f.Message] = claimed[f.Message] || f.What == Claim && f.Result == Won
+		if event(f, Rejected) && f.Reason == "invalid" && claimed[f.Message] && b.forgot(r, since, i) {
+			return true
+		}
+	}
+	return false
 }
 
 // vanished tells whether the broker lost a message, or the last copy of it, and Redis

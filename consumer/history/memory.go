@@ -69,13 +69,11 @@ func notForgotten(b *book) (string, []breach) {
 				if undecided < 0 {
 					undecided = i
 				}
-			case event(f, Rejected) && undecided >= 0 && b.forgot(r, undecided, i):
-				cared = true // by a version that cannot read it; no record said that it was claimed
 			case f.What == Alarm, event(f, Succeeded, Failed, Unresolved), f.What == Publish && f.Topic == TopicParked && stored(f):
 				cared = true
 			}
 		}
-		if undecided >= 0 && !cared && len(alive) == 0 && !b.nowhere(r) {
+		if undecided >= 0 && !cared && len(alive) == 0 && !b.nowhere(r) && !b.rejectedUnknowing(r, undecided) {
 			broken = append(broken, breach{undecided, r, "nothing carries this command any more, and nobody was told"})
 		}
 	}
@@ -84,7 +82,7 @@ func notForgotten(b *book) (string, []breach) {
 
 // R10i needs what enters and leaves the index. Who acknowledges knows of the claim if
 // the record told it, and the copy that it leaves says so. What Redis lost behind that
-// answer is excused.
+// answer is excused, and an entry that left it for the end that was published.
 func indexed(b *book) (string, []breach) {
 	if lacks := b.lacking(Claim, Delivery, Ack, Publish, Index); lacks != "" {
 		return lacks, nil
@@ -93,8 +91,9 @@ func indexed(b *book) (string, []breach) {
 	for _, r := range b.order {
 		decided, last := false, 0
 		entries := map[string]bool{}
-		answered := map[string]int{} // delivery -> when the record told it of the claim
-		copied := map[string]bool{}  // deliveries that left a copy which says so
+		answered := map[string]int{}            // delivery -> when the record told it of the claim
+		copied := map[string]bool{}             // deliveries that left a copy which says so
+		ended, over := map[string]bool{}, false // deliveries that published an end; the newest entry left for one
 		for _, i := range b.of[r] {
 			f := &b.facts[i]
 			decided = decided && !b.forgot(r, last, i)
@@ -105,6 +104,7 @@ func indexed(b *book) (string, []breach) {
 				if entries[f.Name] = true; f.Result == Left {
 					delete(entries, f.Name)
 				}
+				over = f.Result == Left && ended[f.Delivery]
 			case Settle:
 				decided = decided || f.Result == Settled
 			case Claim:
@@ -114,9 +114,10 @@ func indexed(b *book) (string, []breach) {
 				}
 			case Publish:
 				copied[f.Delivery] = copied[f.Delivery] || f.Topic == TopicRetry && f.Result == Confirmed && f.Claimed
+				ended[f.Delivery] = ended[f.Delivery] || event(f, Succeeded, Failed) && f.Result == Confirmed
 			case Ack:
 				at, knows := answered[f.Delivery]
-				if knows && copied[f.Delivery] && !decided && len(entries) == 0 && !b.forgot(r, at, i) {
+				if knows && copied[f.Delivery] && !decided && !over && len(entries) == 0 && !b.forgot(r, at, i) {
 					broken = append(broken, breach{i, r, "a claimed command was acknowledged, and the index does not know it"})
 				}
 			}
