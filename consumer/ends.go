@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -254,8 +256,17 @@ func parkedCopy(d *delivery, number int, reason producer.Reason) producer.Copy {
 	return c
 }
 
+// rejection is what the record keeps of one, for the same event again.
+func rejection(reason producer.Reason, detail string) string {
+	return string(reason) + "?" + url.QueryEscape(detail)
+}
+
 // reject ends a message that was never sent to Alipay.
 func (h *Handler) reject(ctx context.Context, d *delivery, reason producer.Reason, detail string) bool {
+	if before, escaped, told := strings.Cut(d.rejected, "?"); told { // as it was the first time
+		reason = producer.Reason(before)
+		detail, _ = url.QueryUnescape(escaped)
+	}
 	ev := h.event(d.cmd, producer.Rejected)
 	ev.Kind = d.kind
 	ev.ID = producer.RejectedID(d.retryCopy.MsgID, d.Body, reason)

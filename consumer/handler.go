@@ -53,6 +53,7 @@ type records interface {
 	Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error)
 	Confirm(ctx context.Context, id dedupe.Identity, generation int64) error
 	Read(ctx context.Context, id dedupe.Identity) (dedupe.Record, error)
+	Reject(ctx context.Context, id dedupe.Identity, message, reason string) (dedupe.Record, string, error)
 	Amend(ctx context.Context, id dedupe.Identity, read dedupe.Record, note []byte) (dedupe.Record, bool, error)
 	Entry(firstBorn time.Time, fen int64, id dedupe.Identity) string
 }
@@ -158,7 +159,8 @@ type delivery struct {
 	cmd         Command
 	id          dedupe.Identity
 	fingerprint string
-	stays       bool // the broker refuses its copies: it cannot come back
+	rejected    string // how its message was rejected, once that is written down
+	stays       bool   // the broker refuses its copies: it cannot come back
 	log         logrus.FieldLogger
 }
 
@@ -238,7 +240,7 @@ func (h *Handler) Postpone(ctx context.Context, msg Delivery) bool {
 		return h.parkUnread(ctx, d, producer.ReasonUnknownOutcome)
 	}
 	d.cmd, _ = decode(d) // what of it can be read
-	if _, _, end := h.recordOf(ctx, d); end == waitedStop {
+	if _, _, end := h.recordOf(ctx, d, ""); end == waitedStop {
 		return false
 	}
 	if h.spent(d.retryCopy.Try) {
@@ -313,7 +315,7 @@ func (h *Handler) unreadable(ctx context.Context, d *delivery, err error) bool {
 	if !ok {
 		bad = &BadCommand{Reason: producer.ReasonUnreadable, Detail: "the body cannot be read"}
 	}
-	rec, found, end := h.recordOf(ctx, d)
+	rec, found, end := h.recordOf(ctx, d, rejection(bad.Reason, bad.Detail))
 	switch {
 	case end == waitedStop:
 		return false
@@ -344,13 +346,19 @@ func (h *Handler) unreadable(ctx context.Context, d *delivery, err error) bool {
 // number can be read, and reports whether it may be this command's: another version,
 // or another merchants file, may have claimed it (R9). Then the copy counts as claimed,
 // also should Redis forget the record. Nothing is rejected without it: it is tried again later.
-func (h *Handler) recordOf(ctx context.Context, d *delivery) (rec dedupe.Record, ours bool, end waited) {
+// Where there is none and the message is to be rejected, that is written down in the same
+// act: nobody claims a copy of it any more, and its first rejection stands.
+func (h *Handler) recordOf(ctx context.Context, d *delivery, rejection string) (rec dedupe.Record, ours bool, end waited) {
 	if d.cmd.OutRequestNo == "" {
 		return rec, false, waitedDone
 	}
 	d.log, d.id = d.named(), h.identity(d.cmd)
 	end = h.retryRedisPatiently(ctx, d, "read", func(ctx context.Context) (err error) {
-		rec, err = h.records.Read(ctx, d.id)
+		if rejection == "" || d.retryCopy.Claimed {
+			rec, err = h.records.Read(ctx, d.id)
+			return err
+		}
+		rec, d.rejected, err = h.records.Reject(ctx, d.id, d.retryCopy.MsgID, rejection)
 		return err
 	})
 	switch {
@@ -424,6 +432,9 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 		ID: d.id, Fingerprint: d.fingerprint, Token: dedupe.NewToken(), Generation: d.retryCopy.Generation, Note: stored,
 		Authorisation: authorisation(m),
 	}
+	if !d.retryCopy.Claimed {
+		req.Message = d.retryCopy.MsgID
+	}
 	if giveUp != "" {
 		req.Authorisation = ""
 	}
@@ -461,6 +472,9 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 		h.metrics.Command(string(d.kind), outcomeDuplicate, time.Time{})
 		d.log.WithFields(logrus.Fields{"outcome": outcomeDuplicate, "generation": d.retryCopy.Generation}).Info("a newer copy lives, this one is dropped")
 		return true
+	case dedupe.Rejected:
+		d.rejected = claim.Reason
+		return h.reject(ctx, d, "", "")
 	case dedupe.Conflict:
 		if d.retryCopy.Claimed {
 			return h.parkCopy(ctx, d, nil, d.outside(), d.cmd.Metadata, producer.ReasonUnknownOutcome,

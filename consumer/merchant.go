@@ -39,7 +39,8 @@ func (h *Handler) unknownMerchant(ctx context.Context, d *delivery) bool {
 		return h.scheduleRetry(ctx, d, producer.ReasonUnknownMerchant, 30*time.Second)
 	}
 	d.fingerprint = d.cmd.Fingerprint()
-	switch rec, found, end := h.recordOf(ctx, d); {
+	detail := fmt.Sprintf("merchant %.64q is not configured here", d.cmd.Merchant)
+	switch rec, found, end := h.recordOf(ctx, d, rejection(producer.ReasonUnknownMerchant, detail)); {
 	case end == waitedStop:
 		return false
 	case end == waitedLong:
@@ -49,8 +50,7 @@ func (h *Handler) unknownMerchant(ctx context.Context, d *delivery) bool {
 	case found:
 		return h.enter(ctx, d, gonePause) && h.unknownMerchant(ctx, d)
 	}
-	return h.reject(ctx, d, producer.ReasonUnknownMerchant,
-		fmt.Sprintf("merchant %.64q is not configured here", d.cmd.Merchant))
+	return h.reject(ctx, d, producer.ReasonUnknownMerchant, detail)
 }
 
 // authorisation is a digest, so that the token itself is never in a record.

@@ -107,3 +107,39 @@ func TestAuthorisationChangedAfterACrash(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 }
+
+// TestARejectedMessageStaysRejected (R9): its acknowledgement was lost, and by now its
+// merchant is configured. A copy of it ends as it did before; the same command, sent
+// once more, is a message of its own.
+func TestARejectedMessageStaysRejected(t *testing.T) {
+	known := false
+	b := newBench(t, func(c *Config) {
+		c.Merchant = func(string) (Merchant, bool) { return Merchant{AppAuthToken: "token"}, known }
+	})
+	d := b.command(shopBody)
+	c := producer.Copy{Topic: refundTopic, MsgID: d.MsgID, Born: d.Born, First: time.Now().Add(-merchantGrace)}
+	again := Delivery{Topic: retryTopic, MsgID: "X", Body: d.Body, Properties: c.Properties(), Born: time.Now()}
+	b.handle(again)
+	known = true
+	b.handle(again)
+	b.handle(d)
+	events := b.events()
+	if len(events) != 3 || len(b.alipay.Calls()) != 0 {
+		t.Fatalf("%d calls, events %+v", len(b.alipay.Calls()), events)
+	}
+	for i, m := range b.broker.Messages(eventTopic) {
+		if string(m.Body) != string(b.broker.Messages(eventTopic)[0].Body) {
+			t.Errorf("event %d is %s", i, m.Body)
+		}
+	}
+	for _, e := range events {
+		if e.ID != events[0].ID || e.Outcome != producer.Rejected || e.Reason != producer.ReasonUnknownMerchant {
+			t.Errorf("event %+v", e)
+		}
+	}
+	d.MsgID = "ANOTHER"
+	b.handle(d)
+	if e := b.events()[3]; e.Outcome != producer.Succeeded {
+		t.Errorf("sent once more: %+v", e)
+	}
+}

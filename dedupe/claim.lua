@@ -1,9 +1,9 @@
 -- Takes the record for one lease.
 -- ARGV: fingerprint, token, lease in ms, generation of the delivery, note of a new record,
---       for whom it claims.
+--       for whom it claims, message or nothing if it was claimed before.
 -- Answers: state, now, fresh, generation, lapses, ms since the newest lapse,
---          ms for which it is held, parked, contradiction, note or event, for whom
---          lapsed claims may have called.
+--          ms for which it is held, parked, contradiction, note, event or why it was
+--          rejected, for whom lapsed claims may have called.
 local fp, token, note, auth = ARGV[1], ARGV[2], ARGV[5], ARGV[6]
 local ends = int(now + tonumber(ARGV[3]))
 local gen = tonumber(ARGV[4])
@@ -15,9 +15,17 @@ if decided then
   return {'decided', int(now), '0', '0', '0', '0', '0', '0', decided.contradiction, decided.event, ''}
 end
 
+local why = ARGV[7] ~= '' and rejected(ARGV[7]) or ''
+if why ~= '' then
+  return {'rejected', int(now), '0', '0', '0', '0', '0', '0', '0', why, ''}
+end
+
 if not undecided then
   redis.call('HSET', key, 'fp', fp, 'tok', token, 'until', ends, 'lease', ARGV[3], 'auth', auth,
     'gen', int(gen), 'conf', '0', 'note', note, 'fresh', '1')
+  if rejections ~= '' then
+    redis.call('PERSIST', key)
+  end
   return {'won', int(now), '1', int(gen), '0', '0', '0', '0', '0', note, ''}
 end
 

@@ -121,6 +121,8 @@ const (
 	Superseded
 	// Conflict means that the record belongs to a command with another fingerprint.
 	Conflict
+	// Rejected means that the message was rejected, for Claim.Reason.
+	Rejected
 )
 
 // String returns the state in lower case.
@@ -136,6 +138,8 @@ func (s State) String() string {
 		return "superseded"
 	case Conflict:
 		return "conflict"
+	case Rejected:
+		return "rejected"
 	default:
 		return fmt.Sprintf("state(%d)", int(s))
 	}

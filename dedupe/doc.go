@@ -48,6 +48,9 @@
 //   - Settle(succeeded) on a stored failure is Settled with Contradiction, which
 //     stays with the record; on a stored success it is AlreadyDecided. So decided
 //     absorbs everything, with that one exception, which must scream.
+//   - Reject writes the message down beside what is there if that is no record; it
+//     then is rejected by every claim, whoever holds the record since. Where there is
+//     a record it changes nothing. A decision forgets what was rejected.
 //   - Amend replaces the note only if it is still the one that its caller read,
 //     also where the lease of a holder has ended. It changes nothing else.
 //   - Confirm raises gen to at least what it confirms. So what a release returns,

@@ -50,7 +50,7 @@ func ExampleStore_Claim() {
 			fmt.Printf("won, %v, publish %s\n", settlement.State, settlement.Event)
 		case dedupe.Decided:
 			fmt.Printf("decided before, publish %s again\n", claim.Event)
-		case dedupe.Held, dedupe.Superseded, dedupe.Conflict:
+		case dedupe.Held, dedupe.Superseded, dedupe.Conflict, dedupe.Rejected:
 			fmt.Println(claim.State)
 		}
 	}

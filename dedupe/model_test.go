@@ -1,6 +1,7 @@
 package dedupe_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -16,13 +17,13 @@ import (
 func (r *modelRun) pass(d time.Duration) {
 	m := &r.m
 	if r.b.mini != nil {
-		if m.Decided && m.Expires <= r.b.clock.UnixMilli() {
+		if expires(m) && m.Expires <= r.b.clock.UnixMilli() {
 			*m = dedupetest.Record{}
 		}
 		return
 	}
 	m.Expires -= d.Milliseconds()
-	if m.Decided && m.Expires <= 0 {
+	if expires(m) && m.Expires <= 0 {
 		*m = dedupetest.Record{}
 	}
 	if m.Token != "" {
@@ -32,6 +33,8 @@ func (r *modelRun) pass(d time.Duration) {
 		m.LapsedUntil -= d.Milliseconds()
 	}
 }
+
+func expires(m *dedupetest.Record) bool { return m.Decided || !m.Exists && m.Rejections != "" }
 
 // run is one sequence of random steps on one record.
 type modelRun struct {
@@ -77,7 +80,7 @@ func TestModel(t *testing.T) {
 			"claim won", "claim won fresh", "claim won after a lapse", "claim held", "claim held for no time",
 			"claim decided", "claim superseded", "claim conflict",
 			"settle settled", "settle settled in contradiction", "settle already decided", "settle stale", "settle foreign",
-			"amend true", "amend false",
+			"amend true", "amend false", "claim rejected", "reject", "reject again", "reject where a record is",
 			"release released", "release already decided", "release stale",
 		} {
 			if seen[answer] == 0 {
@@ -159,6 +162,11 @@ func (r *modelRun) step(t *testing.T) {
 			read.Note = []byte("note 7") // what somebody read long ago
 		}
 		r.amend(t, read, fmt.Sprintf("note %d", r.rng.IntN(1000)))
+	case dice < 76:
+		message, reason := r.message(), fmt.Sprintf("reason_%d", r.rng.IntN(3))
+		for range twice {
+			r.reject(t, message, reason)
+		}
 	case dice < 88:
 		d := time.Duration(r.rng.Int64N(lease.Milliseconds())) * time.Millisecond
 		if r.rng.IntN(10) == 0 {
@@ -189,10 +197,10 @@ func (r *modelRun) step(t *testing.T) {
 
 func (r *modelRun) rollBack(t *testing.T) {
 	t.Helper()
-	if r.b.mini != nil && r.saved.Decided && r.saved.Expires <= r.b.clock.UnixMilli() {
+	if r.b.mini != nil && expires(&r.saved) && r.saved.Expires <= r.b.clock.UnixMilli() {
 		r.saved, r.savedRaw = dedupetest.Record{}, raw{}
 	}
-	if r.saved.Decided && r.b.mini != nil {
+	if expires(&r.saved) && r.b.mini != nil {
 		r.savedRaw.ttl = time.Duration(r.saved.Expires-r.b.clock.UnixMilli()) * time.Millisecond
 	}
 	r.b.put(t, r.key, r.savedRaw)
@@ -209,14 +217,15 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 	r.log("claim %s by %.6s, generation %d", fp, tok, gen)
 	before := time.Now()
 	whom := []string{"a", "b", ""}[r.rng.IntN(3)]
-	got, err := r.b.store.Claim(t.Context(), dedupe.ClaimRequest{
-		ID: r.id, Fingerprint: fp, Token: tok, Generation: gen, Note: []byte(note), Authorisation: whom,
-	})
+	req := dedupe.ClaimRequest{
+		ID: r.id, Fingerprint: fp, Token: tok, Generation: gen, Note: []byte(note), Authorisation: whom, Message: r.message(),
+	}
+	got, err := r.b.store.Claim(t.Context(), req)
 	must(t, err)
 	if r.b.mini != nil && !got.Now.Equal(r.b.clock) {
 		t.Errorf("now %v, want Redis' clock %v", got.Now, r.b.clock)
 	}
-	want := r.m.Claim(fp, string(tok), gen, note, whom, got.Now.UnixMilli(), lease)
+	want := r.m.Claim(req, got.Now.UnixMilli(), lease)
 	if won := got.State == dedupe.Won; won == got.Deadline.IsZero() || won && got.Deadline.Before(before.Add(lease)) {
 		t.Errorf("%v with deadline %v, claim sent after %v", got.State, got.Deadline, before)
 	}
@@ -232,6 +241,41 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 		answer += " for no time"
 	}
 	r.seen[answer]++
+}
+
+// message is one of twenty, or none: the oldest rejections are forgotten.
+func (r *modelRun) message() string {
+	n := r.rng.IntN(40)
+	if n >= 20 {
+		return ""
+	}
+	return fmt.Sprintf("M%d", n)
+}
+
+func (r *modelRun) reject(t *testing.T, message, reason string) {
+	t.Helper()
+	message = cmp.Or(message, "M0")
+	r.log("reject %s for %s", message, reason)
+	got, stands, err := r.b.store.Reject(t.Context(), r.id, message, reason)
+	must(t, err)
+	now := int64(0)
+	if r.b.mini != nil {
+		now = r.b.clock.UnixMilli()
+	}
+	before := r.m.Rejections
+	if want := r.m.Reject(message, reason, now, keep); stands != want {
+		t.Errorf("rejected for %q, want %q", stands, want)
+	}
+	switch {
+	case got.Exists != (r.m.Exists && stands == ""):
+		t.Errorf("the record is there: %t; rejected for %q", got.Exists, stands)
+	case got.Exists:
+		r.seen["reject where a record is"]++
+	case before == r.m.Rejections:
+		r.seen["reject again"]++
+	default:
+		r.seen["reject"]++
+	}
 }
 
 func (r *modelRun) settle(t *testing.T, fp string, tok dedupe.Token, succeeded bool, event string) {
@@ -294,8 +338,8 @@ func (r *modelRun) compareRecord(t *testing.T) {
 	if r.m.Exists && !r.m.Decided && (got.ttl != 0 || r.m.Confirmed > r.m.Generation) {
 		t.Errorf("undecided record expires in %v; confirmed %d of %d", got.ttl, r.m.Confirmed, r.m.Generation)
 	}
-	if r.m.Decided && (got.ttl <= 0 || got.ttl > keep) {
-		t.Errorf("decided record expires in %v", got.ttl)
+	if expires(&r.m) && (got.ttl <= 0 || got.ttl > keep) {
+		t.Errorf("what is decided or rejected expires in %v", got.ttl)
 	}
 	record, err := r.b.store.Read(t.Context(), r.id)
 	must(t, err)

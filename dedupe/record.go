@@ -21,6 +21,9 @@ type ClaimRequest struct {
 	Token       Token  // a new one for each claim
 	// Generation is what the delivery carries; zero for a first delivery.
 	Generation int64
+	// Message is the id of the message that brought the command; empty if a copy of
+	// it was claimed before. A message that was rejected is not claimed.
+	Message string
 	// Note is stored if the claim makes the record; otherwise the stored one stays.
 	Note []byte
 	// Authorisation names for whom the holder may call. It is written by the claim
@@ -53,6 +56,8 @@ type Claim struct {
 	HeldFor time.Duration
 	// Event is what a Decided record holds.
 	Event []byte
+	// Reason is why a Rejected message was.
+	Reason string
 	// Contradiction tells that the Event of a Decided record is a success that
 	// replaced a stored failure. Who stored it may have died before telling a person.
 	Contradiction bool
@@ -90,7 +95,7 @@ func checkClaim(req ClaimRequest) error {
 }
 
 func (s *Store) claimArgs(req ClaimRequest) []any {
-	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note, req.Authorisation}
+	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note, req.Authorisation, req.Message}
 }
 
 func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {
@@ -112,6 +117,8 @@ func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {
 		claim.State, claim.Note = Held, r.bytes(9)
 	case "decided":
 		claim.State, claim.Event = Decided, r.bytes(9)
+	case "rejected":
+		claim.State, claim.Reason = Rejected, r.text(9)
 	case "superseded":
 		claim.State = Superseded
 	case "conflict":
@@ -335,6 +342,39 @@ func (s *Store) readKey(ctx context.Context, op, key string, before redis.Cmder)
 	if err != nil {
 		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, err)
 	}
+	record, err := readRecord(r)
+	if err != nil {
+		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, err)
+	}
+	return record, nil
+}
+
+// Reject writes down that a message is rejected, so that no delivery of it wins a
+// claim for as long as a decided record is kept. Where there is a record, nothing is
+// written and the record is returned: the message must not be rejected. Rejected
+// again, it keeps its first reason, which stands is. A reason has no space.
+func (s *Store) Reject(ctx context.Context, id Identity, message, reason string) (rec Record, stands string, err error) {
+	key := s.Key(id)
+	if err := checkIdentity(id); err != nil {
+		return Record{}, "", fmt.Errorf("dedupe: reject %s: %w", key, err)
+	}
+	if reason == "" || strings.Contains(reason, " ") {
+		return Record{}, "", fmt.Errorf("dedupe: reject %s: the reason %q is empty or has a space", key, reason)
+	}
+	r, err := s.run(ctx, "reject", s.scripts.reject, key, nil, message, reason, s.cfg.Keep.Milliseconds())
+	if err != nil {
+		return Record{}, "", fmt.Errorf("dedupe: reject %s: %w", key, err)
+	}
+	if r.text(0) == "rejected" {
+		return Record{}, r.text(8), r.err
+	}
+	if rec, err = readRecord(r); err != nil {
+		return Record{}, "", fmt.Errorf("dedupe: reject %s: %w", key, err)
+	}
+	return rec, "", nil
+}
+
+func readRecord(r *reply) (Record, error) {
 	record := Record{
 		Fingerprint:   r.text(1),
 		Succeeded:     r.bool(2),
@@ -353,10 +393,7 @@ func (s *Store) readKey(ctx context.Context, op, key string, before redis.Cmder)
 	default:
 		r.err = errors.Join(r.err, errReply)
 	}
-	if r.err != nil {
-		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, r.err)
-	}
-	return record, nil
+	return record, r.err
 }
 
 func checkIdentity(id Identity) error {

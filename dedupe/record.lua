@@ -19,6 +19,8 @@
 --   lost    since when it is known that Redis forgot a newer state of this record,
 --           which no claim was told yet
 --   parked  present while a person has to look
+--   rej     messages that were rejected, each ' message=reason', the newest 16; alone
+--           it is no record, and expires
 -- Decided: a string, one letter, the fingerprint, a line feed, the event.
 --   S succeeded, F failed, C succeeded although a failure was stored before
 -- Numbers are written with int(): Lua would turn large ones into 1e+15.
@@ -31,33 +33,37 @@ local function int(n)
 end
 
 local undecided, decided
+local rejections = ''
 local kind = redis.call('TYPE', key).ok
 if kind == 'hash' then
   local f = redis.call('HMGET', key,
     'fp', 'tok', 'until', 'gen', 'conf', 'note', 'fresh', 'lapses', 'luntil', 'rtok', 'parked', 'lost',
-    'lease', 'auth', 'lauth')
-  if not f[1] then
+    'lease', 'auth', 'lauth', 'rej')
+  if not f[1] and not f[16] then
     return redis.error_reply('DEDUPE not a record: a hash without a fingerprint')
   end
-  undecided = {
-    fp = f[1],
-    tok = f[2],
-    till = tonumber(f[3] or '0'),
-    gen = tonumber(f[4] or '0'),
-    conf = tonumber(f[5] or '0'),
-    note = f[6] or '',
-    fresh = f[7],
-    lapses = tonumber(f[8] or '0'),
-    luntil = tonumber(f[9] or '0'),
-    rtok = f[10],
-    parked = f[11] and '1' or '0',
-    lost = tonumber(f[12]),
-    auth = f[14] or '',
-    lauth = f[15] or '',
-  }
-  -- The clock was set back: nobody is held for longer than a lease.
-  if f[13] and undecided.till > now + tonumber(f[13]) then
-    undecided.till, undecided.cut = now + tonumber(f[13]), true
+  rejections = f[16] or ''
+  if f[1] then
+    undecided = {
+      fp = f[1],
+      tok = f[2],
+      till = tonumber(f[3] or '0'),
+      gen = tonumber(f[4] or '0'),
+      conf = tonumber(f[5] or '0'),
+      note = f[6] or '',
+      fresh = f[7],
+      lapses = tonumber(f[8] or '0'),
+      luntil = tonumber(f[9] or '0'),
+      rtok = f[10],
+      parked = f[11] and '1' or '0',
+      lost = tonumber(f[12]),
+      auth = f[14] or '',
+      lauth = f[15] or '',
+    }
+    -- The clock was set back: nobody is held for longer than a lease.
+    if f[13] and undecided.till > now + tonumber(f[13]) then
+      undecided.till, undecided.cut = now + tonumber(f[13]), true
+    end
   end
 elseif kind == 'string' then
   local value = redis.call('GET', key)
@@ -74,4 +80,10 @@ elseif kind == 'string' then
   }
 elseif kind ~= 'none' then
   return redis.error_reply('DEDUPE not a record: a ' .. kind)
+end
+
+-- Why a message was rejected, or ''.
+local function rejected(message)
+  local _, last = string.find(rejections, ' ' .. message .. '=', 1, true)
+  return last and string.match(rejections, '^[^ ]*', last + 1) or ''
 end

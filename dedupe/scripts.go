@@ -26,6 +26,8 @@ var (
 	amendLua string
 	//go:embed read.lua
 	readLua string
+	//go:embed reject.lua
+	rejectLua string
 	//go:embed lock.lua
 	lockLua string
 	//go:embed limit.lua
@@ -41,8 +43,8 @@ var (
 )
 
 type scripts struct {
-	claim, settle, release, confirm, amend, read, lock, probe *redis.Script
-	space, rate, throttle                                     *redis.Script
+	claim, settle, release, confirm, amend, read, reject *redis.Script
+	lock, probe, space, rate, throttle                   *redis.Script
 }
 
 func loadScripts() scripts {
@@ -53,6 +55,7 @@ func loadScripts() scripts {
 		confirm: redis.NewScript(recordLua + confirmLua),
 		amend:   redis.NewScript(recordLua + amendLua),
 		read:    redis.NewScript(recordLua + readLua),
+		reject:  redis.NewScript(recordLua + rejectLua + readLua),
 		lock:    redis.NewScript(lockLua),
 		probe:   redis.NewScript(probeLua),
 

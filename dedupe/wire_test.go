@@ -92,6 +92,8 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 	must(t, b.store.Undo(ctx, appID, slot, token))
 	must(t, b.store.Throttled(ctx, appID, dedupe.Grant{}, 0))
 	must(t, b.store.Pause(ctx, appID, dedupe.Brake{}))
+	_, _, err = b.store.Reject(ctx, refund("R9"), "M1", "invalid")
+	must(t, err)
 	_, err = b.store.Brakes(ctx, appID)
 	must(t, err)
 	_, err = b.store.Resume(ctx, appID, "", "")
@@ -117,12 +119,12 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 			t.Errorf("unexpected command %q", args[0])
 		}
 	}
-	if len(scripts) < 11 {
-		t.Errorf("%d scripts ran, want all eleven", len(scripts))
+	if len(scripts) < 12 {
+		t.Errorf("%d scripts ran, want all twelve", len(scripts))
 	}
 
 	files, err := filepath.Glob("*.lua")
-	if err != nil || len(files) != 14 {
+	if err != nil || len(files) != 15 {
 		t.Fatalf("scripts %q, %v", files, err)
 	}
 	call := regexp.MustCompile(`redis\.p?call\(([^,)]*),?\s*([^,)]*)`)

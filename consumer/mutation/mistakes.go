@@ -330,7 +330,15 @@ func mistakes() []mistake {
 			"undecided records expire", "dedupe/release.lua",
 			"  redis.call('PERSIST', key)", "  redis.call('PEXPIRE', key, 3600000)", redis,
 		},
+		{
+			"what was rejected is claimed", "dedupe/claim.lua",
+			"if why ~= '' then", "if why == 'never' then", redis,
+		},
 		// the same in the model of the scripts that the simulation runs on
+		{
+			"model: what was rejected is claimed", "dedupe/dedupetest/record.go",
+			"	case req.Message != \"\" && reason != \"\":", "	case req.Message == reason && reason != \"\":", model,
+		},
 		{
 			"model: a failure is settled without the token", "dedupe/dedupetest/record.go",
 			"	case !succeeded && (!r.Exists || r.Token != token || r.Lost):", "	case !succeeded && (!r.Exists || r.Lost):", model,

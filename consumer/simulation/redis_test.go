@@ -93,6 +93,8 @@ func (w *world) seen(t dedupetest.Transition) {
 			w.released[t.Key] = t.After.Fingerprint
 		}
 		f.What, f.Result, f.Generation, f.Parked = history.Release, strings.ReplaceAll(answer.State.String(), " ", "_"), answer.Generation, t.After.Parked
+	case string: // a rejection, which is its own event
+		return
 	case bool:
 		f.What, f.Result = history.Amend, "no"
 		if answer {

@@ -2,6 +2,7 @@ package dedupetest
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"refundd/dedupe"
@@ -34,23 +35,31 @@ type Record struct {
 	// Lost: Redis forgot a newer state, which was noticed at LostAt and told to nobody.
 	Lost   bool
 	LostAt int64
+
+	// Rejections are messages that were rejected, each " message=reason", the newest
+	// 16. Without a record they are over at Expires.
+	Rejections string
 }
 
 // Claim is claim.lua.
-func (r *Record) Claim(fingerprint, token string, generation int64, note, authorisation string, now int64, lease time.Duration) dedupe.Claim {
+func (r *Record) Claim(req dedupe.ClaimRequest, now int64, lease time.Duration) dedupe.Claim {
+	token, generation := string(req.Token), req.Generation
 	ends := now + lease.Milliseconds()
-	if !r.Exists {
-		*r = Record{
-			Exists: true, Fingerprint: fingerprint, Token: token, Until: ends, Lease: lease.Milliseconds(), Authorisation: authorisation,
-			Generation: generation, Note: note, Fresh: true,
-		}
-		return dedupe.Claim{State: dedupe.Won, Fresh: true, Generation: generation, Note: []byte(note)}
-	}
-	if r.Fingerprint != fingerprint {
+	switch reason := r.rejected(req.Message); {
+	case r.Decided && r.Fingerprint != req.Fingerprint:
 		return dedupe.Claim{State: dedupe.Conflict}
-	}
-	if r.Decided {
+	case r.Decided:
 		return dedupe.Claim{State: dedupe.Decided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
+	case req.Message != "" && reason != "":
+		return dedupe.Claim{State: dedupe.Rejected, Reason: reason}
+	case !r.Exists:
+		*r = Record{
+			Exists: true, Fingerprint: req.Fingerprint, Token: token, Until: ends, Lease: lease.Milliseconds(), Authorisation: req.Authorisation,
+			Generation: generation, Note: string(req.Note), Fresh: true, Rejections: r.Rejections,
+		}
+		return dedupe.Claim{State: dedupe.Won, Fresh: true, Generation: generation, Note: req.Note}
+	case r.Fingerprint != req.Fingerprint:
+		return dedupe.Claim{State: dedupe.Conflict}
 	}
 	other := dedupe.Claim{Generation: r.Generation, Parked: r.Parked}
 	mine := r.Token == token
@@ -79,7 +88,7 @@ func (r *Record) Claim(fingerprint, token string, generation int64, note, author
 		r.lapse(r.LostAt)
 		r.Lost, r.LostAt = false, 0
 	}
-	r.Token, r.Until, r.Lease, r.Authorisation = token, ends, lease.Milliseconds(), authorisation
+	r.Token, r.Until, r.Lease, r.Authorisation = token, ends, lease.Milliseconds(), req.Authorisation
 	r.Generation = max(r.Generation, generation)
 	claim := dedupe.Claim{
 		State: dedupe.Won, Fresh: r.Fresh, Generation: r.Generation, Note: []byte(r.Note), Lapses: int(r.Lapses), Parked: r.Parked,
@@ -165,6 +174,27 @@ func (r *Record) Amend(read, note string, now int64) bool {
 	return true
 }
 
+// Reject is reject.lua: it returns the reason that stands, or none where there is a
+// record.
+func (r *Record) Reject(message, reason string, now int64, keep time.Duration) string {
+	if before := r.rejected(message); before != "" || r.Exists {
+		return before
+	}
+	all := append(strings.Split(r.Rejections, " "), message+"="+reason)[1:]
+	if r.Rejections == "" {
+		all = []string{message + "=" + reason}
+	}
+	r.Rejections, r.Expires = " "+strings.Join(all[max(0, len(all)-16):], " "), now+keep.Milliseconds()
+	return reason
+}
+
+// rejected is why a message was rejected, or "".
+func (r *Record) rejected(message string) string {
+	_, after, _ := strings.Cut(r.Rejections, " "+message+"=")
+	reason, _, _ := strings.Cut(after, " ")
+	return reason
+}
+
 // Read is read.lua.
 func (r *Record) Read(now int64) dedupe.Record {
 	switch {
@@ -190,6 +220,8 @@ func (r *Record) Read(now int64) dedupe.Record {
 // hash, or a decided one's string.
 func (r *Record) Raw() (fields map[string]string, value string) {
 	switch {
+	case !r.Exists && r.Rejections != "":
+		return map[string]string{"rej": r.Rejections}, ""
 	case !r.Exists:
 		return nil, ""
 	case r.Decided:
@@ -215,5 +247,6 @@ func (r *Record) Raw() (fields map[string]string, value string) {
 	put("rtok", r.RToken, r.RToken != "")
 	put("parked", "1", r.Parked)
 	put("lost", number(r.LostAt), r.Lost)
+	put("rej", r.Rejections, r.Rejections != "")
 	return fields, ""
 }

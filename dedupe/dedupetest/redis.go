@@ -214,7 +214,7 @@ func (r *Redis) wrote(undo func()) {
 
 func (r *Redis) record(key string) Record {
 	rec := r.records[key]
-	if rec.Decided && rec.Expires <= r.millis() {
+	if rec.Expires > 0 && rec.Expires <= r.millis() {
 		delete(r.records, key)
 		return Record{}
 	}
@@ -223,7 +223,7 @@ func (r *Redis) record(key string) Record {
 
 func (r *Redis) put(key string, rec Record) {
 	was, there := r.records[key]
-	if was == rec && there == rec.Exists {
+	if was == rec && there == (rec != Record{}) {
 		return
 	}
 	r.records[key] = rec

@@ -23,6 +23,7 @@ func known() []knownScript {
 		{"release", "-- Gives the record back, undecided.", release},
 		{"confirm", "-- Writes down that a copy of this generation is known to live.", confirm},
 		{"amend", "-- Replaces the note of an undecided record that nobody holds,", amend},
+		{"reject", "-- Writes down that a message is rejected, unless there is a record.", reject},
 		{"read", "-- Reads the record and writes nothing.", read},
 		{"lock", "-- Extends (ARGV[2] > 0, in ms) or gives back (0)", lock},
 		{"rate", "-- Reserves one call of the application: GCRA", rate},
@@ -53,11 +54,15 @@ func claim(r *Redis, key string, args []string) (any, error) {
 	var now int64
 	c, _ := r.transition(Transition{Op: "claim", Key: key, Token: args[1], Generation: generation}, func(rec *Record, at int64) any {
 		now = at
-		return rec.Claim(args[0], args[1], generation, args[4], args[5], at, time.Duration(lease)*time.Millisecond)
+		return rec.Claim(dedupe.ClaimRequest{
+			Fingerprint: args[0], Token: dedupe.Token(args[1]), Generation: generation, Note: []byte(args[4]), Authorisation: args[5], Message: args[6],
+		}, at, time.Duration(lease)*time.Millisecond)
 	}).(dedupe.Claim)
 	content := c.Note
 	if c.State == dedupe.Decided {
 		content = c.Event
+	} else if c.State == dedupe.Rejected {
+		content = []byte(c.Reason)
 	}
 	return fields(c.State.String(), now, c.Fresh, c.Generation, c.Lapses, c.LapsedFor, c.HeldFor, c.Parked, c.Contradiction, content, c.LapsedAuthorisation), nil
 }
@@ -113,6 +118,20 @@ func read(r *Redis, key string, _ []string) (any, error) {
 		return fields("decided", is.Fingerprint, is.Succeeded, is.Contradiction, 0, 0, 0, false, is.Event), nil
 	}
 	return fields("undecided", is.Fingerprint, false, false, is.Generation, is.Confirmed, is.HeldFor, is.Parked, is.Note), nil
+}
+
+func reject(r *Redis, key string, args []string) (any, error) {
+	keep, _, err := twoNumbers(args[2], "0")
+	if err != nil {
+		return nil, err
+	}
+	stands, _ := r.transition(Transition{Op: "reject", Key: key}, func(rec *Record, now int64) any {
+		return rec.Reject(args[0], args[1], now, time.Duration(keep)*time.Millisecond)
+	}).(string)
+	if stands != "" {
+		return fields("rejected", "", false, false, 0, 0, 0, false, stands), nil
+	}
+	return read(r, key, nil)
 }
 
 func lock(r *Redis, key string, args []string) (any, error) {

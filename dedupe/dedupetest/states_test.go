@@ -91,7 +91,7 @@ type rules struct {
 func model() rules {
 	return rules{
 		claim: func(r *dedupetest.Record, token string, gen int64) dedupe.Claim {
-			return r.Claim("fp", token, gen, "", "", 0, time.Millisecond)
+			return r.Claim(dedupe.ClaimRequest{Fingerprint: "fp", Token: dedupe.Token(token), Generation: gen}, 0, time.Millisecond)
 		},
 		settle: func(r *dedupetest.Record, token string, ok bool) dedupe.Settlement {
 			event := "failed"
@@ -257,7 +257,7 @@ func (w world) act(r rules, i int, name string, tell func(string, world, string)
 				me.at = telling
 			case dedupe.Superseded:
 				me.at = acking
-			case dedupe.Held, dedupe.Conflict:
+			case dedupe.Held, dedupe.Conflict, dedupe.Rejected:
 				me.at, me.gen = holding, s.gen
 			}
 		}, tell)

@@ -168,7 +168,7 @@ func (m *Metrics) createFixed() {
 	m.parked.WithLabelValues("unreadable")
 	m.parked.WithLabelValues("too_large")
 	for _, op := range []string{
-		"claim", "settle", "release", "confirm", "amend", "read", "probe", "probe_failed", "index", "lock", "limit", "brake",
+		"claim", "settle", "release", "confirm", "amend", "read", "reject", "probe", "probe_failed", "index", "lock", "limit", "brake",
 	} {
 		m.redis.WithLabelValues(op)
 	}

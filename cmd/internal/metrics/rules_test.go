@@ -90,7 +90,7 @@ func useAll(m *metrics.Metrics) {
 		}
 	}
 	for _, op := range []string{ // dedupe.Config.Observe lists them
-		"claim", "settle", "release", "confirm", "amend", "read", "probe", "probe_failed", "index", "lock", "limit", "brake",
+		"claim", "settle", "release", "confirm", "amend", "read", "reject", "probe", "probe_failed", "index", "lock", "limit", "brake",
 	} {
 		m.RedisCall(op, time.Millisecond)
 	}
