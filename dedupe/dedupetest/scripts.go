@@ -61,7 +61,8 @@ func claim(r *Redis, key string, args []string) (any, error) {
 	content := c.Note
 	if c.State == dedupe.Decided {
 		content = c.Event
-	} else if c.State == dedupe.Rejected {
+	}
+	if c.State == dedupe.Rejected {
 		content = []byte(c.Reason)
 	}
 	return fields(c.State.String(), now, c.Fresh, c.Generation, c.Lapses, c.LapsedFor, c.HeldFor, c.Parked, c.Contradiction, content, c.LapsedAuthorisation), nil
