@@ -430,10 +430,7 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 	}
 	req := dedupe.ClaimRequest{
 		ID: d.id, Fingerprint: d.fingerprint, Token: dedupe.NewToken(), Generation: d.retryCopy.Generation, Note: stored,
-		Authorisation: authorisation(m),
-	}
-	if !d.retryCopy.Claimed {
-		req.Message = d.retryCopy.MsgID
+		Authorisation: authorisation(m), Message: d.retryCopy.MsgID, Claimed: d.retryCopy.Claimed,
 	}
 	if giveUp != "" {
 		req.Authorisation = ""

@@ -1,6 +1,6 @@
 -- Takes the record for one lease.
 -- ARGV: fingerprint, token, lease in ms, generation of the delivery, note of a new record,
---       for whom it claims, message or nothing if it was claimed before.
+--       for whom it claims, message, 1 if it was claimed before or 0.
 -- Answers: state, now, fresh, generation, lapses, ms since the newest lapse,
 --          ms for which it is held, parked, contradiction, note, event or why it was
 --          rejected, for whom lapsed claims may have called.
@@ -15,9 +15,20 @@ if decided then
   return {'decided', int(now), '0', '0', '0', '0', '0', '0', decided.contradiction, decided.event, ''}
 end
 
-local why = ARGV[7] ~= '' and rejected(ARGV[7]) or ''
-if why ~= '' then
+local why = rejected(ARGV[7])
+if why ~= '' and ARGV[8] == '0' then
   return {'rejected', int(now), '0', '0', '0', '0', '0', '0', '0', why, ''}
+end
+if why ~= '' then
+  -- It was claimed, and Redis forgot that before somebody rejected it.
+  local first = string.find(rejections, ' ' .. ARGV[7] .. '=', 1, true)
+  local after = string.find(rejections, ' ', first + 1, true) or #rejections + 1
+  rejections = string.sub(rejections, 1, first - 1) .. string.sub(rejections, after)
+  if rejections == '' then
+    redis.call('HDEL', key, 'rej')
+  else
+    redis.call('HSET', key, 'rej', rejections)
+  end
 end
 
 if not undecided then

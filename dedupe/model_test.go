@@ -1,7 +1,6 @@
 package dedupe_test
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -218,7 +217,7 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 	before := time.Now()
 	whom := []string{"a", "b", ""}[r.rng.IntN(3)]
 	req := dedupe.ClaimRequest{
-		ID: r.id, Fingerprint: fp, Token: tok, Generation: gen, Note: []byte(note), Authorisation: whom, Message: r.message(),
+		ID: r.id, Fingerprint: fp, Token: tok, Generation: gen, Note: []byte(note), Authorisation: whom, Message: r.message(), Claimed: r.rng.IntN(4) == 0,
 	}
 	got, err := r.b.store.Claim(t.Context(), req)
 	must(t, err)
@@ -243,18 +242,11 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 	r.seen[answer]++
 }
 
-// message is one of twenty, or none: the oldest rejections are forgotten.
-func (r *modelRun) message() string {
-	n := r.rng.IntN(40)
-	if n >= 20 {
-		return ""
-	}
-	return fmt.Sprintf("M%d", n)
-}
+// message is one of eighteen: the oldest rejections are forgotten.
+func (r *modelRun) message() string { return fmt.Sprintf("M%d", r.rng.IntN(18)) }
 
 func (r *modelRun) reject(t *testing.T, message, reason string) {
 	t.Helper()
-	message = cmp.Or(message, "M0")
 	r.log("reject %s for %s", message, reason)
 	got, stands, err := r.b.store.Reject(t.Context(), r.id, message, reason)
 	must(t, err)

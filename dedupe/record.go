@@ -21,9 +21,11 @@ type ClaimRequest struct {
 	Token       Token  // a new one for each claim
 	// Generation is what the delivery carries; zero for a first delivery.
 	Generation int64
-	// Message is the id of the message that brought the command; empty if a copy of
-	// it was claimed before. A message that was rejected is not claimed.
+	// Message is the id of the message that brought the command. One that was
+	// rejected is not claimed, unless a copy says that it was claimed before: then
+	// Redis had forgotten that, and the rejection is.
 	Message string
+	Claimed bool
 	// Note is stored if the claim makes the record; otherwise the stored one stays.
 	Note []byte
 	// Authorisation names for whom the holder may call. It is written by the claim
@@ -95,7 +97,11 @@ func checkClaim(req ClaimRequest) error {
 }
 
 func (s *Store) claimArgs(req ClaimRequest) []any {
-	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note, req.Authorisation, req.Message}
+	claimed := 0
+	if req.Claimed {
+		claimed = 1
+	}
+	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note, req.Authorisation, req.Message, claimed}
 }
 
 func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {

@@ -275,7 +275,8 @@ func conserved(b *book) (string, []breach) {
 // behind the decision excuses one other form of it; what was rejected has one form for
 // ever. Where Redis forgot a decision before it was told, its command comes to another
 // end: it is proven anew, and a refund that had failed may be carried out then; a person
-// is called; or it conflicts with one that came first.
+// is called; or it conflicts with one that came first. Also where a person was called
+// before, as by one whom Redis did not answer.
 func toldAlike(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish); lacks != "" {
 		return lacks, nil
@@ -315,7 +316,9 @@ func toldAlike(b *book) (string, []breach) {
 	b.all(Settle, func(i int, f *Fact) {
 		if b.ended && f.Result == Settled && f.Event != "" && !told[f.Event] {
 			r, _ := b.refundOf(*f)
-			if at, other := ended[r]; other && at > i && b.gone(r, i, at) || b.nowhere(r) && (b.forgot(r, i, len(b.facts)) || b.unknown(b.carried[f.Delivery])) {
+			at, other := ended[r]
+			other = other && at > i && (b.gone(r, i, at) || event(&b.facts[at], Unresolved) && b.forgot(r, at, len(b.facts)))
+			if other || b.nowhere(r) && (b.forgot(r, i, len(b.facts)) || b.unknown(b.carried[f.Delivery])) {
 				return
 			}
 			broken = append(broken, breach{i, r, f.Outcome + " was settled and never told"})

@@ -153,6 +153,13 @@ func TestExcuses(t *testing.T) {
 				"another's end": list(settled(Failed, "e1"), loss, other(published(Unresolved, "u1", "1")), end),
 			},
 		},
+		"a decision is lost, and a person was called before": {
+			"I5", list(settled(Failed, "e1"), published(Unresolved, "u1", "1"), loss, end),
+			map[string][]Fact{
+				"nothing was lost":          list(settled(Failed, "e1"), published(Unresolved, "u1", "1"), end),
+				"called before it was made": list(published(Unresolved, "u1", "1"), settled(Failed, "e1"), loss, end),
+			},
+		},
 		"calls of two contents, claimed before and after the loss": {
 			"I8", list(command("m1", 100), won("d1", "m1"), loss, call("d1", 100), won("d2", "m2"), call("d2", 200)),
 			map[string][]Fact{

@@ -332,12 +332,12 @@ func mistakes() []mistake {
 		},
 		{
 			"what was rejected is claimed", "dedupe/claim.lua",
-			"if why ~= '' then", "if why == 'never' then", redis,
+			"if why ~= '' and ARGV[8] == '0' then", "if why == 'never' then", redis,
 		},
 		// the same in the model of the scripts that the simulation runs on
 		{
 			"model: what was rejected is claimed", "dedupe/dedupetest/record.go",
-			"	case req.Message != \"\" && reason != \"\":", "	case req.Message == reason && reason != \"\":", model,
+			"	case reason != \"\" && !req.Claimed:", "	case reason == \"never\" && !req.Claimed:", model,
 		},
 		{
 			"model: a failure is settled without the token", "dedupe/dedupetest/record.go",

@@ -45,13 +45,18 @@ type Record struct {
 func (r *Record) Claim(req dedupe.ClaimRequest, now int64, lease time.Duration) dedupe.Claim {
 	token, generation := string(req.Token), req.Generation
 	ends := now + lease.Milliseconds()
-	switch reason := r.rejected(req.Message); {
+	reason := r.rejected(req.Message)
+	switch {
 	case r.Decided && r.Fingerprint != req.Fingerprint:
 		return dedupe.Claim{State: dedupe.Conflict}
 	case r.Decided:
 		return dedupe.Claim{State: dedupe.Decided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
-	case req.Message != "" && reason != "":
+	case reason != "" && !req.Claimed:
 		return dedupe.Claim{State: dedupe.Rejected, Reason: reason}
+	case reason != "":
+		r.Rejections = strings.Replace(r.Rejections, " "+req.Message+"="+reason, "", 1)
+	}
+	switch {
 	case !r.Exists:
 		*r = Record{
 			Exists: true, Fingerprint: req.Fingerprint, Token: token, Until: ends, Lease: lease.Milliseconds(), Authorisation: req.Authorisation,

@@ -55,7 +55,7 @@ func claim(r *Redis, key string, args []string) (any, error) {
 	c, _ := r.transition(Transition{Op: "claim", Key: key, Token: args[1], Generation: generation}, func(rec *Record, at int64) any {
 		now = at
 		return rec.Claim(dedupe.ClaimRequest{
-			Fingerprint: args[0], Token: dedupe.Token(args[1]), Generation: generation, Note: []byte(args[4]), Authorisation: args[5], Message: args[6],
+			Fingerprint: args[0], Token: dedupe.Token(args[1]), Generation: generation, Note: []byte(args[4]), Authorisation: args[5], Message: args[6], Claimed: args[7] == "1",
 		}, at, time.Duration(lease)*time.Millisecond)
 	}).(dedupe.Claim)
 	content := c.Note
