@@ -315,7 +315,7 @@ func (l lottery) measure(ctx context.Context, dir, overlay string, drawn []suspe
 			if packages == simulation {
 				continue
 			}
-			text, err := l.test(ctx, 0, program, packages, ".", "-test.failfast=false")
+			text, err := l.test(ctx, 0, program, packages, ".", "-test.failfast=false", "-test.timeout=20m") // also on a busy machine
 			if err != nil && !bytes.Contains(text, []byte("--- FAIL")) {
 				return fmt.Errorf("measure: %s without a change: %w\n%s", packages, err, text)
 			}
