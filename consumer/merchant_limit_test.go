@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -108,5 +109,25 @@ func TestQueriesOfALimitedMerchant(t *testing.T) {
 	}
 	if ofAuthorisation(alipay.ClassLimited, "isv.app-call-limited") {
 		t.Error("that is the app's limit")
+	}
+}
+
+// TestQueriesWhereNothingIsLimited cost no exchange of their own; where the app has a
+// rate, they ask for their share of it.
+func TestQueriesWhereNothingIsLimited(t *testing.T) {
+	for rate, want := range map[int]bool{0: false, 100: true} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.Limits.Rate = rate })
+			asked := &slots{Store: b.store}
+			b.handler.records = asked
+			b.handle(b.command(refundBody("fault-timeout-after-1", "T1", "3.00")))
+			b.settleAll()
+			if e := b.final("fault-timeout-after-1"); e.ConfirmedBy != "query" {
+				t.Errorf("confirmed by %s: the test proves nothing", e.ConfirmedBy)
+			}
+			if got := slices.ContainsFunc(asked.asked, func(s dedupe.Slot) bool { return s.Query }); got != want {
+				t.Errorf("turns asked for: %+v, want a query's among them: %v", asked.asked, want)
+			}
+		})
 	}
 }
