@@ -25,8 +25,9 @@
 //   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.releaseForShutdown,
 //     Handler.withFinalContext
 //   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.retryRedisPatiently,
-//     Handler.publishUntilConfirmed; waits that spend no try: Handler.awaitSlot in limits.go, Decide
-//     (Free), Handler.deferUnclaimed for a merchant with its share of the workers or in a pause (share.go)
+//     Handler.publishUntilConfirmed; waits that spend no try: Handler.awaitSlot in
+//     limits.go, Decide (Free), Handler.deferUnclaimed for a merchant with its
+//     share of the workers, or whose calls wait (fairness.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parkCopy, Handler.parkAgain, Handler.contradiction; what
 //     a person then did with it: operatornote.go

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -45,7 +46,7 @@ type records interface {
 	ClaimWithSlot(ctx context.Context, req dedupe.ClaimRequest, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant, error)
 	Reserve(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) (dedupe.Grant, error)
 	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
-	Throttled(ctx context.Context, appID string, asked dedupe.Grant, rate int) error
+	Throttled(ctx context.Context, appID, merchant string, asked dedupe.Grant, rate int) error
 	Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error)
 	MarkPublished(ctx context.Context, id dedupe.Identity, fingerprint, entry string, event []byte) error
 	Enter(ctx context.Context, appID, entry string, due time.Time) error
@@ -110,6 +111,8 @@ type Config struct {
 	// one of them; deliveries beyond a merchant's share wait for a moment and then
 	// in the retry topic. 0: they are not divided.
 	Workers int
+	// Random is in [0,1), evenly, and safe for concurrent use; nil: rand.Float64.
+	Random func() float64
 }
 
 // Handler carries one command at a time from its message to the end of its
@@ -124,9 +127,10 @@ type Handler struct {
 	metrics Metrics
 	log     logrus.FieldLogger
 	share   *share // nil: workers are not divided
-	backoff backoff
 	causes  causes
-	line    *line
+	lines   *lines
+	// unaccepted are merchants whose calls wait.
+	unaccepted unaccepted
 }
 
 // NewHandler puts the flow together. Gate tells it to stop, Health learns
@@ -135,8 +139,11 @@ func NewHandler(cfg Config, a gateway, r records, p publisher, gate *Gate, healt
 	if cfg.Patience == 0 {
 		cfg.Patience = 20 * time.Second
 	}
-	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log, line: newLine()}
-	h.backoff.shortest, h.backoff.longest = shortestPause, longestPause
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
+	h := &Handler{cfg: cfg, alipay: a, records: r, publish: p, gate: gate, health: health, metrics: m, log: log, lines: newLines()}
+	h.unaccepted.pause, h.unaccepted.until = freeDelay, map[string]time.Time{}
 	h.causes.every, h.causes.seen = time.Minute, map[string]time.Time{}
 	if cfg.Workers > 0 {
 		h.share = newShare(cfg.Workers)
@@ -185,21 +192,25 @@ func (h *Handler) Handle(ctx context.Context, msg Delivery) bool {
 	if !known {
 		return h.unknownMerchant(ctx, d)
 	}
-	if left, why := h.backoff.left(cmd.Merchant, cmd.OutRequestNo); left > 0 && !d.retryCopy.Claimed {
-		return h.deferUnclaimed(ctx, d, why, left)
+	if left := h.unaccepted.left(cmd.Merchant); left > 0 && !d.retryCopy.Claimed {
+		return h.deferUnclaimed(ctx, d, producer.ReasonBlockedConfiguration, left)
 	}
 	// What was claimed is let in all the same: queries go on.
 	paused := func() bool { return !d.retryCopy.Claimed && h.paused(d) }
 	if paused() {
 		return h.deferUnclaimed(ctx, d, producer.ReasonPaused, freeDelay)
 	}
-	if !h.share.enter(ctx, cmd.Merchant, shareWait) {
-		return h.deferUnclaimed(ctx, d, producer.ReasonHeld, h.shortest())
+	wait, why, delay := shareWait, producer.ReasonHeld, h.shortest
+	if !d.retryCopy.Claimed && h.lines.of(cmd.Merchant) != nil {
+		wait, why, delay = crowdWait, producer.ReasonRateLimited, h.spread
+	}
+	if !h.share.enter(ctx, cmd.Merchant, wait) {
+		return h.deferUnclaimed(ctx, d, why, delay())
 	}
 	defer h.share.leave(cmd.Merchant)
 	if !d.retryCopy.Claimed { // else it may have to be asked for, which needs no turn of this line
-		if left, ok := h.line.wait(h.gate, false, waitInLine); !ok {
-			return h.deferUnclaimed(ctx, d, producer.ReasonRateLimited, min(freeDelay, max(h.shortest(), left)))
+		if left, ok := h.awaitTurn(cmd.Merchant, false, waitInLine); !ok {
+			return h.deferUnclaimed(ctx, d, producer.ReasonRateLimited, min(freeDelay, max(delay(), left)))
 		}
 	}
 	if paused() { // waiting may have taken a while
@@ -435,11 +446,12 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 	if giveUp != "" {
 		req.Authorisation = ""
 	}
+	slot := h.slot(d.cmd, actCall)
 	var claim dedupe.Claim
 	var grant dedupe.Grant
 	switch h.retryRedisPatiently(ctx, d, "claim", func(ctx context.Context) error {
-		claim, grant, err = h.records.ClaimWithSlot(ctx, req, h.slot(d.cmd, actCall))
-		h.learn(grant)
+		claim, grant, err = h.records.ClaimWithSlot(ctx, req, slot)
+		h.learn(slot, grant)
 		return err
 	}) {
 	case waitedStop:

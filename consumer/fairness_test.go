@@ -30,23 +30,29 @@ func TestShareLeavesWorkersForTheNextMerchant(t *testing.T) {
 		if !s.enter(t.Context(), "quiet", 0) {
 			t.Fatal("the first got no worker")
 		}
-		first := fill(t, s, "loud")
-		if first < 90 || first > 110 {
-			t.Errorf("one busy merchant has %d of 120 workers, want about eight ninths", first)
+		if n := fill(t, s, "loud"); n != 90 {
+			t.Errorf("one busy merchant has %d of 120 workers, want three quarters", n)
 		}
-		second := fill(t, s, "louder")
-		third := fill(t, s, "quiet")
-		if second < 3 || third < 1 {
-			t.Errorf("the next ones got %d and %d", second, third)
+		if n := fill(t, s, "louder"); n != 29 {
+			t.Errorf("the next one has %d, want the other 29", n)
 		}
-		if s.total > 120 {
-			t.Errorf("%d of 120 workers are busy", s.total)
+		var order []string
+		var wg sync.WaitGroup
+		for _, merchant := range []string{"loud", "louder", "louder", "quiet", "new", "new"} {
+			wg.Go(func() {
+				if s.enter(t.Context(), merchant, time.Minute) {
+					order = append(order, merchant) // one at a time: one is free
+				}
+			})
+			synctest.Wait()
 		}
-		for range first {
+		for range 6 {
 			s.leave("loud")
+			synctest.Wait()
 		}
-		if n := fill(t, s, "quiet"); n < 10 {
-			t.Errorf("%d of the free workers went to the one that was short of them", n)
+		wg.Wait()
+		if want := []string{"new", "quiet", "new", "louder", "louder", "loud"}; !slices.Equal(order, want) {
+			t.Errorf("workers that got free went to %v, want %v: to who has fewest", order, want)
 		}
 	})
 }
@@ -121,37 +127,34 @@ func TestShareIsFair(t *testing.T) {
 	})
 }
 
-func TestBackoffOfOneMerchant(t *testing.T) {
+// TestUnacceptedAuthorisation: while a merchant waits, one call in a pause asks for all.
+func TestUnacceptedAuthorisation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := backoff{shortest: shortestPause, longest: longestPause}
-		// want: a pause of this length runs, and commands come back within half as long again.
-		want := func(length time.Duration) {
+		u := &bare(Config{}).unaccepted
+		want := func(left, call time.Duration) {
 			t.Helper()
-			for i := range 50 {
-				if left, why := b.left("shop", fmt.Sprint("R", i)); left < length || left >= length*3/2 || why != producer.ReasonRateLimited {
-					t.Errorf("%v because of %q, want %v to half as long again", left, why, length)
-				}
+			if got := u.left("shop"); got != left && (got > 0 || left > 0) {
+				t.Errorf("%v left, want %v", got, left)
+			}
+			if got := u.call("shop"); got != call && (got > 0 || call > 0) {
+				t.Errorf("a call waits %v, want %v", got, call)
 			}
 		}
-		for _, length := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
-			b.begin("shop", producer.ReasonRateLimited)
-			b.begin("shop", producer.ReasonBlockedConfiguration) // many calls at once count once
-			want(length)
-			<-time.After(length)
-			if left, _ := b.left("shop", "R1"); left > 0 {
-				t.Errorf("%v after its end", left)
-			}
+		want(0, 0)
+		want(0, 0) // nothing is known of it
+		u.learn("shop", false)
+		want(time.Minute, time.Minute)
+		if u.left("other") > 0 || u.call("other") > 0 {
+			t.Error("another merchant waits")
 		}
-		if left, _ := b.left("other", "R1"); left > 0 {
-			t.Errorf("another merchant waits %v", left)
-		}
-		<-time.After(3 * longestPause)
-		b.begin("shop", producer.ReasonRateLimited)
-		want(shortestPause) // after a quiet time
-		b.worked("shop")
-		<-time.After(shortestPause)
-		b.begin("shop", producer.ReasonRateLimited)
-		want(shortestPause) // a call succeeded meanwhile
+		<-time.After(time.Minute)
+		want(0, 0)                     // this one asks
+		want(time.Minute, time.Minute) // for these
+		<-time.After(time.Minute)
+		want(0, 0) // its answer never came: the next one asks
+		u.learn("shop", true)
+		want(0, 0)
+		want(0, 0)
 	})
 }
 
@@ -198,9 +201,9 @@ func TestCrowded(t *testing.T) {
 	}
 }
 
-// TestOneMerchantsAuthorisation: Alipay does not accept it, or limits it. One
-// call in a pause learns that, the merchant's other commands wait without
-// spending a try, and another merchant's calls are not held up.
+// TestOneMerchantsAuthorisation: Alipay does not accept it, or limits it. One call in
+// a pause learns the one, calls at a pace the other; the merchant's other commands
+// wait without spending a try, and another merchant's calls are not held up.
 func TestOneMerchantsAuthorisation(t *testing.T) {
 	for fault, reason := range map[string]producer.Reason{
 		"config-auth": producer.ReasonBlockedConfiguration, "limited-auth": producer.ReasonRateLimited,
@@ -210,7 +213,7 @@ func TestOneMerchantsAuthorisation(t *testing.T) {
 				c.Workers = 6
 				c.Merchant = func(name string) (Merchant, bool) { return Merchant{AppAuthToken: "token-of-" + name}, true }
 			})
-			b.handler.backoff.shortest = 700 * time.Millisecond
+			b.handler.unaccepted.pause = 700 * time.Millisecond
 			check(t, b.alipay.SpoilMerchant("token-of-ill", fault))
 			of := func(merchant string, n int) Delivery {
 				return b.command(fmt.Sprintf(`{"out_request_no":"%s-%d","out_trade_no":"T-%s-%d","refund_amount":"1.00","merchant":%q}`, merchant, n, merchant, n, merchant))
@@ -222,7 +225,7 @@ func TestOneMerchantsAuthorisation(t *testing.T) {
 					t.Errorf("the other merchant's refund %s", e.Outcome)
 				}
 			}
-			if n := b.alipay.FaultCounts()[fault]; n == 0 || n > 2 {
+			if n := b.alipay.FaultCounts()[fault]; n == 0 || n > 2 && reason == producer.ReasonBlockedConfiguration {
 				t.Errorf("Alipay was asked %d times in vain, want once in a pause", n)
 			}
 			waiting := append(b.broker.Scheduled(retryTopic), b.broker.Messages(retryTopic)...)
