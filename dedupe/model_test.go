@@ -172,7 +172,7 @@ func (r *modelRun) step(t *testing.T) {
 			d = lease
 		}
 		switch {
-		case r.m.Decided:
+		case expires(&r.m):
 			d = keep/3 + d // or nothing would ever begin anew
 		case r.rng.IntN(6) == 0:
 			d = -4 * d // a replica whose clock is behind has taken over
