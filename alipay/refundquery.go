@@ -47,37 +47,19 @@ type RefundQueryResponse struct {
 	RefundStatus string
 	// GmtRefundPay comes only with the query option of the same name.
 	GmtRefundPay string
-	// SendBackFee is what the merchant gave back in this refund; only with
-	// refund_detail_item_list.
-	SendBackFee *Amount
-	// DepositBackInfo comes only with the query option deposit_back_info.
-	DepositBackInfo     *DepositBackInfo
-	DepositBackInfoList []DepositBackInfo
 
-	RefundReason                 string
-	ErrorCode                    string // of asynchronous refunds only
-	RefundDetailItemList         []FundBill
-	RefundRoyaltys               []RefundRoyalty
-	RefundHybAmount              *Amount
-	RefundChargeAmount           *Amount
-	RefundChargeInfoList         []RefundCharge
-	RefundVoucherDetailList      []Voucher
-	PreAuthCancelFee             *Amount
-	RefundSettlementID           string
-	RefundChannelStatus          string // SUCCESS, FAIL or PART_SUCCESS
-	RefundChannelList            string
-	EnterprisePayInfo            *EnterprisePay
-	IndustrySepcDetail           string // Alipay's spelling
-	PresentRefundBuyerAmount     *Amount
-	PresentRefundDiscountAmount  *Amount
-	PresentRefundMdiscountAmount *Amount
+	RefundReason       string
+	ErrorCode          string // of asynchronous refunds only
+	EnterprisePayInfo  *EnterprisePay
+	IndustrySepcDetail string // Alipay's spelling
+	Funds
 
 	// TraceID is Alipay's number of the call.
 	TraceID string
 }
 
 func (r *RefundQueryResponse) fields() []field {
-	return []field{
+	return append(r.Funds.fields(),
 		proof("code", &r.Code),
 		proof("trade_no", &r.TradeNo),
 		proof("out_trade_no", &r.OutTradeNo),
@@ -86,27 +68,11 @@ func (r *RefundQueryResponse) fields() []field {
 		detail("total_amount", &r.TotalAmount),
 		proof("refund_status", &r.RefundStatus),
 		detail("gmt_refund_pay", &r.GmtRefundPay),
-		detail("send_back_fee", &r.SendBackFee),
-		detail("deposit_back_info", object(&r.DepositBackInfo)),
-		detail("deposit_back_info_list", list(&r.DepositBackInfoList)),
 		detail("refund_reason", &r.RefundReason),
 		detail("error_code", &r.ErrorCode),
-		detail("refund_detail_item_list", list(&r.RefundDetailItemList)),
-		detail("refund_royaltys", list(&r.RefundRoyaltys)),
-		detail("refund_hyb_amount", &r.RefundHybAmount),
-		detail("refund_charge_amount", &r.RefundChargeAmount),
-		detail("refund_charge_info_list", list(&r.RefundChargeInfoList)),
-		detail("refund_voucher_detail_list", list(&r.RefundVoucherDetailList)),
-		detail("pre_auth_cancel_fee", &r.PreAuthCancelFee),
-		detail("refund_settlement_id", &r.RefundSettlementID),
-		detail("refund_channel_status", &r.RefundChannelStatus),
-		detail("refund_channel_list", &r.RefundChannelList),
 		detail("enterprise_pay_info", object(&r.EnterprisePayInfo)),
 		detail("industry_sepc_detail", &r.IndustrySepcDetail),
-		detail("present_refund_buyer_amount", &r.PresentRefundBuyerAmount),
-		detail("present_refund_discount_amount", &r.PresentRefundDiscountAmount),
-		detail("present_refund_mdiscount_amount", &r.PresentRefundMdiscountAmount),
-	}
+	)
 }
 
 // QueryRefund calls alipay.trade.fastpay.refund.query once. Every error is an
