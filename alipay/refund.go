@@ -30,8 +30,7 @@ type RefundRequest struct {
 	// GoodsDetail is the older form of RefundGoodsDetail.
 	GoodsDetail             []Goods            `json:"goods_detail,omitempty"`
 	RefundRoyaltyParameters []RoyaltyParameter `json:"refund_royalty_parameters,omitempty"`
-	// QueryOptions asks for more members in the answer: refund_detail_item_list,
-	// deposit_back_info, refund_voucher_detail_list.
+	// QueryOptions asks for more members in the answer; see RefundOptions.
 	QueryOptions []string `json:"query_options,omitempty"`
 	// RelatedSettleConfirmNo belongs to trades with an account period, up to 64.
 	RelatedSettleConfirmNo string `json:"related_settle_confirm_no,omitempty"`
@@ -91,6 +90,11 @@ type RoyaltyParameter struct {
 	AmountPercentage int    `json:"amount_percentage,omitempty"` // 1 to 100
 	Desc             string `json:"desc,omitempty"`
 	RoyaltyScene     string `json:"royalty_scene,omitempty"`
+}
+
+// RefundOptions are the query_options that Refund knows.
+func RefundOptions() []string {
+	return []string{"refund_detail_item_list", "deposit_back_info", "refund_voucher_detail_list"}
 }
 
 // RefundResponse is a verified answer to Refund. It does not say that the

@@ -13,9 +13,7 @@ type RefundQueryRequest struct {
 	TradeNo    string `json:"trade_no,omitempty"`
 	// OutRequestNo as in the refund.
 	OutRequestNo string `json:"out_request_no"`
-	// QueryOptions asks for more members: refund_detail_item_list,
-	// gmt_refund_pay, deposit_back_info, deposit_back_info_list,
-	// refund_voucher_detail_list, enterprise_pay_info.
+	// QueryOptions asks for more members; see RefundQueryOptions.
 	QueryOptions []string `json:"query_options,omitempty"`
 	// OrgPid is for institutions that connect banks, up to 16.
 	OrgPid string `json:"org_pid,omitempty"`
@@ -26,6 +24,12 @@ type RefundQueryRequest struct {
 // Format prints the number alone.
 func (r RefundQueryRequest) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "alipay.RefundQueryRequest{OutRequestNo: %s}", r.OutRequestNo)
+}
+
+// RefundQueryOptions are the query_options that QueryRefund knows, without
+// enterprise_pay_info, whose answer is personal.
+func RefundQueryOptions() []string {
+	return append(RefundOptions(), "deposit_back_info_list", "gmt_refund_pay")
 }
 
 // RefundStatusSuccess is the only RefundStatus that Alipay documents.
