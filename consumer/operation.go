@@ -85,11 +85,11 @@ func refundOperation(g gateway, cmd Command, token string, options []string) ope
 			if !cmd.sameTrade(resp.TradeNo, resp.OutTradeNo) {
 				return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: resp.Code, TraceID: resp.TraceID}}
 			}
-			moved := resp.FundChange == "Y"
-			if moved {
-				f.tell(cmd, resp.Funds)
+			a := callAnswer{Class: alipay.ClassOK, Signed: true, Moved: resp.FundChange == "Y", Facts: f}
+			if a.Moved {
+				a.Facts.tell(cmd, resp.Funds)
 			}
-			return callAnswer{Class: alipay.ClassOK, Signed: true, Moved: moved, Facts: f}
+			return a
 		},
 		query: func(ctx context.Context, _ note) queryAnswer {
 			resp, err := g.QueryRefund(ctx, &alipay.RefundQueryRequest{

@@ -503,7 +503,7 @@ func mistakes() []mistake {
 		},
 		// events and notifications
 		{
-			"the id of an event depends on more than the fact", "consumer/facts.go",
+			"the id of an event depends on more than the fact", "consumer/event.go",
 			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.cmd.Trade(), int64(c.cmd.Amount), outcome)",
 			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.retryCopy.MsgID, int64(c.cmd.Amount), outcome)", flow,
 		},
