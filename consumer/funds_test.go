@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -261,6 +262,40 @@ func TestFundsHoldNobody(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// answered gives one answer to every call and one to every query.
+type answered struct {
+	gateway
+	refund alipay.RefundResponse
+	query  alipay.RefundQueryResponse
+}
+
+func (a answered) Refund(context.Context, *alipay.RefundRequest) (*alipay.RefundResponse, error) {
+	return &a.refund, nil
+}
+
+func (a answered) QueryRefund(context.Context, *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error) {
+	return &a.query, nil
+}
+
+// TestFundsOfProofsOnly: what an answer tells that proves nothing is not kept.
+func TestFundsOfProofsOnly(t *testing.T) {
+	amount := alipay.Amount(300)
+	funds := alipay.Funds{SendBackFee: &amount}
+	cmd := Command{Kind: KindRefund, OutRequestNo: "R1", OutTradeNo: "T1", Amount: amount}
+	for change, want := range map[string]bool{"Y": true, "N": false, "": false} {
+		g := answered{refund: alipay.RefundResponse{Code: "10000", FundChange: change, Funds: funds}}
+		if a := operationFor(g, cmd, "", Additions{}).call(t.Context()); (a.Facts.Funds != nil) != want {
+			t.Errorf("fund_change %q: %+v", change, a.Facts)
+		}
+	}
+	for status, want := range map[string]bool{"REFUND_SUCCESS": true, "": true, "REFUND_PROCESSING": false} {
+		g := answered{query: alipay.RefundQueryResponse{Code: "10000", OutRequestNo: "R1", RefundAmount: &amount, RefundStatus: status, Funds: funds}}
+		if q := operationFor(g, cmd, "", Additions{}).query(t.Context(), note{}); (q.Facts.Funds != nil) != want {
+			t.Errorf("refund_status %q: %+v", status, q.Facts)
+		}
 	}
 }
 
