@@ -46,8 +46,11 @@ func (e *entry) funds(options []string) node {
 		}
 		if card > 0 {
 			items = append(items, node{
-				{"amount", FormatYuan(card)}, {"real_amount", FormatYuan(card)},
-				{"fund_channel", "BANKCARD"}, {"bank_code", "ICBC"}, {"fund_type", "DEBIT_CARD"},
+				{"amount", FormatYuan(card)},
+				{"real_amount", FormatYuan(card)},
+				{"fund_channel", "BANKCARD"},
+				{"bank_code", "ICBC"},
+				{"fund_type", "DEBIT_CARD"},
 			})
 		}
 		if coupon > 0 {
@@ -61,7 +64,9 @@ func (e *entry) funds(options []string) node {
 	fee := FormatYuan(e.amount / 100)
 	fields = append(fields,
 		member{"refund_charge_info_list", []node{{
-			{"charge_type", "trade"}, {"refund_charge_fee", fee}, {"switch_fee_rate", "0.01"},
+			{"charge_type", "trade"},
+			{"refund_charge_fee", fee},
+			{"switch_fee_rate", "0.01"},
 			{"refund_sub_fee_detail_list", []node{{{"refund_charge_fee", fee}, {"switch_fee_rate", "0.01"}}}},
 		}}},
 		member{"present_refund_buyer_amount", FormatYuan(e.amount - coupon)},
@@ -69,8 +74,12 @@ func (e *entry) funds(options []string) node {
 	)
 	if asked("refund_voucher_detail_list") {
 		fields = append(fields, member{"refund_voucher_detail_list", []node{{
-			{"id", "2015102600073002039000002D5O"}, {"name", "满减券"}, {"type", "ALIPAY_BIZ_VOUCHER"},
-			{"amount", FormatYuan(e.order.total / 10)}, {"merchant_contribute", FormatYuan(e.order.total / 10)}, {"other_contribute", "0.00"},
+			{"id", "2015102600073002039000002D5O"},
+			{"name", "满减券"},
+			{"type", "ALIPAY_BIZ_VOUCHER"},
+			{"amount", FormatYuan(e.order.total / 10)},
+			{"merchant_contribute", FormatYuan(e.order.total / 10)},
+			{"other_contribute", "0.00"},
 		}}})
 	}
 	return fields
@@ -100,8 +109,12 @@ func (e *entry) deposit() node {
 func (e *entry) royaltyItems() (items []node) {
 	for _, r := range e.royalties {
 		items = append(items, node{
-			{"refund_amount", string(r.Amount)}, {"royalty_type", r.Type}, {"result_code", "SUCCESS"},
-			{"trans_out", r.TransOut}, {"trans_out_email", "sim***@example.com"}, {"trans_in", r.TransIn},
+			{"refund_amount", string(r.Amount)},
+			{"royalty_type", r.Type},
+			{"result_code", "SUCCESS"},
+			{"trans_out", r.TransOut},
+			{"trans_out_email", "sim***@example.com"},
+			{"trans_in", r.TransIn},
 		})
 	}
 	return items
