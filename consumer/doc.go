@@ -60,6 +60,7 @@
 //	of                        which piece of the part: a topic, a broker, a master
 //	topic                     where a message is to go, or came from
 //	stub, size, digest, lies  what a stub stands for, and where the message lies
+//	left_out                  what of an answer's funds could not be told
 //	panic, stack              the type of what panicked, and where
 //	component                 rocketmq-client, whose own fields begin with sdk_
 //	error                     what failed, without bodies and secrets

@@ -70,6 +70,7 @@ type publisher interface {
 // Merchant is who a command's calls are made for.
 type Merchant struct {
 	AppAuthToken string
+	SellerID     string // whose bill shows the refund; "" where it is not configured
 }
 
 // Metrics is told what happens; the methods are CONTRACT §8's series.
@@ -82,11 +83,14 @@ type Metrics interface {
 	Retried(reason string)
 	Parked(reason string)
 	Contradiction()
+	FundsCut()
 }
 
 // Config of a Handler. Every duration is needed; CONTRACT §6 has the meanings.
 type Config struct {
 	AppID string
+	// SellerID is the app's own, told in events; "" where it is not configured.
+	SellerID string
 	// ScopeTrade adds the trade to the identity (REFUNDD_DEDUPE_SCOPE=trade).
 	ScopeTrade bool
 	// Topics of commands by kind; a kind whose topic is empty is off.
@@ -103,8 +107,7 @@ type Config struct {
 	// SDK drops a blocked queue.
 	Patience time.Duration
 	Limits   Limits
-	// NotifyURL is sent with coupon refunds; "" is none.
-	NotifyURL string
+	Additions
 	// Merchant looks a name up; false if it is unknown. Nil: no merchants.
 	Merchant func(name string) (Merchant, bool)
 	// Workers are divided between the merchants, the app's own commands being

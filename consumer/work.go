@@ -36,7 +36,7 @@ func (c *claimedDelivery) now() time.Time { return c.claim.Now.Add(time.Since(c.
 // work does what Decide says until the delivery has an end.
 func (h *Handler) work(ctx context.Context, c *claimedDelivery, m Merchant) bool {
 	defer h.giveBack(c)
-	c.op = operationFor(h.alipay, c.cmd, m.AppAuthToken, h.cfg.NotifyURL)
+	c.op = operationFor(h.alipay, c.cmd, m.AppAuthToken, h.cfg.Additions)
 	c.authorisation = authorisation(m)
 	c.mergeHistory(h)
 	if c.late() {

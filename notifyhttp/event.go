@@ -58,6 +58,14 @@ func (h *handler) merchant(n *alipay.Notification) (name string, ok bool) {
 	return "", anybody
 }
 
+func (h *handler) configured(seller string) bool {
+	if seller == "" || seller == h.cfg.SellerID || h.cfg.Sellers == nil {
+		return seller != "" && seller == h.cfg.SellerID
+	}
+	_, ok := h.cfg.Sellers(seller)
+	return ok
+}
+
 // ofInterest is false for what needs no event. A deposit back with a status that nobody documented is of interest, and then
 // malformed: it is not lost in silence.
 func ofInterest(n *alipay.Notification) bool {
@@ -104,6 +112,9 @@ func (h *handler) event(n *alipay.Notification, refund Notice) (producer.Encoded
 		e.BankAckTime = moment(n.BankAckTime)
 		e.EstBankReceiptTime = moment(n.EstBankReceiptTime)
 	case alipay.NotificationOther:
+	}
+	if h.configured(n.SellerID) {
+		e.SellerID = n.SellerID
 	}
 	e.ID = producer.NotifiedID(h.cfg.AppID, n.NotifyID, e.Outcome)
 	return e.Encode()

@@ -90,6 +90,9 @@ type Event struct {
 	Outcome      Outcome
 	AppID        string
 	Merchant     string // only if the command had one
+	RefundKey    string // of the refund, from RefundKey; succeeded, failed and unresolved have it
+	SellerID     string // the account whose bill shows it, where it is configured
+	PaidByOther  bool   // succeeded: another account of the command paid, not the seller
 	OutRequestNo string
 	OutTradeNo   string
 	TradeNo      string
@@ -112,7 +115,9 @@ type Event struct {
 	AlipaySubCode string
 	AlipaySubMsg  string // cut at 1000 characters
 	TraceID       string
-	Calls         int // refund calls and queries known to have been made; told with succeeded, failed and unresolved
+	Calls         int    // refund calls and queries known to have been made; told with succeeded, failed and unresolved
+	Funds         *Funds // succeeded: where the money went
+	FundsCut      bool   // Funds is not complete; Encode sets it too, where it has to leave something out
 	Metadata      map[string]string
 
 	NotifyID           string
@@ -139,6 +144,12 @@ func (t Type) known() bool {
 		return true
 	}
 	return false
+}
+
+// fits reports whether events of the outcome have the reason. One that a later version added is judged by its outcome.
+func (r Reason) fits(o Outcome) bool {
+	of := r.outcome()
+	return of == o || of == "" && only(string(r), "abcdefghijklmnopqrstuvwxyz_")
 }
 
 func (r Reason) outcome() Outcome {

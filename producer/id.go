@@ -16,6 +16,11 @@ type Identity struct {
 	Trade        string // trade or auth_no, only with REFUNDD_DEDUPE_SCOPE=trade; else empty
 }
 
+// RefundKey names the refund in whatever events tell of it: one row a key is one row a refund.
+func RefundKey(id Identity) string {
+	return factID("refund", id.AppID, id.Merchant, string(id.Kind), id.OutRequestNo, id.Trade)
+}
+
 // DecidedID is the id of a succeeded or failed event: of the refund, its trade (or auth_no), its amount and the outcome. The trade
 // is always part of the fact, so the id does not depend on the scope of the identity.
 func DecidedID(id Identity, trade string, fen int64, outcome Outcome) string {

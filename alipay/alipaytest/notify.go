@@ -97,7 +97,7 @@ func (s *Server) notifyMoved() {
 			continue
 		}
 		s.launch(m.entry, &notice{url: s.cfg.NotifyURL, params: s.refundNotice(m)})
-		if m.entry.depositBack {
+		if m.entry.depositBack && m.entry.byCard() {
 			n := &notice{url: s.cfg.NotifyURL, params: s.depositNotice(m)}
 			if hash(m.entry.number)%2 == 0 {
 				n.v2 = true // as messages of the app gateway may be
@@ -232,19 +232,11 @@ func (s *Server) couponNotice(m movement) map[string]string {
 // depositNotice says what the bank did with the refund.
 func (s *Server) depositNotice(m movement) map[string]string {
 	o := m.entry.order
-	status := "S"
-	if m.entry.bounced {
-		status = "F"
-	}
-	content, err := node{
+	content, err := append(node{
 		{"trade_no", o.no},
 		{"out_trade_no", o.outNo},
 		{"out_request_no", m.entry.number},
-		{"dback_status", status},
-		{"dback_amount", FormatYuan(m.entry.amount)},
-		{"bank_ack_time", beijing(m.entry.movedAt)},
-		{"est_bank_receipt_time", beijing(m.entry.movedAt)},
-	}.MarshalJSON()
+	}, m.entry.deposit()[1:]...).MarshalJSON()
 	if err != nil {
 		panic(err) // strings always encode
 	}

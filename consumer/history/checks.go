@@ -10,7 +10,7 @@ func Invariants() []Invariant {
 		{"I2", "every command reaches an end, and what is decided stays decided", oneEnd},
 		{"I3", "succeeded is told if and only if the money moved; after failed it never moves", truth},
 		{"I4", "no trade gives back more than was paid, and events tell the ledger's amounts", conserved},
-		{"I5", "what is decided is told, with one id and the same bytes every time", toldAlike},
+		{"I5", "what is decided is told, with one id and the same bytes every time, and a refund under one key", toldAlike},
 		{"I6", "nothing without a cause: events and records have commands, calls have claims", noOrphan},
 		{"I7", "a delivery is acknowledged only when its event or its copy is safely stored", ackSafe},
 		{"I8", "another command under the same number never reaches Alipay, and is told", oneContent},
@@ -286,12 +286,19 @@ func toldAlike(b *book) (string, []breach) {
 	seen, forms := map[form]bool{}, map[string]int{}
 	decided := b.firstDecided()
 	ids := map[string]string{}
+	keys := map[refund]string{}
 	told := map[string]bool{}
 	ended := map[refund]int{} // the last such event
 	b.all(Publish, func(i int, f *Fact) {
 		r, _ := b.refundOf(*f)
 		if event(f, Succeeded, Failed, Rejected, Unresolved) {
 			ended[r] = i
+		}
+		if event(f, Succeeded, Failed, Unresolved) {
+			if key, known := keys[r]; known && key != f.Key {
+				broken = append(broken, breach{i, r, "one refund was told under two keys"})
+			}
+			keys[r] = f.Key
 		}
 		if !event(f, Succeeded, Failed, Rejected) {
 			return

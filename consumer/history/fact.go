@@ -21,7 +21,7 @@ const (
 	Ack What = "ack"
 	// Publish: a message was sent. Process, Topic, Result (confirmed, stored or
 	// refused), Delivery if one caused it, Message, the refund. Of an event also Event,
-	// Outcome, Body, Reason, Amount, Trade; of a retry or parked copy Copy, Generation,
+	// Key, Outcome, Body, Reason, Amount, Trade; of a retry or parked copy Copy, Generation,
 	// Reason, Claimed.
 	Publish What = "publish"
 	// Lost: the broker lost a message that it had acknowledged. Copy.
@@ -171,8 +171,9 @@ type Fact struct {
 	Generation int64  `json:"generation,omitempty"`
 	Claimed    bool   `json:"claimed,omitempty"`
 
-	// Event is an event's id, Body a digest of its bytes.
+	// Event is an event's id, Key its refund_key, Body a digest of its bytes.
 	Event   string `json:"event,omitempty"`
+	Key     string `json:"key,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Body    string `json:"body,omitempty"`

@@ -273,4 +273,5 @@ func (m metrics) Published(string)                 { m.events.Add(1) }
 func (metrics) PublishFailed(string)               {}
 func (m metrics) Retried(string)                   { m.retries.Add(1) }
 func (m metrics) Parked(string)                    { m.parked.Add(1) }
+func (metrics) FundsCut()                          {}
 func (metrics) Contradiction()                     {}

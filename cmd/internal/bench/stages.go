@@ -278,4 +278,5 @@ func (uncounted) Published(string)                   {}
 func (uncounted) PublishFailed(string)               {}
 func (uncounted) Retried(string)                     {}
 func (uncounted) Parked(string)                      {}
+func (uncounted) FundsCut()                          {}
 func (uncounted) Contradiction()                     {}

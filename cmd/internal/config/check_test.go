@@ -123,8 +123,8 @@ func TestVariablesMatchTheReadme(t *testing.T) {
 
 func TestVariablesAreComplete(t *testing.T) {
 	vars := config.Variables()
-	if len(vars) != 42 {
-		t.Errorf("%d variables, the contract has 42", len(vars))
+	if len(vars) != 43 {
+		t.Errorf("%d variables, the contract has 43", len(vars))
 	}
 	table := config.Markdown()
 	for _, v := range vars {

@@ -165,6 +165,14 @@ func (m *Merchants) Token(name string) (appAuthToken string, ok bool) {
 	return one.appAuthToken, ok
 }
 
+// Seller returns the seller id of a merchant; empty where none is known.
+func (m *Merchants) Seller(name string) string {
+	if m == nil {
+		return ""
+	}
+	return m.byName[name].sellerID
+}
+
 // OfSeller returns the name of the merchant with this seller id.
 func (m *Merchants) OfSeller(sellerID string) (name string, ok bool) {
 	if m == nil {

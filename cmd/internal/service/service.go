@@ -320,7 +320,7 @@ func (s *service) topics() map[consumer.Kind]string {
 
 func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 	return consumer.NewHandler(consumer.Config{
-		AppID: s.cfg.AlipayAppID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
+		AppID: s.cfg.AlipayAppID, SellerID: s.cfg.AlipaySellerID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
 		RetryTopic: s.cfg.TopicRetry, EventTopic: s.cfg.TopicEvent, ParkedTopic: s.cfg.TopicParked,
 		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
 		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays,
@@ -330,7 +330,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 				_, paused := s.brakes.Paused(string(kind), merchant)
 				return paused
 			},
-		}, NotifyURL: s.cfg.AlipayNotifyURL,
+		}, Additions: consumer.Additions{NotifyURL: s.cfg.AlipayNotifyURL, QueryOptions: s.cfg.AlipayQueryOptions},
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
 	}, s.trace.Gateway(s.acts.gateway(s.changing)), s.acts.records(s.store, s.redis), s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
 }

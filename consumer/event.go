@@ -10,13 +10,18 @@ import (
 // What a command and its note tell in events.
 
 func (h *Handler) event(cmd Command, outcome producer.Outcome) producer.Event {
-	return producer.Event{
+	ev := producer.Event{
 		Subject: cmd.OutRequestNo, Kind: cmd.Kind, Outcome: outcome,
 		AppID: h.cfg.AppID, Merchant: cmd.Merchant,
 		OutRequestNo: cmd.OutRequestNo, OutTradeNo: cmd.OutTradeNo, TradeNo: cmd.TradeNo,
 		AuthNo: cmd.AuthNo, OutOrderNo: cmd.OutOrderNo,
 		AmountFen: int64(cmd.Amount), Currency: cmd.Currency,
 	}
+	if outcome != producer.Rejected {
+		m, _ := h.merchant(cmd.Merchant)
+		ev.RefundKey, ev.SellerID = producer.RefundKey(h.eventIdentity(cmd)), m.SellerID
+	}
+	return ev
 }
 
 func (h *Handler) eventIdentity(cmd Command) producer.Identity {
@@ -30,6 +35,12 @@ func (h *Handler) decidedEvent(c *claimedDelivery, outcome producer.Outcome, rea
 	ev.Time, ev.Traceparent, ev.Metadata = time.Now(), c.note.Origin.Traceparent, c.first.Metadata
 	c.note.fillEvent(&ev)
 	if outcome == producer.Succeeded {
+		ev.PaidByOther = c.cmd.Refund.RefundTransOut != "" || c.cmd.Refund.RefundAdvanceAccount != ""
+		ev.Funds, ev.FundsCut = c.note.Last.Funds, c.note.Last.LeftOut != ""
+		if ev.FundsCut {
+			h.metrics.FundsCut()
+			c.log.WithField("left_out", c.note.Last.LeftOut).Warn("Alipay's answer tells in a form that this version cannot read where the money went")
+		}
 		ev.ConfirmedBy = producer.ByQuery
 		if c.note.Proof == provenByResponse {
 			ev.ConfirmedBy = producer.ByResponse
@@ -79,6 +90,9 @@ func (n *note) fillEvent(ev *producer.Event) {
 		ev.OutOrderNo = f.OutOrderNo
 	}
 	ev.OperationID = n.OperationID
+	if isCurrency(f.Currency) {
+		ev.Currency = f.Currency
+	}
 	if f.TotalRefunded != nil {
 		ev.TotalRefundedFen = *f.TotalRefunded
 	}
