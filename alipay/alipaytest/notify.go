@@ -2,7 +2,7 @@ package alipaytest
 
 import (
 	"context"
-	"crypto/rsa"
+	"crypto"
 	"fmt"
 	"io"
 	"maps"
@@ -149,7 +149,7 @@ func (s *Server) deliverNotice(ctx context.Context, all *errands, n *notice, del
 func (s *Server) postNotice(ctx context.Context, n *notice) (status int, accepted bool) {
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	form, err := n.form(s.cfg.Keys.AlipayPrivate, s.now())
+	form, err := n.form(s.cfg.Signer, s.now())
 	if err != nil {
 		return 0, false
 	}
@@ -168,7 +168,7 @@ func (s *Server) postNotice(ctx context.Context, n *notice) (status int, accepte
 }
 
 // form is the signed form body of a delivery at this time.
-func (n *notice) form(key *rsa.PrivateKey, now time.Time) (string, error) {
+func (n *notice) form(signer crypto.Signer, now time.Time) (string, error) {
 	values := url.Values{}
 	params := map[string]string{"sign_type": "RSA2", "charset": "utf-8"}
 	maps.Copy(params, n.params)
@@ -183,7 +183,7 @@ func (n *notice) form(key *rsa.PrivateKey, now time.Time) (string, error) {
 	if n.forged {
 		text += "forged"
 	}
-	signature, err := sign(key, text)
+	signature, err := sign(signer, text)
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package alipaytest
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,10 @@ type Config struct {
 
 	// Keys are both sides' keys.
 	Keys *Keys
+
+	// Signer signs what Alipay says, with the key Keys.AlipayPrivate; default that
+	// key itself.
+	Signer crypto.Signer
 
 	// TradeTotal is the paid amount, in fen, of a trade or red packet that is
 	// first named in a call; default 100000 (1000.00 yuan).
@@ -147,6 +152,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("alipaytest: trade total of %d fen is not within 0.01 and 100000000.00 yuan", cfg.TradeTotal)
 	case min(cfg.Latency, cfg.FaultFor, cfg.LateBy, cfg.Hold, cfg.Drip) < 0 || min(cfg.FaultCalls, cfg.KeepCalls, cfg.Limit) < 0:
 		return nil, errors.New("alipaytest: a duration or a count is below zero")
+	}
+	if cfg.Signer == nil {
+		cfg.Signer = cfg.Keys.AlipayPrivate
 	}
 	s := &Server{
 		cfg:     cfg,

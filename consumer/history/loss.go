@@ -99,15 +99,14 @@ func (b *book) nowhere(r refund) bool {
 	return all && some
 }
 
-// rejectedUnknowing reports whether a claimed command was rejected by a version that
-// cannot read it, or where its merchant is not configured, when no record told of the
-// claim any more.
+// rejectedUnknowing reports whether a version that cannot read a claimed command
+// rejected it, when no record told it of the claim any more.
 func (b *book) rejectedUnknowing(r refund, since int) bool {
 	claimed := map[string]bool{}
 	for _, i := range b.of[r] {
 		f := &b.facts[i]
 		claimed[f.Message] = claimed[f.Message] || f.What == Claim && f.Result == Won
-		if event(f, Rejected) && (f.Reason == "invalid" || f.Reason == "unknown_merchant") && claimed[f.Message] && b.forgot(r, since, i) {
+		if event(f, Rejected) && f.Reason == "invalid" && claimed[f.Message] && b.forgot(r, since, i) {
 			return true
 		}
 	}

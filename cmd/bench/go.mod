@@ -1,14 +1,16 @@
-module refundd/cmd/internal/bench
+module refundd/cmd/bench
 
 go 1.26.0
 
-replace refundd => ../../..
+replace refundd => ../..
 
 require (
 	github.com/apache/rocketmq-client-go/v2 v2.1.2
+	github.com/prometheus/procfs v0.22.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/sirupsen/logrus v1.10.2
 	github.com/smartwalle/alipay/v3 v3.2.28
+	golang.org/x/sync v0.23.0
 	refundd v0.0.0-00010101000000-000000000000
 )
 
