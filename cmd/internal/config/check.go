@@ -39,7 +39,7 @@ func Variables() []Variable {
 	return list
 }
 
-// Markdown returns the table of Variables for the README.
+// Markdown returns the table of Variables for deploy/configuration.md.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning |\n|---|---|---|\n")
