@@ -1,4 +1,5 @@
-// Package notifyhttp receives Alipay's asynchronous notifications and tells them as events (CONTRACT §7 and §4).
+// Package notifyhttp receives Alipay's asynchronous notifications and publishes them as events (producer/CONTRACT.md §7 and
+// §4). The rules R1 and R13 are those of consumer/DESIGN.md.
 //
 // A notification is believed only if Alipay signed the very bytes that came in (R13), and it is answered `success` only after its
 // event is durably published; every other answer makes Alipay deliver it again, eight times within 25 hours. So no genuine

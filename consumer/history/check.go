@@ -16,7 +16,7 @@ type Options struct {
 
 // Invariant is one promise.
 type Invariant struct {
-	Name string // I1 to I20 and R7 to R10, as the design numbers them
+	Name string // I1 to I20, and the rules R7 to R10 of consumer/DESIGN.md
 	Says string // in one sentence
 	// check returns what the history lacks to be judged, or where it is broken.
 	check func(*book) (lacks string, broken []breach)

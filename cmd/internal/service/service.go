@@ -1,7 +1,7 @@
 // Package service assembles refundd from its parts and runs it: the same code
 // for cmd/refundd and for cmd/demo. Parts start in the order in which they are
 // needed (admin page, Redis, broker, producer, receiver, consumer) and stop in the order
-// of DESIGN R11.
+// of consumer/DESIGN.md's "a stop is not a failure" (R11).
 package service
 
 import (
