@@ -148,7 +148,7 @@ func startTracing(instance string, cfg config.Config, log logrus.FieldLogger) (*
 	return tracing.Start(context.Background(), c, log)
 }
 
-// end waits for what runs in the background, which was told to end, closes
+// end waits for what runs in the background, which was asked to end, closes
 // Redis, and sends the last spans: within what is left of the drain.
 func (s *service) end(background *sync.WaitGroup) error {
 	if s.deadline.IsZero() {
