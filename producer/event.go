@@ -68,7 +68,7 @@ const (
 	ReasonContradiction        Reason = "contradiction"
 )
 
-// ConfirmedBy says which verified answer proved a final outcome.
+// ConfirmedBy tells which verified answer proved a final outcome.
 type ConfirmedBy string
 
 // The two proofs of CONTRACT.md §4.
@@ -77,13 +77,13 @@ const (
 	ByQuery    ConfirmedBy = "query"    // the answer to a query
 )
 
-// Event is one fact for the readers of the event topic. A member left at its zero value is left out; Encode says which ones
+// Event is one fact told to the readers of the event topic. A member left at its zero value is not told; Encode says which ones
 // an outcome needs. The members of the envelope that are the same for every event, and those that follow from others (type,
 // source), are not fields.
 type Event struct {
 	ID          string    // of the fact, from DecidedID, RejectedID, UnresolvedID or NotifiedID
 	Subject     string    // out_request_no where one valid number is known, else the message id
-	Time        time.Time // written in UTC; see CONTRACT.md §4 for which moment it is
+	Time        time.Time // told in UTC; see CONTRACT.md §4 for which moment it is
 	Traceparent string    // of the command; left out of the event unless ValidTraceparent
 
 	Kind         Kind
@@ -98,13 +98,13 @@ type Event struct {
 	OperationID  string
 
 	AmountFen        int64  // this refund's amount, at least 1 where known; at most 999999999.99 yuan, as all amounts here
-	Currency         string // written only with an amount; empty stands for CNY
+	Currency         string // told only with an amount; empty stands for CNY
 	TotalRefundedFen int64  // the trade's cumulative refunded sum; never this refund's amount
 
 	AmountAtAlipayFen int64 // unresolved with conflict_at_alipay: what the refund of this number has there
 
 	ConfirmedBy ConfirmedBy
-	RefundedAt  time.Time // Alipay's time, written in +08:00
+	RefundedAt  time.Time // Alipay's time, told in +08:00
 	Reason      Reason
 	Detail      string // one English sentence for a person, without payload or personal data; cut at 1000 characters
 
@@ -112,15 +112,15 @@ type Event struct {
 	AlipaySubCode string
 	AlipaySubMsg  string // cut at 1000 characters
 	TraceID       string
-	Calls         int // refund calls and queries known to have been made; written with succeeded, failed and unresolved
+	Calls         int // refund calls and queries known to have been made; told with succeeded, failed and unresolved
 	Metadata      map[string]string
 
 	NotifyID           string
 	TradeStatus        string
 	DbackStatus        string // S: the bank took the refund; F: it bounced to the buyer's balance
 	DbackAmountFen     int64
-	BankAckTime        time.Time // written in +08:00
-	EstBankReceiptTime time.Time // written in +08:00
+	BankAckTime        time.Time // told in +08:00
+	EstBankReceiptTime time.Time // told in +08:00
 }
 
 // Type follows from kind and outcome. It is empty where the contract knows no such event.

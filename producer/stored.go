@@ -12,7 +12,7 @@ import (
 // a fifth of its size. It is not the event's facts, from which a later version of
 // Encode might make other bytes: it is the text itself, with its usual phrases,
 // numbers and times written shortly. So what is published again is what was
-// published first, whatever Encode has become in between (R6).
+// published first, whatever Encode has become in between (DESIGN R6).
 //
 // The first byte is the version of the form, or '{' where the text is stored as
 // it is. Versions are read for ever: a change of anything below is a new one.

@@ -89,7 +89,7 @@ type entry struct {
 	closing   bool      // it ends in CLOSED instead of moving
 	closed    bool      // it has ended in CLOSED
 	notifyURL string
-	// The refund goes back to a bank card: depositBack asks to hear of
+	// The refund goes back to a bank card: depositBack asks to be told about
 	// it, bounced is what the bank did.
 	depositBack, bounced bool
 	holds                map[op]*hold

@@ -10,7 +10,7 @@ import (
 
 // Record is the record of one refund: the state table of package dedupe, written a
 // second time. Its zero value is a record that is not there. It is comparable, so
-// that a walk can say which states it has seen. Times are milliseconds of Redis'
+// that a walk can tell which states it has seen. Times are milliseconds of Redis'
 // clock.
 type Record struct {
 	Exists, Decided bool
@@ -32,7 +32,7 @@ type Record struct {
 	Confirmed                          int64
 	Lapses, LapsedUntil                int64
 	Fresh, Parked                      bool
-	// Lost: Redis forgot a newer state, which was noticed at LostAt and reported to nobody.
+	// Lost: Redis forgot a newer state, which was noticed at LostAt and told to nobody.
 	Lost   bool
 	LostAt int64
 
@@ -169,7 +169,7 @@ func (r *Record) Confirm(generation, now int64) {
 	}
 }
 
-// Amend is amend.lua: it reports whether the note was replaced.
+// Amend is amend.lua: it tells whether the note was replaced.
 func (r *Record) Amend(read, note string, now int64) bool {
 	held := r.Token != "" && r.until(now) > now
 	if !r.Exists || r.Decided || held || r.Note != read {

@@ -19,7 +19,7 @@ const (
 	lookUpRate = 10
 )
 
-// lookUp reads the records that a number may have. It changes nothing, and reports
+// lookUp reads the records that a number may have. It changes nothing, and tells
 // nothing of them that an event would not.
 func (s *service) lookUp(ctx context.Context, q admin.Question) admin.Answer {
 	ctx, cancel := context.WithTimeout(ctx, lookUpTime)
@@ -113,7 +113,7 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 	return found
 }
 
-// decided shows what the stored event says, but for metadata, which are upstream's.
+// decided tells what the stored event tells, but for metadata, which are upstream's.
 func decided(found *admin.Refund, r dedupe.Record) {
 	found.Next = "Nothing: it is decided. A repeat of its command gets the same event again."
 	stored, err := producer.DecodeEncoded(r.Event)
