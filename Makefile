@@ -1,4 +1,4 @@
-# The commands of README's first page are `go run ./cmd/demo`, `make test` and `make chaos`.
+# The commands of the README are `go run ./cmd/demo` and `make test`; `make help` lists the rest.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -167,7 +167,7 @@ func (p *PresetPayTool) fields() []field {
 	}
 }
 
-// DepositBackInfo tells what a bank did with a refund to one of its cards. On F
+// DepositBackInfo is what a bank did with a refund to one of its cards. On F
 // the money is in the buyer's Alipay balance: the refund itself stands.
 type DepositBackInfo struct {
 	HasDepositBack     string // "true" or "false"
@@ -212,7 +212,7 @@ func (r *RefundRoyalty) fields() []field {
 	}
 }
 
-// EnterprisePay tells about the part that a company paid for its employee.
+// EnterprisePay is the part that a company paid for its employee.
 type EnterprisePay struct {
 	BizInfo            Personal
 	InvoiceAmount      *Amount

@@ -106,7 +106,7 @@ type RefundResponse struct {
 	// TradeNo and OutTradeNo say which trade was meant; compare them.
 	TradeNo, OutTradeNo string
 	// FundChange "Y": this call moved money. "N" or nothing: it did not, because
-	// an earlier one had, or because it was not done; only a query can tell.
+	// an earlier one had, or because it was not done; only a query can show.
 	FundChange string
 	// RefundFee is everything refunded of this trade so far, never this refund.
 	RefundFee      *Amount

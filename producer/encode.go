@@ -114,7 +114,7 @@ func (f *Fen) UnmarshalText(text []byte) error {
 // Encode gives the event as one line of JSON, members always in the same order, so that equal events are equal byte for byte.
 // It refuses an event that the published schema would refuse; the error names the member and holds no value.
 // Sums and times of Alipay's that the schema cannot express (above 999999999.99 yuan, not of four-digit years) and a malformed
-// traceparent are left out: they must not keep a final truth from being told. Metadata of a command that gave an empty object is told as an empty object.
+// traceparent are left out: they must not keep a final truth from being published. Metadata of a command that gave an empty object is encoded as an empty object.
 func (e Event) Encode() (Encoded, error) {
 	if err := e.validate(); err != nil {
 		return Encoded{}, fmt.Errorf("encode event: %w", err)

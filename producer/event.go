@@ -5,7 +5,7 @@ import "time"
 // Kind says which of Alipay's two refunds an event or a command is about.
 type Kind string
 
-// The kinds of CONTRACT §3.
+// The kinds of CONTRACT.md §3.
 const (
 	KindRefund       Kind = "refund"        // alipay.trade.refund
 	KindCouponRefund Kind = "coupon_refund" // alipay.fund.coupon.order.refund
@@ -14,7 +14,7 @@ const (
 // Type is the CloudEvents type of an event, with its version.
 type Type string
 
-// The types of CONTRACT §4. There is no other.
+// The types of CONTRACT.md §4. There is no other.
 const (
 	TypeRefundSucceeded        Type = "refund.succeeded.v1"
 	TypeRefundFailed           Type = "refund.failed.v1"
@@ -32,7 +32,7 @@ const (
 // Outcome is what an event says about a refund.
 type Outcome string
 
-// The outcomes of CONTRACT §4.
+// The outcomes of CONTRACT.md §4.
 const (
 	Succeeded   Outcome = "succeeded"    // the money moved; final
 	Failed      Outcome = "failed"       // refused, proven, and the money did not move; final
@@ -45,7 +45,7 @@ const (
 // Reason is the machine word of a rejected, failed or unresolved event.
 type Reason string
 
-// The reasons of CONTRACT §5, grouped by the outcome they belong to.
+// The reasons of CONTRACT.md §5, grouped by the outcome they belong to.
 const (
 	ReasonUnreadable      Reason = "unreadable"
 	ReasonInvalid         Reason = "invalid"
@@ -71,7 +71,7 @@ const (
 // ConfirmedBy tells which verified answer proved a final outcome.
 type ConfirmedBy string
 
-// The two proofs of CONTRACT §4.
+// The two proofs of CONTRACT.md §4.
 const (
 	ByResponse ConfirmedBy = "response" // the answer to the refund call
 	ByQuery    ConfirmedBy = "query"    // the answer to a query
@@ -83,7 +83,7 @@ const (
 type Event struct {
 	ID          string    // of the fact, from DecidedID, RejectedID, UnresolvedID or NotifiedID
 	Subject     string    // out_request_no where one valid number is known, else the message id
-	Time        time.Time // told in UTC; see CONTRACT §4 for which moment it is
+	Time        time.Time // told in UTC; see CONTRACT.md §4 for which moment it is
 	Traceparent string    // of the command; left out of the event unless ValidTraceparent
 
 	Kind         Kind

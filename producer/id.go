@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// Identity names one refund for good: CONTRACT §3.
+// Identity names one refund for good: CONTRACT.md §3.
 type Identity struct {
 	AppID        string
 	Merchant     string // empty where the command names none

@@ -1,6 +1,6 @@
 // Package alipaytest is a local Alipay: it speaks Alipay's wire protocol for
 // refunds, checks the caller's signatures, signs its own answers, and keeps a
-// ledger that tells how often the money of each refund really moved. Tests run
+// ledger that shows how often the money of each refund really moved. Tests run
 // it in process; cmd/alipaysim runs it as a program.
 //
 // It speaks v2 (alipay.trade.refund, alipay.trade.fastpay.refund.query,

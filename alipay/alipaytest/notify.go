@@ -83,7 +83,7 @@ func (e *errands) after(d time.Duration, f func(context.Context)) {
 	})
 }
 
-// notifyMoved tells about the money that has moved since the last time. The
+// notifyMoved notifies of the money that has moved since the last time. The
 // server's lock is held.
 func (s *Server) notifyMoved() {
 	for _, m := range s.ledger.news {

@@ -208,7 +208,7 @@ func (s *Server) Movements() []Movement {
 	return append([]Movement(nil), s.ledger.moves...)
 }
 
-// FaultCounts tells how often each fault really happened.
+// FaultCounts reports how often each fault really happened.
 func (s *Server) FaultCounts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,7 @@ const (
 	// or entry it was, or Name (limits) if it was what calls share. With neither nobody
 	// knows what was lost: it may have been anything that was there.
 	Redis What = "redis"
-	// Alarm: somebody was told that a refund needs attention. The refund.
+	// Alarm: somebody was alarmed that a refund needs attention. The refund.
 	Alarm What = "alarm"
 	// Counter: a metric at the end. Name (events, retries or parked), Value.
 	Counter What = "counter"
@@ -197,7 +197,7 @@ type Fact struct {
 	// Authorised names for whom a call is made; never the token itself.
 	Authorised string `json:"authorised,omitempty"`
 	Askable    bool   `json:"askable,omitempty"`
-	// Signed tells that the answer was, QueryFirst that its code may mean that the
+	// Signed says that the answer was, QueryFirst that its code may mean that the
 	// refund was made before.
 	Signed     bool   `json:"signed,omitempty"`
 	QueryFirst bool   `json:"query_first,omitempty"`

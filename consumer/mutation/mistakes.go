@@ -18,7 +18,7 @@ type stage struct {
 const simulation = "./consumer/simulation"
 
 // mistakes are those that people make in services like this one, and those that
-// would break one of DESIGN's rules each.
+// would break one of the rules of consumer/DESIGN.md each.
 func mistakes() []mistake {
 	simulated := stage{simulation, "TestSimulation$|TestCrash|TestMore"}
 	model := []stage{simulated, {"./dedupe/dedupetest", "."}}

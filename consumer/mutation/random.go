@@ -302,7 +302,7 @@ func (b bench) test(ctx context.Context, number int, program, packages, tests st
 }
 
 // measure runs the tests without a change. It notes which are quick, so that they
-// are asked first, and leaves out what fails: it could tell nothing.
+// are asked first, and leaves out what fails: it could show nothing.
 func (l lottery) measure(ctx context.Context, dir, overlay string, drawn []suspect, out io.Writer) error {
 	took := regexp.MustCompile(`(?m)^ *--- PASS: ([^/ ]+)\S* \(([0-9.]+)s\)`) // and each of its parts
 	for _, s := range drawn {

@@ -11,7 +11,7 @@ import (
 )
 
 // Config is what refundd runs with. Every field with an envconfig tag is one variable of the environment; the tag desc
-// is its meaning for an operator, as `refundd -check`, `refundd -h` and the README show it. A value without a default
+// is its meaning for an operator, as `refundd -check`, `refundd -h` and deploy/configuration.md show it. A value without a default
 // is off when it is empty, unless it is required. `empty:"off"` marks the variables that have a default and may still
 // be switched off by setting them to nothing.
 //

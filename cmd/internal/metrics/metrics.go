@@ -243,7 +243,7 @@ func (m *Metrics) RedisCall(op string, took time.Duration) {
 	m.redis.WithLabelValues(op).Observe(took.Seconds())
 }
 
-// SetUndecided tells the sum of the group's undecided refunds in fen, and when the oldest of them was first seen; zero =
+// SetUndecided reports the sum of the group's undecided refunds in fen, and when the oldest of them was first seen; zero =
 // none. The age goes on growing between two calls, so a caller that has stopped looking cannot hide it.
 //
 // The gauge is in yuan and a float because Prometheus has nothing else; it is for graphs, not for accounts.
@@ -270,8 +270,8 @@ func (m *Metrics) allowedRate() float64 {
 	return math.Float64frombits(m.allowed.Load())
 }
 
-// SetLag tells how many messages wait in this process's queues, by topic. A topic that is not named any more has no
-// queue here: another process tells of it, and two would count its messages twice.
+// SetLag reports how many messages wait in this process's queues, by topic. A topic that is not named any more has no
+// queue here: another process reports it, and two would count its messages twice.
 func (m *Metrics) SetLag(lag map[string]int64) {
 	m.lagged.Lock()
 	defer m.lagged.Unlock()

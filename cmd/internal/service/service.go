@@ -1,7 +1,7 @@
 // Package service assembles refundd from its parts and runs it: the same code
 // for cmd/refundd and for cmd/demo. Parts start in the order in which they are
 // needed (admin page, Redis, broker, producer, receiver, consumer) and stop in the order
-// of DESIGN R11.
+// of consumer/DESIGN.md's "a stop is not a failure" (R11).
 package service
 
 import (
@@ -148,7 +148,7 @@ func startTracing(instance string, cfg config.Config, log logrus.FieldLogger) (*
 	return tracing.Start(context.Background(), c, log)
 }
 
-// end waits for what runs in the background, which was told to end, closes
+// end waits for what runs in the background, which was asked to end, closes
 // Redis, and sends the last spans: within what is left of the drain.
 func (s *service) end(background *sync.WaitGroup) error {
 	if s.deadline.IsZero() {
