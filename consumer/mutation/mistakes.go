@@ -225,7 +225,7 @@ func mistakes() []mistake {
 		},
 		{
 			"found: the claim does not say for whom it is", "consumer/handler.go",
-			"		Authorisation: authorisation(m),\n", "", flow,
+			"		Authorisation: authorisation(m), Message:", "		Message:", flow,
 		},
 		{
 			"found: what an older version cannot read is rejected", "consumer/handler.go",
