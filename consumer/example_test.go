@@ -111,6 +111,7 @@ func (noMetrics) PublishFailed(string)               {}
 func (noMetrics) Retried(string)                     {}
 func (noMetrics) Parked(string)                      {}
 func (noMetrics) Contradiction()                     {}
+func (noMetrics) FundsCut()                          {}
 
 func must[T any](value T, err error) T {
 	check(err)

@@ -39,7 +39,7 @@ func Example() {
 	event, err := producer.Event{
 		ID:      producer.DecidedID(identity, "T-1", 1250, producer.Succeeded),
 		Subject: "R-1", Time: time.Date(2026, 11, 22, 6, 2, 47, 0, time.UTC),
-		Kind: producer.KindRefund, Outcome: producer.Succeeded, AppID: "2021000000000001",
+		Kind: producer.KindRefund, Outcome: producer.Succeeded, AppID: "2021000000000001", RefundKey: producer.RefundKey(identity),
 		OutRequestNo: "R-1", OutTradeNo: "T-1", AmountFen: 1250, ConfirmedBy: producer.ByResponse, Calls: 1,
 	}.Encode()
 	check(err)
