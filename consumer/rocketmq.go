@@ -41,8 +41,8 @@ type RocketMQ struct {
 
 // handler is the flow.
 type handler interface {
-	Handle(ctx context.Context, d Delivery) bool
-	Postpone(ctx context.Context, d Delivery) bool
+	Handle(ctx context.Context, d Delivery) Ending
+	Postpone(ctx context.Context, d Delivery) Ending
 }
 
 // Consumer feeds deliveries to the flow and drains it (R4, R11, R12). It is
@@ -271,7 +271,7 @@ func (c *Consumer) process(d Delivery) bool {
 	}
 }
 
-func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) bool) (done, panicked bool) {
+func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) Ending) (done, panicked bool) {
 	defer c.gate.Leave()
 	defer func() {
 		if r := recover(); r != nil {
@@ -281,7 +281,7 @@ func (c *Consumer) handle(d Delivery, act func(context.Context, Delivery) bool) 
 			}).Error("a delivery panicked; it is tried again")
 		}
 	}()
-	return act(c.calls, d), false
+	return act(c.calls, d).Acknowledged(), false
 }
 
 func deliveryOf(m *primitive.MessageExt) Delivery {

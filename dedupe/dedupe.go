@@ -66,6 +66,14 @@ type Identity struct {
 	Trade        string // trade or auth_no; set only under scope trade
 }
 
+// Refund is a refund as its record and the index know it.
+type Refund struct {
+	Identity
+	Fingerprint string    // of the command
+	Born        time.Time // its first message
+	Fen         int64     // its amount
+}
+
 // Key returns the Redis key of the identity's record (CONTRACT §9). Within one
 // scope two identities never share a key: wherever a colon could be taken for a
 // separator, '%' and ':' are written as %25 and %3A, and a merchant that is

@@ -64,7 +64,7 @@
 //
 // A sorted set per application names every record that was released undecided, or
 // whose message was acknowledged undecided (Enter), with its due time, until what
-// became of it was told. The sweeper publishes from
+// became of it was published. The sweeper publishes from
 // the record what is overdue. The set is a hint, and the record is the truth: since
 // a script touches one key, on a Cluster the two may be on different nodes. It is
 // written by ordinary commands around the scripts, so that each crash is harmless:

@@ -169,9 +169,13 @@ func (s *Store) Entered(ctx context.Context, appID, entry string) (Undecided, bo
 	return undecidedOf(redis.Z{Score: score, Member: entry}), true, nil
 }
 
-// Enter puts an entry into the index, due at a time. One that is there stays as it
+// Enter puts a refund into the index, due at a time. One that is there stays as it
 // is. Whoever acknowledges a message of an undecided command has it entered before.
-func (s *Store) Enter(ctx context.Context, appID, entry string, due time.Time) error {
+func (s *Store) Enter(ctx context.Context, r Refund, due time.Time) error {
+	return s.enter(ctx, r.AppID, s.Entry(r.Born, r.Fen, r.Identity), due)
+}
+
+func (s *Store) enter(ctx context.Context, appID, entry string, due time.Time) error {
 	defer s.observe("index", time.Now())
 	if err := s.client.ZAddNX(ctx, s.indexKey(appID), redis.Z{Score: score(due), Member: entry}).Err(); err != nil {
 		return fmt.Errorf("dedupe: enter in %s: %w", s.indexKey(appID), err)
@@ -238,27 +242,29 @@ func (s *Store) indexKey(appID string) string {
 	return s.cfg.Prefix + "u:" + escape(appID)
 }
 
-// MarkPublished takes the entry of a decided command out of the index, because its event is
-// published. If the record holds something else that has to be told, such as a
-// contradiction settled in between, or is undecided, because Redis was rolled back,
-// the entry comes back, due at once.
-func (s *Store) MarkPublished(ctx context.Context, id Identity, fingerprint, entry string, event []byte) error {
-	if err := errors.Join(checkIdentity(id), checkFingerprint(fingerprint)); err != nil {
-		return fmt.Errorf("dedupe: mark %s published: %w", s.Key(id), err)
+// MarkPublished takes the entry of a decided refund out of the index, because its
+// event is published. If the record holds something else that has to be published,
+// such as a contradiction settled in between, or is undecided, because Redis was
+// rolled back, the entry comes back, due at once.
+func (s *Store) MarkPublished(ctx context.Context, r Refund, event []byte) error {
+	if err := errors.Join(checkIdentity(r.Identity), checkFingerprint(r.Fingerprint)); err != nil {
+		return fmt.Errorf("dedupe: mark %s published: %w", s.Key(r.Identity), err)
 	}
-	return s.markPublished(ctx, id.AppID, s.Key(id), fingerprint, entry, event)
+	u := Undecided{Entry: s.Entry(r.Born, r.Fen, r.Identity), Key: s.Key(r.Identity)}
+	return s.markPublished(ctx, r.AppID, u, Record{Fingerprint: r.Fingerprint, Event: event})
 }
 
-func (s *Store) markPublished(ctx context.Context, appID, key, fingerprint, entry string, event []byte) error {
-	forget := redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), entry)
-	r, err := s.readKey(ctx, "index", key, forget)
+// markPublished takes out u, of which what the record held is published.
+func (s *Store) markPublished(ctx context.Context, appID string, u Undecided, published Record) error {
+	forget := redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), u.Entry)
+	now, err := s.readKey(ctx, "index", u.Key, forget)
 	if err != nil {
-		return fmt.Errorf("dedupe: mark %s published: %w", key, err)
+		return fmt.Errorf("dedupe: mark %s published: %w", u.Key, err)
 	}
-	if !r.Exists || r.Fingerprint != fingerprint || r.Decided && bytes.Equal(r.Event, event) {
+	if !now.Exists || now.Fingerprint != published.Fingerprint || now.Decided && bytes.Equal(now.Event, published.Event) {
 		return nil
 	}
-	return s.Enter(ctx, appID, entry, time.Now())
+	return s.enter(ctx, appID, u.Entry, time.Now())
 }
 
 // announce puts an entry in the index before its record is changed, so that a crash

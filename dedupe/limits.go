@@ -89,7 +89,7 @@ func (s *Store) ClaimWithSlot(ctx context.Context, req ClaimRequest, slot Slot) 
 	if err := s.exchange(ctx, "claim", append([]*scriptCall{claiming}, asked...)); err != nil {
 		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
-	claim, err := readClaim(claiming.answer, began, s.cfg.Lease)
+	claim, err := s.readClaim(req, claiming.answer, began)
 	if err != nil {
 		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}

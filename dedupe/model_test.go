@@ -229,7 +229,7 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 		t.Errorf("%v with deadline %v, claim sent after %v", got.State, got.Deadline, before)
 	}
 	want.Now, want.Deadline = got.Now, got.Deadline
-	r.compare(t, got, want)
+	r.compare(t, got.Answer, want)
 	answer := "claim " + got.State.String()
 	switch {
 	case got.Fresh:

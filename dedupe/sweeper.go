@@ -173,7 +173,7 @@ func (w *Sweeper) look(ctx context.Context, u Undecided) (dropped bool, err erro
 	case r.Parked: // and its person was told just now
 		return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, time.Time{})
 	case r.Decided:
-		return true, w.store.markPublished(ctx, w.cfg.AppID, u.Key, r.Fingerprint, u.Entry, r.Event)
+		return true, w.store.markPublished(ctx, w.cfg.AppID, u, r)
 	}
 	return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, later)
 }

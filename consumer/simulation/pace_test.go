@@ -175,7 +175,10 @@ func (l *limiter) backlog(ctx context.Context, instances, workers int, rate int,
 			Merchant: func(name string) (consumer.Merchant, bool) {
 				return consumer.Merchant{AppAuthToken: firstToken(name)}, true
 			},
-		}, l, store, publish, consumer.NewGate(instances*workers), consumer.NewHealth(log), metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, log)
+		}, consumer.Dependencies{
+			Alipay: l, Records: store, Publisher: publish, Gate: consumer.NewGate(instances * workers), Health: consumer.NewHealth(log),
+			Metrics: metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, Log: log,
+		})
 		for range workers {
 			all.Go(func() {
 				for ; ctx.Err() == nil; time.Sleep(l.rest) { //nolint:forbidigo // virtual time

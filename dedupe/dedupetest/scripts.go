@@ -57,7 +57,7 @@ func claim(r *Redis, key string, args []string) (any, error) {
 		return rec.Claim(dedupe.ClaimRequest{
 			Fingerprint: args[0], Token: dedupe.Token(args[1]), Generation: generation, Note: []byte(args[4]), Authorisation: args[5], Message: args[6], Claimed: args[7] == "1",
 		}, at, time.Duration(lease)*time.Millisecond)
-	}).(dedupe.Claim)
+	}).(dedupe.Answer)
 	content := c.Note
 	if c.State == dedupe.Decided {
 		content = c.Event

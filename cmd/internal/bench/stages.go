@@ -190,7 +190,9 @@ func (b *bench) parts(base int, signer crypto.Signer, client *alipay.Client, sto
 		RetryTopic: t.retry, EventTopic: t.event, ParkedTopic: t.parked,
 		Lease: time.Minute, Keep: time.Hour, MaxAge: time.Hour, QueryAfter: 10 * time.Second, AlipayTimeout: 15 * time.Second,
 		RetryDelays: []time.Duration{10 * time.Second}, Limits: consumer.Limits{Spacing: 3 * time.Second},
-	}, client, store, tell, consumer.NewGate(1), consumer.NewHealth(quiet), uncounted{}, quiet)
+	}, consumer.Dependencies{
+		Alipay: client, Records: store, Publisher: tell, Gate: consumer.NewGate(1), Health: consumer.NewHealth(quiet), Metrics: uncounted{}, Log: quiet,
+	})
 	return []stage{
 		{"decode", func(_ context.Context, i int) error {
 			cmd, err := consumer.DecodeCommand(consumer.KindRefund, body("decode", i))
@@ -226,14 +228,14 @@ func (b *bench) parts(base int, signer crypto.Signer, client *alipay.Client, sto
 		{"publish", func(ctx context.Context, _ int) error { return tell.Publish(ctx, encoded) }},
 		{"whole", func(ctx context.Context, i int) error {
 			d := consumer.Delivery{Topic: t.command, MsgID: number("M", i), Body: body("whole", i), Born: time.Now()}
-			if !handler.Handle(ctx, d) {
+			if !handler.Handle(ctx, d).Acknowledged() {
 				return fmt.Errorf("%s was not acknowledged", d.MsgID)
 			}
 			return nil
 		}},
 		{"again", func(ctx context.Context, i int) error { // what the stage before has decided
 			d := consumer.Delivery{Topic: t.command, MsgID: number("M", i), Body: body("whole", i), Born: time.Now()}
-			if !handler.Handle(ctx, d) {
+			if !handler.Handle(ctx, d).Acknowledged() {
 				return fmt.Errorf("%s was not acknowledged", d.MsgID)
 			}
 			return nil
