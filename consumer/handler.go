@@ -164,6 +164,7 @@ func (h *Handler) workInPlace(ctx context.Context, d *delivery, delay time.Durat
 		return h.parkUnread(d, producer.ReasonUnknownOutcome)
 	}
 	d.stays = true
+	h.giveBackUnused(d)
 	if !h.gate.Sleep(min(delay, longestStay)) {
 		return Ending{}
 	}
@@ -226,11 +227,15 @@ func (h *Handler) mayBegin(ctx context.Context, d *delivery) (why producer.Reaso
 // share. It bounds how fast a flood of one merchant's commands is moved aside.
 const shareWait = time.Second
 
-// leave gives back what the delivery has of what others wait for.
-func (h *Handler) leave(d *delivery) {
+func (h *Handler) giveBackUnused(d *delivery) {
 	if d.claimed != nil {
 		h.giveBack(d.claimed)
 	}
+}
+
+// leave gives back what the delivery has of what others wait for.
+func (h *Handler) leave(d *delivery) {
+	h.giveBackUnused(d)
 	if d.worker {
 		h.share.leave(d.cmd.Merchant)
 	}
