@@ -129,8 +129,8 @@ func (h *Handler) unclaimed(d *delivery, answer dedupe.Answer) Ending {
 	}
 }
 
-// mergeHistory brings into the note what the claim and the message tell about
-// earlier calls that the note cannot know.
+// mergeHistory brings into the note what the claim and the message know of
+// earlier calls and the note cannot.
 func (c *claimedDelivery) mergeHistory(h *Handler) {
 	c.note.Park = max(c.note.Park, c.retryCopy.Park)
 	c.note.setBack(c.claim.Now)

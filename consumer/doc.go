@@ -39,7 +39,7 @@
 // failed, rejected or unresolved as in the event, retried, or duplicate (its event
 // is published again, or a newer copy lives). A contradiction is a success and an
 // unresolved. A command that is retried writes one for each try. Lines without
-// outcome tell of what happens meanwhile, at warning and error of what a person
+// outcome say what happens meanwhile, at warning and error of what a person
 // may have to mend. These are all the fields of the program; none
 // holds a body, a name of a person or a secret:
 //

@@ -179,7 +179,7 @@ func (h *Handler) parked(d *delivery, p parking) Ending {
 	return e
 }
 
-// parkedFully tells of an event that cannot be encoded as well.
+// parkedFully reports an event that cannot be encoded as well.
 func (h *Handler) parkedFully(d *delivery, p parking) (Ending, error) {
 	c := d.copyFor(p.reason)
 	c.Park = p.number
@@ -212,7 +212,7 @@ func rejection(reason producer.Reason, detail string) string {
 
 // rejected ends a message that was never sent to Alipay.
 func (h *Handler) rejected(d *delivery, reason producer.Reason, detail string) Ending {
-	if before, escaped, told := strings.Cut(d.rejected, "?"); told { // as it was the first time
+	if before, escaped, written := strings.Cut(d.rejected, "?"); written { // as it was the first time
 		reason = producer.Reason(before)
 		detail, _ = url.QueryUnescape(escaped)
 	}

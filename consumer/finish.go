@@ -14,8 +14,8 @@ import (
 // Every ending is carried out here, and nothing else talks to the producer.
 
 // finish publishes, parks or retries what the ending says, in this order: the index
-// knows of it, a person has the copy, accounting the event, and then the record is
-// told. An error means that the delivery is not to be acknowledged; it is
+// knows of it, a person has the copy, accounting the event, and then the record says
+// so. An error means that the delivery is not to be acknowledged; it is
 // producer.ErrContent where the broker refuses the copy that was to come back.
 func (h *Handler) finish(ctx context.Context, d *delivery, e Ending) error {
 	if e.enters {

@@ -23,7 +23,7 @@ type Merchant struct {
 	AppAuthToken string
 }
 
-// Metrics is told what happens; the methods are CONTRACT §8's series.
+// Metrics counts what happens; the methods are CONTRACT §8's series.
 type Metrics interface {
 	Command(kind, outcome string, born time.Time)
 	Inflight(delta int)
@@ -86,7 +86,7 @@ type Dependencies struct {
 	Alipay    gateway
 	Records   records
 	Publisher publisher
-	Gate      *Gate   // tells it to stop
+	Gate      *Gate   // closed at a stop
 	Health    *Health // learns which part fails
 	Metrics   Metrics
 	Log       logrus.FieldLogger

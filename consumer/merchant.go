@@ -25,7 +25,7 @@ func (h *Handler) merchant(name string) (Merchant, bool) {
 const merchantGrace = 70 * time.Second
 
 // unknownMerchant ends a delivery whose merchant this process does not know. Another
-// one may, and may have claimed the command from another delivery: the record tells.
+// one may, and may have claimed the command from another delivery: the record says so.
 func (h *Handler) unknownMerchant(ctx context.Context, d *delivery) Ending {
 	age := time.Since(d.retryCopy.First)
 	if !d.retryCopy.Claimed && age < merchantGrace {

@@ -33,7 +33,7 @@ type ClaimRequest struct {
 // Answer is what the record said to a ClaimRequest.
 type Answer struct {
 	State State
-	// Fresh tells of a Won claim that no record was there: this claim made it.
+	// Fresh says of a Won claim that no record was there: this claim made it.
 	// On a delivery that was tried before, Redis has forgotten (DESIGN R10).
 	Fresh bool
 	// Note is the stored note of a Won or Held record.
@@ -57,15 +57,15 @@ type Answer struct {
 	Event []byte
 	// Reason is why a Rejected message was.
 	Reason string
-	// Contradiction tells that the Event of a Decided record is a success that
-	// replaced a stored failure. Who stored it may have died before telling a person.
+	// Contradiction says that the Event of a Decided record is a success that
+	// replaced a stored failure. Who stored it may have died before calling a person.
 	Contradiction bool
 	// Now is Redis' clock when the claim was answered.
 	Now time.Time
 	// Deadline of a Won claim is when its lease ends at the earliest, by the
 	// local monotonic clock: the time before the claim was sent, plus the lease.
 	Deadline time.Time
-	// Parked tells that an undecided record waits for a person.
+	// Parked says that an undecided record waits for a person.
 	Parked bool
 }
 

@@ -30,7 +30,7 @@ type Config struct {
 }
 
 // Store keeps one record per refund, and an index of those that are undecided or
-// whose end was not told yet.
+// whose end was not published yet.
 // Its methods may be called from many goroutines at once. Every method may be
 // repeated after an error: what it did the first time is recognised.
 type Store struct {

@@ -18,17 +18,17 @@ import (
 const indexPage = 500
 
 // Undecided is one entry of the index: of a command that is undecided, or whose end
-// may not have been told.
+// may not have been published.
 type Undecided struct {
 	Entry     string    // as stored: what Reschedule and Forget take
 	FirstBorn time.Time // when the command's first message was born
 	Fen       int64     // the amount at stake
-	Due       time.Time // when it should have been tried again, or told; zero when Parked
-	Parked    bool      // never due: it waits for a person, who was told
+	Due       time.Time // when it should have been tried again, or published; zero when Parked
+	Parked    bool      // never due: it waits for a person, who was called
 	Key       string    // of the record; empty if the entry cannot be read
 }
 
-// Totals sums up the index. What was decided counts until it was told.
+// Totals sums up the index. What was decided counts until it is published.
 type Totals struct {
 	Count  int       // all entries, parked ones included
 	Parked int       // those never due

@@ -22,7 +22,7 @@ type SettleRequest struct {
 	Succeeded   bool
 	Event       []byte // not empty; what every later delivery gets
 	// Entry is put in the index, due at once, before the record is decided: until
-	// MarkPublished takes it out, the sweeper will tell the Event. From Store.Entry; empty:
+	// MarkPublished takes it out, the sweeper publishes the Event. From Store.Entry; empty:
 	// the index is left alone, as for a first try that proves at once.
 	Entry string
 }
@@ -31,8 +31,8 @@ type SettleRequest struct {
 type Settlement struct {
 	State Outcome // Settled, AlreadyDecided, Stale or Foreign
 	Event []byte  // what is stored for this command now, when Settled or AlreadyDecided
-	// Contradiction tells that Event is a success that replaced a stored failure.
-	// Repeats tell it again, so that it cannot get lost with an answer.
+	// Contradiction says that Event is a success that replaced a stored failure.
+	// Repeats say it again, so that it cannot get lost with an answer.
 	Contradiction bool
 }
 
@@ -97,8 +97,8 @@ type ReleaseRequest struct {
 	// Due is when the command should have been tried again; after a grace the
 	// sweeper asks why it was not. Zero: at once.
 	Due time.Time
-	// Parked tells whether the record waits for a person from now on. When that
-	// person was told, Reschedule makes its entry due never.
+	// Parked says whether the record waits for a person from now on. When that
+	// person was called, Reschedule makes its entry due never.
 	Parked bool
 }
 

@@ -158,7 +158,7 @@ type reply struct {
 	err    error
 }
 
-// ofRecord tells what a script says of its record from what Redis says of itself.
+// ofRecord sets what a script says of its record apart from what Redis says of itself.
 func ofRecord(err error) error {
 	if redis.HasErrorPrefix(err, "DEDUPE") {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)

@@ -406,11 +406,11 @@ func mistakes() []mistake {
 		},
 		// R11: a stop ends
 		{
-			"the shutdown of the client has no deadline", "consumer/rocketmq.go",
+			"the shutdown of the client has no deadline", "consumer/drain.go",
 			"	ctx, cancel := context.WithTimeout(ctx, closeTime)\n", "	ctx, cancel := context.WithCancel(context.Background())\n", adapter,
 		},
 		{
-			"the gate opens before the client is shut down", "consumer/rocketmq.go",
+			"the gate opens before the client is shut down", "consumer/drain.go",
 			"	case <-ctx.Done():\n		c.log.WithField(\"part\"", "	case <-ctx.Done():\n		c.gate.Open()\n		c.log.WithField(\"part\"", adapter,
 		},
 		{
@@ -418,7 +418,7 @@ func mistakes() []mistake {
 			"		case <-c.gate.stopping:\n			return c.abandon(", "		case <-context.Background().Done():\n			return c.abandon(", adapter,
 		},
 		{
-			"the consumer's lock is held while the client resumes", "consumer/rocketmq.go",
+			"the consumer's lock is held while the client resumes", "consumer/drain.go",
 			"	sdk := c.running()\n	switch {\n	case sdk == nil || c.gate.Stopping():\n",
 			"	sdk := c.running()\n	c.mu.Lock()\n	defer c.mu.Unlock()\n	switch {\n	case sdk == nil || c.gate.Stopping():\n", adapter,
 		},
