@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"refundd/dedupe"
 	"refundd/producer"
 )
@@ -228,42 +226,4 @@ func (h *Handler) rejected(d *delivery, reason producer.Reason, detail string) E
 		return h.parkUnread(d, producer.ReasonUnknownOutcome)
 	}
 	return Ending{Outcome: string(producer.Rejected), reason: reason, detail: detail, born: d.retryCopy.Born, event: &encoded}
-}
-
-// report counts and logs how a delivery ended: each has one line with its outcome.
-func (h *Handler) report(d *delivery, e Ending) {
-	log := d.log.WithField("outcome", e.Outcome)
-	if e.event != nil {
-		log = log.WithField("event_id", e.event.ID)
-	}
-	if e.Outcome != outcomeDuplicate && e.Outcome != outcomeRetried {
-		log = log.WithField("reason", string(e.reason))
-	}
-	switch e.Outcome {
-	case outcomeRetried:
-		if e.duplicate {
-			h.metrics.Command(string(d.kind), outcomeDuplicate, time.Time{})
-		}
-		log.WithFields(logrus.Fields{
-			"reason": string(e.reason), "try": e.retry.Try, "delay": e.delay.Round(time.Second).String(), "generation": e.retry.Generation,
-		}).Info("command comes back later")
-	case outcomeDuplicate:
-		if e.event == nil {
-			log.WithField("generation", d.retryCopy.Generation).Info("a newer copy lives, this one is dropped")
-		} else {
-			log.Info("decided before: its event is published again")
-		}
-	case string(producer.Unresolved):
-		log = log.WithFields(logrus.Fields{"try": e.park.Try, "park": e.park.Park})
-		if e.event == nil {
-			log.Error("parked for a person, and too little of it can be read to publish an event")
-			return
-		}
-		log.Error("refund unresolved: parked for a person")
-	case string(producer.Rejected):
-		log.WithField("detail", e.detail).Warn("command rejected")
-	default:
-		log.WithFields(logrus.Fields{"calls": e.calls, "sub_code": e.subCode}).Info("refund decided")
-	}
-	h.metrics.Command(string(d.kind), e.Outcome, e.born)
 }
