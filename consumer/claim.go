@@ -68,8 +68,8 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 	}
 	req := dedupe.ClaimRequest{
 		ID: d.id, Fingerprint: d.fingerprint, Token: dedupe.NewToken(), Generation: d.retryCopy.Generation, Note: stored,
-		Authorisation: authorisation(m), Message: d.retryCopy.MsgID, Claimed: d.retryCopy.Claimed,
-		Born: d.retryCopy.Born, Fen: int64(d.cmd.Amount),
+		Authorisation: authorisation(m),
+		Message:       d.retryCopy.MsgID, Claimed: d.retryCopy.Claimed, Born: d.retryCopy.Born, Fen: int64(d.cmd.Amount),
 	}
 	if giveUp != "" {
 		req.Authorisation = ""

@@ -97,7 +97,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
 	began := time.Now()
-	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, s.claimArgs(req)...)
+	r, err := s.run(ctx, "claim", scriptCall{script: s.scripts.claim, key: key, args: s.claimArgs(req)})
 	if err != nil {
 		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}

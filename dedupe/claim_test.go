@@ -17,23 +17,23 @@ func TestClaimKeepsTheOrder(t *testing.T) {
 		return err
 	}
 	for name, row := range map[string]struct {
-		message string // empty: it was claimed before
+		claimed bool // before, by a copy
 		give    func(context.Context, *dedupe.Claim) error
 		// what the index says of it then, and once everything is published; empty: nothing
 		given, published string
 		confirmed        int64
 	}{
-		"settled at once":   {message: "M1", give: settle},
-		"settled by a copy": {give: settle, given: "now"},
-		"released": {message: "M1", give: func(ctx context.Context, c *dedupe.Claim) error {
+		"settled at once":   {give: settle},
+		"settled by a copy": {claimed: true, give: settle, given: "now"},
+		"released": {give: func(ctx context.Context, c *dedupe.Claim) error {
 			_, err := c.Release(ctx, []byte("n"), due)
 			return err
 		}, given: "1700000100000", published: "1700000100000", confirmed: 1},
-		"parked": {message: "M1", give: func(ctx context.Context, c *dedupe.Claim) error {
+		"parked": {give: func(ctx context.Context, c *dedupe.Claim) error {
 			_, err := c.Park(ctx, []byte("n"))
 			return err
 		}, given: "now", published: "+Inf", confirmed: 1},
-		"parked as before": {message: "M1", give: func(ctx context.Context, c *dedupe.Claim) error {
+		"parked as before": {give: func(ctx context.Context, c *dedupe.Claim) error {
 			_, err := c.KeepParked(ctx, []byte("n"))
 			return err
 		}, confirmed: 1},
@@ -42,7 +42,7 @@ func TestClaimKeepsTheOrder(t *testing.T) {
 			b := onMiniredis(t)
 			id := refund("R1")
 			claim, err := b.store.Claim(t.Context(), dedupe.ClaimRequest{
-				ID: id, Fingerprint: "fp", Token: dedupe.NewToken(), Message: row.message, Born: born, Fen: 300,
+				ID: id, Fingerprint: "fp", Token: dedupe.NewToken(), Message: "M1", Claimed: row.claimed, Born: born, Fen: 300,
 			})
 			must(t, err)
 			entry := b.store.Entry(born, 300, id)

@@ -68,23 +68,23 @@ func (s *Store) Overdue(ctx context.Context, appID string, before time.Time, n i
 }
 
 func (s *Store) overdueFrom(ctx context.Context, appID string, before time.Time, offset, n int) ([]Undecided, error) {
-	return s.byScore(ctx, appID, "-inf", "("+strconv.FormatInt(before.UnixMilli(), 10), offset, n)
+	return s.byScore(ctx, appID, &redis.ZRangeBy{
+		Min: "-inf", Max: "(" + strconv.FormatInt(before.UnixMilli(), 10), Offset: int64(offset), Count: int64(n),
+	})
 }
 
 // parkedFrom returns up to n parked entries, from an offset in an order that
 // does not change while none are added or removed.
 func (s *Store) parkedFrom(ctx context.Context, appID string, offset, n int) ([]Undecided, error) {
-	return s.byScore(ctx, appID, "+inf", "+inf", offset, n)
+	return s.byScore(ctx, appID, &redis.ZRangeBy{Min: "+inf", Max: "+inf", Offset: int64(offset), Count: int64(n)})
 }
 
-func (s *Store) byScore(ctx context.Context, appID, low, high string, offset, n int) ([]Undecided, error) {
-	if n <= 0 {
+func (s *Store) byScore(ctx context.Context, appID string, page *redis.ZRangeBy) ([]Undecided, error) {
+	if page.Count <= 0 {
 		return nil, nil
 	}
 	defer s.observe("index", time.Now())
-	members, err := s.client.ZRangeByScoreWithScores(ctx, s.indexKey(appID), &redis.ZRangeBy{
-		Min: low, Max: high, Offset: int64(offset), Count: int64(n),
-	}).Result()
+	members, err := s.client.ZRangeByScoreWithScores(ctx, s.indexKey(appID), page).Result()
 	if err != nil {
 		return nil, fmt.Errorf("dedupe: read index %s: %w", s.indexKey(appID), err)
 	}

@@ -157,8 +157,10 @@ func (s *Store) Throttled(ctx context.Context, appID string, asked Grant, rate i
 		return fmt.Errorf("dedupe: throttle %s: %w", key, errors.New("no app id"))
 	}
 	age := max(0, time.Since(asked.Asked))
-	_, err := s.run(ctx, "limit", s.scripts.throttle, key, nil,
-		age.Microseconds(), int64(math.Round(asked.Pace*1e6)), cmp.Or(rate, MaxRate))
+	_, err := s.run(ctx, "limit", scriptCall{
+		script: s.scripts.throttle, key: key,
+		args: []any{age.Microseconds(), int64(math.Round(asked.Pace * 1e6)), cmp.Or(rate, MaxRate)},
+	})
 	if err != nil {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, err)
 	}

@@ -280,7 +280,7 @@ func (r *modelRun) settle(t *testing.T, fp string, tok dedupe.Token, succeeded b
 	if r.b.mini != nil {
 		now = r.b.clock.UnixMilli()
 	}
-	want := r.m.Settle(fp, string(tok), succeeded, event, now, keep)
+	want := r.m.Settle(dedupe.SettleRequest{Fingerprint: fp, Token: tok, Succeeded: succeeded, Event: []byte(event)}, now, keep)
 	r.compare(t, got, want)
 	answer := "settle " + got.State.String()
 	if got.State == dedupe.Settled && got.Contradiction {

@@ -60,8 +60,10 @@ func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, erro
 	if req.Succeeded {
 		succeeded = 1
 	}
-	r, err := s.run(ctx, "settle", s.scripts.settle, key, index,
-		req.Fingerprint, string(req.Token), succeeded, s.cfg.Keep.Milliseconds(), req.Event)
+	r, err := s.run(ctx, "settle", scriptCall{
+		script: s.scripts.settle, key: key, before: index,
+		args: []any{req.Fingerprint, string(req.Token), succeeded, s.cfg.Keep.Milliseconds(), req.Event},
+	})
 	if err != nil {
 		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, err)
 	}
@@ -127,8 +129,9 @@ func (s *Store) Release(ctx context.Context, req ReleaseRequest) (Release, error
 	if req.Parked {
 		parked = 1
 	}
-	r, err := s.run(ctx, "release", s.scripts.release, key, index,
-		string(req.Token), req.Note, parked, req.Fingerprint)
+	r, err := s.run(ctx, "release", scriptCall{
+		script: s.scripts.release, key: key, before: index, args: []any{string(req.Token), req.Note, parked, req.Fingerprint},
+	})
 	if err != nil {
 		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, err)
 	}
@@ -157,7 +160,7 @@ func (s *Store) Confirm(ctx context.Context, id Identity, generation int64) erro
 	if err := checkIdentity(id); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
-	if _, err := s.run(ctx, "confirm", s.scripts.confirm, key, nil, clamp(generation)); err != nil {
+	if _, err := s.run(ctx, "confirm", scriptCall{script: s.scripts.confirm, key: key, args: []any{clamp(generation)}}); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
 	return nil
@@ -174,7 +177,7 @@ func (s *Store) Amend(ctx context.Context, id Identity, read Record, note []byte
 	if !read.Exists || read.Decided || bytes.Equal(read.Note, note) {
 		return Record{}, false, nil
 	}
-	r, err := s.run(ctx, "amend", s.scripts.amend, key, nil, read.Note, note)
+	r, err := s.run(ctx, "amend", scriptCall{script: s.scripts.amend, key: key, args: []any{read.Note, note}})
 	if err != nil {
 		return Record{}, false, fmt.Errorf("dedupe: amend %s: %w", key, err)
 	}
@@ -220,7 +223,7 @@ func (s *Store) ReadKey(ctx context.Context, key string) (Record, error) {
 }
 
 func (s *Store) readKey(ctx context.Context, op, key string, before redis.Cmder) (Record, error) {
-	r, err := s.run(ctx, op, s.scripts.read, key, before)
+	r, err := s.run(ctx, op, scriptCall{script: s.scripts.read, key: key, before: before})
 	if err != nil {
 		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, err)
 	}
@@ -243,7 +246,7 @@ func (s *Store) Reject(ctx context.Context, id Identity, message, reason string)
 	if reason == "" || strings.Contains(reason, " ") {
 		return Record{}, "", fmt.Errorf("dedupe: reject %s: the reason %q is empty or has a space", key, reason)
 	}
-	r, err := s.run(ctx, "reject", s.scripts.reject, key, nil, message, reason, s.cfg.Keep.Milliseconds())
+	r, err := s.run(ctx, "reject", scriptCall{script: s.scripts.reject, key: key, args: []any{message, reason, s.cfg.Keep.Milliseconds()}})
 	if err != nil {
 		return Record{}, "", fmt.Errorf("dedupe: reject %s: %w", key, err)
 	}

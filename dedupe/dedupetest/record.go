@@ -118,13 +118,13 @@ func (r *Record) lapse(at int64) {
 }
 
 // Settle is settle.lua.
-func (r *Record) Settle(fingerprint, token string, succeeded bool, event string, now int64, keep time.Duration) dedupe.Settlement {
-	letter := "F"
+func (r *Record) Settle(req dedupe.SettleRequest, now int64, keep time.Duration) dedupe.Settlement {
+	token, succeeded, letter := string(req.Token), req.Succeeded, "F"
 	if succeeded {
 		letter = "S"
 	}
 	switch {
-	case r.Decided && r.Fingerprint != fingerprint:
+	case r.Decided && r.Fingerprint != req.Fingerprint:
 		return dedupe.Settlement{State: dedupe.Foreign}
 	case r.Decided && r.Letter == "F" && succeeded:
 		letter = "C"
@@ -134,10 +134,10 @@ func (r *Record) Settle(fingerprint, token string, succeeded bool, event string,
 		return dedupe.Settlement{State: dedupe.Stale}
 	}
 	*r = Record{
-		Exists: true, Decided: true, Fingerprint: fingerprint, Letter: letter, Event: event,
+		Exists: true, Decided: true, Fingerprint: req.Fingerprint, Letter: letter, Event: string(req.Event),
 		Expires: now + keep.Milliseconds(),
 	}
-	return dedupe.Settlement{State: dedupe.Settled, Event: []byte(event), Contradiction: letter == "C"}
+	return dedupe.Settlement{State: dedupe.Settled, Event: req.Event, Contradiction: letter == "C"}
 }
 
 // Release is release.lua. An empty fingerprint is not compared.

@@ -98,7 +98,7 @@ func model() rules {
 			if ok {
 				event = "succeeded"
 			}
-			return r.Settle("fp", token, ok, event, 0, 0)
+			return r.Settle(dedupe.SettleRequest{Fingerprint: "fp", Token: dedupe.Token(token), Succeeded: ok, Event: []byte(event)}, 0, 0)
 		},
 		release: func(r *dedupetest.Record, token string) dedupe.Release { return r.Release("fp", token, "", false) },
 		confirm: func(r *dedupetest.Record, gen int64) { r.Confirm(gen, 0) },
