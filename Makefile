@@ -1,4 +1,4 @@
-# The commands of README's first page are `go run ./cmd/demo`, `make test` and `make chaos`.
+# The commands of the README are `go run ./cmd/demo` and `make test`; `make help` lists the rest.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,7 +20,7 @@ FROM     ?= 1
 LINT     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod golangci-lint
 
 # A module of its own, because of the peer that it measures.
-BENCHMODULE := cmd/internal/bench
+BENCHMODULE := cmd/bench
 
 # The RocketMQ SDK has data races of its own, so some tests are built only
 # without the race detector. These are their packages.
@@ -90,11 +90,11 @@ chaos: ## real processes under every trouble of network, Redis and broker, CHAOS
 		$(GO) test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/refundd
 	$(GO) run ./cmd/refundctl check bin/chaos-$(REDIS)-$(BROKERS).jsonl
 
-bench: ## refundd beside a plain peer, each run judged; BENCH="-rounds 1" for a quick look, "-scale all" for its growth, "-h" for its flags
-	CGO_ENABLED=0 $(GO) build -trimpath -tags openssl -o bin/ ./cmd/refundd
+bench: ## refundd beside a plain peer, each run judged; BENCH="-rounds 1 backlog" for a quick look, "-h" for its flags; BROKERS=1 (2)
+	CGO_ENABLED=0 $(GO) build -trimpath -tags openssl -ldflags='-s -w' -o bin/image/ ./cmd/refundd
+	$(GO) build -o bin/plain/ ./cmd/refundd
 	cd $(BENCHMODULE) && $(GO) build -tags openssl -o $(CURDIR)/bin/bench .
-	$(GO) build -o bin/stack ./deploy/stack
-	bin/stack -- bin/bench $(BENCH)
+	$(GO) run ./deploy/stack $(if $(filter 2,$(BROKERS)),-brokers 2 -engine jars) -- bin/bench $(BENCH)
 
 sim: ## simulated runs of the flow in a world that fails, SEEDS=3000 FROM=1
 	$(GO) test ./consumer/simulation -run 'TestSimulation$$' -count=1 -timeout 0 -v -args -seeds=$(SEEDS) -from=$(FROM) -coverage

@@ -26,7 +26,7 @@ type CouponRefundRequest struct {
 	// Remark is shown to people, up to 100 letters; Alipay documents it as
 	// required.
 	Remark string `json:"remark,omitempty"`
-	// NotifyURL is where Alipay tells the end, up to 256; empty means nowhere.
+	// NotifyURL is where Alipay notifies of the end, up to 256; empty means nowhere.
 	NotifyURL string `json:"-"`
 	// AppAuthToken as in RefundRequest. It is a secret.
 	AppAuthToken string `json:"-"`

@@ -28,46 +28,83 @@ func (p Personal) MarshalText() ([]byte, error) { return []byte(p.String()), nil
 // A field ties one member of an answer to the place where its value goes:
 // *string, *Personal, **Amount, or a nested one.
 type field struct {
-	name string
-	dst  any
-	// proof marks what outcomes are judged by. A proof of an unexpected shape
-	// makes the whole answer unreadable; any other is left empty, because a
-	// detail that we do not understand must not hide that money moved.
-	proof bool
-	seen  bool
+	name   string
+	dst    any
+	weight weight
+	value  []byte // as received; nil where the member is absent
+	again  bool   // the member stands twice
 }
 
-func proof(name string, dst any) field { return field{name: name, dst: dst, proof: true} }
+// weight is what a member of an unexpected shape, or one that stands twice, does
+// to its answer.
+type weight int
 
-func detail(name string, dst any) field { return field{name: name, dst: dst} }
+const (
+	// proofWeight: outcomes are judged by it, so the whole answer is unreadable.
+	proofWeight weight = iota
+	// fundWeight: it tells where money went. It is left empty and named in
+	// Funds.LeftOut, because a detail that we do not understand must not hide
+	// that money moved.
+	fundWeight
+	// detailWeight: it is left empty, and nobody misses it.
+	detailWeight
+)
+
+func proof(name string, dst any) field { return field{name: name, dst: dst, weight: proofWeight} }
+
+func fund(name string, dst any) field { return field{name: name, dst: dst, weight: fundWeight} }
+
+func detail(name string, dst any) field { return field{name: name, dst: dst, weight: detailWeight} }
 
 // An answer lists the members that it wants to know.
 type answer interface{ fields() []field }
 
 // decode fills an answer from one JSON object. Names are compared byte by byte
-// (encoding/json would take Code for code), a name that is wanted and comes
-// twice is an error, and members that nobody wants are passed over.
+// (encoding/json would take Code for code), and members that nobody wants are
+// passed over.
 func decode(object []byte, into answer) error {
-	return decodeFields(object, into.fields())
+	leftOut, err := decodeFields(object, into.fields())
+	if f, ok := into.(interface{ funds() *Funds }); ok && err == nil {
+		f.funds().LeftOut = leftOut
+	}
+	return err
 }
 
-func decodeFields(object []byte, fields []field) error {
-	return members(object, func(name, value []byte) error {
-		i := slices.IndexFunc(fields, func(f field) bool { return f.name == string(name) })
-		if i < 0 {
-			return nil
-		}
-		f := &fields[i]
-		if f.seen {
-			return fmt.Errorf("member %s stands twice", f.name)
-		}
-		f.seen = true
-		if err := f.set(value); err != nil && f.proof {
-			return fmt.Errorf("member %s: %w", f.name, err)
+// decodeFields names the members of fundWeight that are not there in full.
+func decodeFields(object []byte, fields []field) (leftOut []string, err error) {
+	err = members(object, func(name, value []byte) error {
+		if i := slices.IndexFunc(fields, func(f field) bool { return f.name == string(name) }); i >= 0 {
+			fields[i].again = fields[i].value != nil
+			fields[i].value = value
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range fields {
+		if f.value == nil {
+			continue
+		}
+		err := errTwice
+		if !f.again {
+			err = f.set(f.value)
+		}
+		switch {
+		case err == nil || f.weight == detailWeight:
+		case f.weight == fundWeight:
+			leftOut = append(leftOut, f.name)
+		default:
+			return nil, fmt.Errorf("member %s: %w", f.name, err)
+		}
+	}
+	return leftOut, nil
 }
+
+var (
+	errTwice = errors.New("it stands twice")
+	errPart  = errors.New("a part of it cannot be read")
+)
 
 func (f *field) set(value []byte) error {
 	if string(value) == "null" {
@@ -140,9 +177,14 @@ func list[T any, P answerOf[T]](dst *[]T) nested { return (*listPlace[T, P])(dst
 func (l *listPlace[T, P]) set(raw []byte) error {
 	var out []T
 	var empty T
+	var part error
 	add := func(element []byte) error {
 		out = append(out, empty)
-		return decode(element, P(&out[len(out)-1]))
+		leftOut, err := decodeFields(element, P(&out[len(out)-1]).fields())
+		if len(leftOut) > 0 {
+			part = errPart
+		}
+		return err
 	}
 	if raw[0] == '{' {
 		if err := add(raw); err != nil {
@@ -152,7 +194,7 @@ func (l *listPlace[T, P]) set(raw []byte) error {
 		return err
 	}
 	*l = out
-	return nil
+	return part
 }
 
 // object is the place of a nested object, which is new.
@@ -160,10 +202,14 @@ func object[T any, P answerOf[T]](dst **T) nested { return objectPlace[T, P]{dst
 
 func (o objectPlace[T, P]) set(raw []byte) error {
 	v := new(T)
-	if err := decode(raw, P(v)); err != nil {
+	leftOut, err := decodeFields(raw, P(v).fields())
+	if err != nil {
 		return err
 	}
 	*o.dst = v
+	if len(leftOut) > 0 {
+		return errPart
+	}
 	return nil
 }
 

@@ -1,5 +1,63 @@
 package alipay
 
+// Funds is where the money of a refund went, as far as Alipay told it. Nothing
+// of it is guaranteed, most of it comes only when the query options ask for it,
+// and none of it says that the refund succeeded.
+type Funds struct {
+	// SendBackFee is what the merchant gave back in this refund.
+	SendBackFee          *Amount
+	RefundDetailItemList []FundBill
+	// RefundChargeAmount is the service fee given back, between institutions;
+	// elsewhere RefundChargeInfoList tells it.
+	RefundChargeAmount      *Amount
+	RefundChargeInfoList    []RefundCharge
+	RefundVoucherDetailList []Voucher
+	// RefundRoyaltys comes only with a query.
+	RefundRoyaltys               []RefundRoyalty
+	RefundPresetPaytoolList      []PresetPayTool
+	RefundHybAmount              *Amount
+	PreAuthCancelFee             *Amount
+	RefundSettlementID           string
+	RefundChannelStatus          string // SUCCESS, FAIL or PART_SUCCESS
+	PresentRefundBuyerAmount     *Amount
+	PresentRefundDiscountAmount  *Amount
+	PresentRefundMdiscountAmount *Amount
+	// HasDepositBack "true": a bank takes it later. The answer to a refund has
+	// it alone, the one to a query has DepositBackInfo.
+	HasDepositBack      string
+	DepositBackInfo     *DepositBackInfo
+	DepositBackInfoList []DepositBackInfo
+	RefundChannelList   string
+	// LeftOut names the members that were malformed: they are empty above, or
+	// empty in part.
+	LeftOut []string
+}
+
+func (f *Funds) funds() *Funds { return f }
+
+func (f *Funds) fields() []field {
+	return []field{
+		fund("send_back_fee", &f.SendBackFee),
+		fund("refund_detail_item_list", list(&f.RefundDetailItemList)),
+		fund("refund_charge_amount", &f.RefundChargeAmount),
+		fund("refund_charge_info_list", list(&f.RefundChargeInfoList)),
+		fund("refund_voucher_detail_list", list(&f.RefundVoucherDetailList)),
+		fund("refund_royaltys", list(&f.RefundRoyaltys)),
+		fund("refund_preset_paytool_list", list(&f.RefundPresetPaytoolList)),
+		fund("refund_hyb_amount", &f.RefundHybAmount),
+		fund("pre_auth_cancel_fee", &f.PreAuthCancelFee),
+		fund("refund_settlement_id", &f.RefundSettlementID),
+		fund("refund_channel_status", &f.RefundChannelStatus),
+		fund("present_refund_buyer_amount", &f.PresentRefundBuyerAmount),
+		fund("present_refund_discount_amount", &f.PresentRefundDiscountAmount),
+		fund("present_refund_mdiscount_amount", &f.PresentRefundMdiscountAmount),
+		fund("has_deposit_back", &f.HasDepositBack),
+		fund("deposit_back_info", object(&f.DepositBackInfo)),
+		fund("deposit_back_info_list", list(&f.DepositBackInfoList)),
+		fund("refund_channel_list", &f.RefundChannelList),
+	}
+}
+
 // FundBill is one channel that a refund went through.
 type FundBill struct {
 	FundChannel string
@@ -11,11 +69,11 @@ type FundBill struct {
 
 func (b *FundBill) fields() []field {
 	return []field{
-		detail("fund_channel", &b.FundChannel),
-		detail("bank_code", &b.BankCode),
-		detail("fund_type", &b.FundType),
-		detail("amount", &b.Amount),
-		detail("real_amount", &b.RealAmount),
+		fund("fund_channel", &b.FundChannel),
+		fund("bank_code", &b.BankCode),
+		fund("fund_type", &b.FundType),
+		fund("amount", &b.Amount),
+		fund("real_amount", &b.RealAmount),
 	}
 }
 
@@ -29,10 +87,10 @@ type RefundCharge struct {
 
 func (c *RefundCharge) fields() []field {
 	return []field{
-		detail("charge_type", &c.ChargeType),
-		detail("refund_charge_fee", &c.RefundChargeFee),
-		detail("switch_fee_rate", &c.SwitchFeeRate),
-		detail("refund_sub_fee_detail_list", list(&c.RefundSubFeeDetailList)),
+		fund("charge_type", &c.ChargeType),
+		fund("refund_charge_fee", &c.RefundChargeFee),
+		fund("switch_fee_rate", &c.SwitchFeeRate),
+		fund("refund_sub_fee_detail_list", list(&c.RefundSubFeeDetailList)),
 	}
 }
 
@@ -44,8 +102,8 @@ type RefundSubFee struct {
 
 func (f *RefundSubFee) fields() []field {
 	return []field{
-		detail("refund_charge_fee", &f.RefundChargeFee),
-		detail("switch_fee_rate", &f.SwitchFeeRate),
+		fund("refund_charge_fee", &f.RefundChargeFee),
+		fund("switch_fee_rate", &f.SwitchFeeRate),
 	}
 }
 
@@ -67,18 +125,18 @@ type Voucher struct {
 
 func (v *Voucher) fields() []field {
 	return []field{
-		detail("id", &v.ID),
-		detail("name", &v.Name),
-		detail("type", &v.Type),
-		detail("memo", &v.Memo),
-		detail("template_id", &v.TemplateID),
-		detail("amount", &v.Amount),
-		detail("merchant_contribute", &v.MerchantContribute),
-		detail("other_contribute", &v.OtherContribute),
-		detail("purchase_buyer_contribute", &v.PurchaseBuyerContribute),
-		detail("purchase_merchant_contribute", &v.PurchaseMerchantContribute),
-		detail("purchase_ant_contribute", &v.PurchaseAntContribute),
-		detail("other_contribute_detail", list(&v.OtherContributeDetail)),
+		fund("id", &v.ID),
+		fund("name", &v.Name),
+		fund("type", &v.Type),
+		fund("memo", &v.Memo),
+		fund("template_id", &v.TemplateID),
+		fund("amount", &v.Amount),
+		fund("merchant_contribute", &v.MerchantContribute),
+		fund("other_contribute", &v.OtherContribute),
+		fund("purchase_buyer_contribute", &v.PurchaseBuyerContribute),
+		fund("purchase_merchant_contribute", &v.PurchaseMerchantContribute),
+		fund("purchase_ant_contribute", &v.PurchaseAntContribute),
+		fund("other_contribute_detail", list(&v.OtherContributeDetail)),
 	}
 }
 
@@ -90,8 +148,8 @@ type Contribution struct {
 
 func (c *Contribution) fields() []field {
 	return []field{
-		detail("contribute_type", &c.ContributeType),
-		detail("contribute_amount", &c.ContributeAmount),
+		fund("contribute_type", &c.ContributeType),
+		fund("contribute_amount", &c.ContributeAmount),
 	}
 }
 
@@ -104,12 +162,12 @@ type PresetPayTool struct {
 
 func (p *PresetPayTool) fields() []field {
 	return []field{
-		detail("assert_type_code", &p.AssertTypeCode),
-		detail("amount", amounts(&p.Amount)),
+		fund("assert_type_code", &p.AssertTypeCode),
+		fund("amount", amounts(&p.Amount)),
 	}
 }
 
-// DepositBackInfo tells what a bank did with a refund to one of its cards. On F
+// DepositBackInfo is what a bank did with a refund to one of its cards. On F
 // the money is in the buyer's Alipay balance: the refund itself stands.
 type DepositBackInfo struct {
 	HasDepositBack     string // "true" or "false"
@@ -121,11 +179,11 @@ type DepositBackInfo struct {
 
 func (d *DepositBackInfo) fields() []field {
 	return []field{
-		detail("has_deposit_back", &d.HasDepositBack),
-		detail("dback_status", &d.DbackStatus),
-		detail("dback_amount", &d.DbackAmount),
-		detail("bank_ack_time", &d.BankAckTime),
-		detail("est_bank_receipt_time", &d.EstBankReceiptTime),
+		fund("has_deposit_back", &d.HasDepositBack),
+		fund("dback_status", &d.DbackStatus),
+		fund("dback_amount", &d.DbackAmount),
+		fund("bank_ack_time", &d.BankAckTime),
+		fund("est_bank_receipt_time", &d.EstBankReceiptTime),
 	}
 }
 
@@ -142,9 +200,9 @@ type RefundRoyalty struct {
 
 func (r *RefundRoyalty) fields() []field {
 	return []field{
-		detail("refund_amount", &r.RefundAmount),
-		detail("royalty_type", &r.RoyaltyType),
-		detail("result_code", &r.ResultCode),
+		fund("refund_amount", &r.RefundAmount),
+		fund("royalty_type", &r.RoyaltyType),
+		fund("result_code", &r.ResultCode),
 		detail("trans_out", &r.TransOut),
 		detail("trans_out_email", &r.TransOutEmail),
 		detail("trans_in", &r.TransIn),
@@ -154,7 +212,7 @@ func (r *RefundRoyalty) fields() []field {
 	}
 }
 
-// EnterprisePay tells about the part that a company paid for its employee.
+// EnterprisePay is the part that a company paid for its employee.
 type EnterprisePay struct {
 	BizInfo            Personal
 	InvoiceAmount      *Amount

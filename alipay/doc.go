@@ -8,8 +8,8 @@
 // It is built around one question, "did the money move?", and one answer that is
 // the default: unknown. A call that timed out, a page of a proxy, an answer
 // without a valid signature, a code that nobody documented: all of them leave
-// the refund unknown, and an *Error of ClassUnknown says so (design rule R1).
-// What is known is known because Alipay signed it:
+// the refund unknown, and an *Error of ClassUnknown says so (rule R1 of
+// consumer/DESIGN.md). What is known is known because Alipay signed it:
 //
 //   - a nil error means that Alipay answered and that the signature was verified
 //     over the bytes as received; what is decoded is those bytes and nothing

@@ -2,65 +2,78 @@ package alipay_test
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	"refundd/alipay"
+	"refundd/alipay/alipaytest"
 )
 
-// A refund, with everything that its answer may mean.
-func ExampleClient_Refund() {
-	appKey, err := readFile("app_private_key.pem", alipay.ParsePrivateKey)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	alipayKeys, err := readFile("alipay_public_key.pem", alipay.ParsePublicKeys)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+// A refund, with everything that its answer may mean. The answer to the second one
+// is lost after the money has moved. In production the gateway is Alipay's, and the
+// keys come from ParsePrivateKey and ParsePublicKeys.
+func Example() {
+	keys, err := alipaytest.NewKeys()
+	check(err)
+	local, err := alipaytest.New(alipaytest.Config{Keys: keys})
+	check(err)
+	url, err := local.Start("127.0.0.1:0")
+	check(err)
+	defer func() { _ = local.Close() }()
 	client, err := alipay.New(alipay.Config{
-		Gateway:    "https://openapi.alipay.com/gateway.do",
+		Gateway:    url + "/gateway.do",
 		AppID:      "2021000000000001",
-		Signer:     appKey,
-		AlipayKeys: alipayKeys,
+		Signer:     keys.AppPrivate,
+		AlipayKeys: []*rsa.PublicKey{keys.AlipayPublic},
 	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	check(err)
 	defer client.CloseIdleConnections()
 
-	amount, err := alipay.ParseAmount("12.30")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
+	fmt.Println(refund(ctx, client, "R0001"))
+	fmt.Println(refund(ctx, client, "fault-answer-lost-after-R0002"))
+
+	found, err := client.QueryRefund(ctx, &alipay.RefundQueryRequest{OutTradeNo: "T20260101001", OutRequestNo: "fault-answer-lost-after-R0002"})
+	check(err)
+	fmt.Println("query:", found.RefundStatus)
+	// Output:
+	// the money moved
+	// not known: QueryRefund, at the earliest in ten seconds, then the same request again
+	// query: REFUND_SUCCESS
+}
+
+// refund makes one call and reports what is known then.
+func refund(ctx context.Context, client *alipay.Client, number string) string {
+	amount, err := alipay.ParseAmount("12.30")
+	check(err)
 	resp, err := client.Refund(ctx, &alipay.RefundRequest{
 		OutTradeNo:   "T20260101001",
-		OutRequestNo: "R0001", // the refund's identity: never another one after an unknown end
+		OutRequestNo: number, // the refund's identity: never another one after an unknown end
 		RefundAmount: amount,
 	})
 	if e, ok := errors.AsType[*alipay.Error](err); ok {
 		switch {
 		case e.Class == alipay.ClassNotSent || e.Class == alipay.ClassLimited && e.Signed:
-			fmt.Println("not executed: the same request again, later")
+			return "not executed: the same request again, later"
 		case e.Class == alipay.ClassRefused && e.Signed && !e.QueryFirst:
-			fmt.Println("refused, the money stays:", e.SubCode)
+			return "refused, the money stays: " + e.SubCode
 		default:
-			fmt.Println("not known: QueryRefund in ten seconds, then the same request again")
+			return "not known: QueryRefund, at the earliest in ten seconds, then the same request again"
 		}
-		return
 	}
 	if resp.FundChange == "Y" {
-		fmt.Println("the money moved")
-	} else {
-		fmt.Println("this call moved nothing, an earlier one may have: QueryRefund tells")
+		return "the money moved"
+	}
+	return "this call moved nothing, an earlier one may have: QueryRefund says"
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
 	}
 }
 

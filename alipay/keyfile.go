@@ -52,7 +52,7 @@ func pemParts(file []byte, comments bool) ([]part, error) {
 	return slices.DeleteFunc(all, func(p part) bool { return !isBlock(p) }), nil
 }
 
-// looksLikeKey tells base64 that has lost its armour from a comment.
+// looksLikeKey distinguishes base64 that has lost its armour from a comment.
 func looksLikeKey(line string) bool {
 	return len(line) >= 40 && !strings.ContainsFunc(line, func(r rune) bool { return r == ' ' || notBase64(r) })
 }
@@ -181,7 +181,7 @@ func leftOver(line int) error {
 }
 
 // wholeDER reports whether the length in the first DER header reaches exactly to
-// the end: it tells a key on one line from the first line of a wrapped key.
+// the end: it distinguishes a key on one line from the first line of a wrapped key.
 func wholeDER(der []byte) bool {
 	if len(der) < 2 {
 		return false

@@ -69,7 +69,7 @@ func empty(t *testing.T, v reflect.Value) {
 	t.Helper()
 	for i := range v.NumField() {
 		name, f := v.Type().Field(i).Name, v.Field(i)
-		if f.IsZero() && name != "TraceID" {
+		if f.IsZero() && name != "TraceID" && name != "LeftOut" {
 			t.Errorf("%s.%s is empty", v.Type().Name(), name)
 		}
 		if f.Kind() == reflect.Slice && f.Len() > 0 {
@@ -84,20 +84,44 @@ func empty(t *testing.T, v reflect.Value) {
 	}
 }
 
-// TestDetailsOfWrongShape: an inner member that cannot be read leaves its whole
-// block empty, and the proofs around it stand.
+// TestDetailsOfWrongShape: what cannot be read is left out and named, inner
+// members one by one, and the proofs around it stand.
 func TestDetailsOfWrongShape(t *testing.T) {
-	for _, block := range []string{
-		`"refund_preset_paytool_list":{"amount":["x"]}`, `"refund_preset_paytool_list":[1]`, `"refund_detail_item_list":[{"amount":"1"},2]`,
-		`"refund_detail_item_list":{"amount":"1","amount":"2"}`, `"refund_voucher_detail_list":"x"`, `"store_name":["x"]`, `"buyer_user_id":{}`,
+	for block, left := range map[string]string{
+		`"refund_preset_paytool_list":{"assert_type_code":"a","amount":["x"]}`:                 "refund_preset_paytool_list",
+		`"refund_preset_paytool_list":[1]`:                                                     "refund_preset_paytool_list",
+		`"refund_detail_item_list":[{"amount":"1"},2]`:                                         "refund_detail_item_list",
+		`"refund_detail_item_list":[],"refund_detail_item_list":[]`:                            "refund_detail_item_list",
+		`"refund_voucher_detail_list":"x"`:                                                     "refund_voucher_detail_list",
+		`"send_back_fee":-1`:                                                                   "send_back_fee",
+		`"send_back_fee":"1.234"`:                                                              "send_back_fee",
+		`"send_back_fee":""`:                                                                   "",
+		`"send_back_fee":null,"has_deposit_back":true,"deposit_back_info":null`:                "",
+		`"deposit_back_info":[1],"refund_hyb_amount":"1e2"`:                                    "refund_hyb_amount deposit_back_info",
+		`"refund_royaltys":[{"trans_out":["x"],"refund_amount":"1"}]`:                          "",
+		`"refund_royaltys":[{"trans_out":"1","trans_out":"2"}]`:                                "",
+		`"refund_charge_info_list":{"refund_sub_fee_detail_list":[{"refund_charge_fee":"x"}]}`: "refund_charge_info_list",
+		`"refund_charge_info_list":{"charge_type":"a","charge_type":"b"}`:                      "refund_charge_info_list",
+		`"store_name":["x"]`:                                                                   "", `"buyer_user_id":{}`: "", `"gmt_refund_pay":1,"gmt_refund_pay":2`: "",
 	} {
 		var r RefundResponse
 		if err := decode([]byte(`{"fund_change":"Y",`+block+`}`), &r); err != nil || r.FundChange != "Y" {
 			t.Errorf("%s: %+v, %v", block, r, err)
 		}
-		if r.RefundDetailItemList != nil || r.RefundVoucherDetailList != nil || r.StoreName != "" || r.BuyerUserID != "" {
+		if strings.Join(r.LeftOut, " ") != left {
+			t.Errorf("%s: left out %v", block, r.LeftOut)
+		}
+		if r.RefundDetailItemList != nil || r.RefundVoucherDetailList != nil || r.StoreName != "" || r.BuyerUserID != "" || r.SendBackFee != nil {
 			t.Errorf("%s: %+v", block, r)
 		}
+	}
+	var r RefundResponse
+	if err := decode([]byte(`{"refund_detail_item_list":[{"fund_channel":"A","amount":"x"},{"amount":2}]}`), &r); err != nil ||
+		len(r.RefundDetailItemList) != 2 || r.RefundDetailItemList[0].FundChannel != "A" || *r.RefundDetailItemList[1].Amount != 200 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if err := decode([]byte(`{"fund_change":"Y","fund_change":"Y"}`), &r); err == nil {
+		t.Error("a proof may stand twice")
 	}
 }
 

@@ -31,7 +31,7 @@ var (
 // maxNotification bounds a form body; real ones have about a kilobyte.
 const maxNotification = 64 << 10
 
-// NotificationClass is what kind of event a notification tells.
+// NotificationClass is what kind of event a notification reports.
 type NotificationClass int
 
 // The classes of notifications.
@@ -70,7 +70,7 @@ type Notification struct {
 	Scheme string
 
 	// NotifyID is the same in all deliveries of one notification. It may be
-	// absent; such a notification cannot be told from its repeats.
+	// absent; such a notification cannot be distinguished from its repeats.
 	NotifyID   string
 	NotifyType string
 	// NotifyTime is the time of this delivery; see ParseTime. Messages of the
@@ -170,7 +170,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 //
 // The order is: form, duplicates, signature, then app and seller. A
 // notification is a hint that something happened; what happened to one refund
-// is told by a query.
+// is what a query shows.
 func (v *Verifier) ParseNotification(body []byte) (*Notification, error) {
 	params, err := parseForm(body)
 	if err != nil {

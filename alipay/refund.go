@@ -30,8 +30,7 @@ type RefundRequest struct {
 	// GoodsDetail is the older form of RefundGoodsDetail.
 	GoodsDetail             []Goods            `json:"goods_detail,omitempty"`
 	RefundRoyaltyParameters []RoyaltyParameter `json:"refund_royalty_parameters,omitempty"`
-	// QueryOptions asks for more members in the answer: refund_detail_item_list,
-	// deposit_back_info, refund_voucher_detail_list.
+	// QueryOptions asks for more members in the answer; see RefundOptions.
 	QueryOptions []string `json:"query_options,omitempty"`
 	// RelatedSettleConfirmNo belongs to trades with an account period, up to 64.
 	RelatedSettleConfirmNo string `json:"related_settle_confirm_no,omitempty"`
@@ -93,6 +92,11 @@ type RoyaltyParameter struct {
 	RoyaltyScene     string `json:"royalty_scene,omitempty"`
 }
 
+// RefundOptions are the query_options that Refund knows.
+func RefundOptions() []string {
+	return []string{"refund_detail_item_list", "deposit_back_info", "refund_voucher_detail_list"}
+}
+
 // RefundResponse is a verified answer to Refund. It does not say that the
 // refund succeeded: that is FundChange "Y" alone. Alipay guarantees none of the
 // members; amounts that were absent are nil.
@@ -102,64 +106,37 @@ type RefundResponse struct {
 	// TradeNo and OutTradeNo say which trade was meant; compare them.
 	TradeNo, OutTradeNo string
 	// FundChange "Y": this call moved money. "N" or nothing: it did not, because
-	// an earlier one had, or because it was not done; only a query can tell.
+	// an earlier one had, or because it was not done; only a query can show.
 	FundChange string
 	// RefundFee is everything refunded of this trade so far, never this refund.
-	RefundFee *Amount
-	// SendBackFee is what the merchant gave back in this refund; only with the
-	// query option refund_detail_item_list.
-	SendBackFee    *Amount
+	RefundFee      *Amount
 	RefundCurrency string
 	// GmtRefundPay is the time of the refund; see ParseTime.
 	GmtRefundPay string
 
 	BuyerLogonID, BuyerUserID, BuyerOpenID Personal
 
-	StoreName                    string
-	RefundDetailItemList         []FundBill
-	HasDepositBack               string // "true" or "false"; only with deposit_back_info
-	RefundHybAmount              *Amount
-	RefundChargeAmount           *Amount
-	RefundChargeInfoList         []RefundCharge
-	RefundVoucherDetailList      []Voucher
-	PreAuthCancelFee             *Amount
-	RefundSettlementID           string
-	RefundPresetPaytoolList      []PresetPayTool
-	PresentRefundBuyerAmount     *Amount
-	PresentRefundDiscountAmount  *Amount
-	PresentRefundMdiscountAmount *Amount
+	StoreName string
+	Funds
 
 	// TraceID is Alipay's number of the call.
 	TraceID string
 }
 
 func (r *RefundResponse) fields() []field {
-	return []field{
+	return append(r.Funds.fields(),
 		proof("code", &r.Code),
 		proof("trade_no", &r.TradeNo),
 		proof("out_trade_no", &r.OutTradeNo),
 		proof("fund_change", &r.FundChange),
 		proof("refund_fee", &r.RefundFee),
-		detail("send_back_fee", &r.SendBackFee),
 		detail("refund_currency", &r.RefundCurrency),
 		detail("gmt_refund_pay", &r.GmtRefundPay),
 		detail("buyer_logon_id", &r.BuyerLogonID),
 		detail("buyer_user_id", &r.BuyerUserID),
 		detail("buyer_open_id", &r.BuyerOpenID),
 		detail("store_name", &r.StoreName),
-		detail("refund_detail_item_list", list(&r.RefundDetailItemList)),
-		detail("has_deposit_back", &r.HasDepositBack),
-		detail("refund_hyb_amount", &r.RefundHybAmount),
-		detail("refund_charge_amount", &r.RefundChargeAmount),
-		detail("refund_charge_info_list", list(&r.RefundChargeInfoList)),
-		detail("refund_voucher_detail_list", list(&r.RefundVoucherDetailList)),
-		detail("pre_auth_cancel_fee", &r.PreAuthCancelFee),
-		detail("refund_settlement_id", &r.RefundSettlementID),
-		detail("refund_preset_paytool_list", list(&r.RefundPresetPaytoolList)),
-		detail("present_refund_buyer_amount", &r.PresentRefundBuyerAmount),
-		detail("present_refund_discount_amount", &r.PresentRefundDiscountAmount),
-		detail("present_refund_mdiscount_amount", &r.PresentRefundMdiscountAmount),
-	}
+	)
 }
 
 // Refund calls alipay.trade.refund once. A nil error means that Alipay answered

@@ -13,9 +13,7 @@ type RefundQueryRequest struct {
 	TradeNo    string `json:"trade_no,omitempty"`
 	// OutRequestNo as in the refund.
 	OutRequestNo string `json:"out_request_no"`
-	// QueryOptions asks for more members: refund_detail_item_list,
-	// gmt_refund_pay, deposit_back_info, deposit_back_info_list,
-	// refund_voucher_detail_list, enterprise_pay_info.
+	// QueryOptions asks for more members; see RefundQueryOptions.
 	QueryOptions []string `json:"query_options,omitempty"`
 	// OrgPid is for institutions that connect banks, up to 16.
 	OrgPid string `json:"org_pid,omitempty"`
@@ -26,6 +24,12 @@ type RefundQueryRequest struct {
 // Format prints the number alone.
 func (r RefundQueryRequest) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "alipay.RefundQueryRequest{OutRequestNo: %s}", r.OutRequestNo)
+}
+
+// RefundQueryOptions are the query_options that QueryRefund knows, without
+// enterprise_pay_info, whose answer is personal.
+func RefundQueryOptions() []string {
+	return append(RefundOptions(), "deposit_back_info_list", "gmt_refund_pay")
 }
 
 // RefundStatusSuccess is the only RefundStatus that Alipay documents.
@@ -47,37 +51,19 @@ type RefundQueryResponse struct {
 	RefundStatus string
 	// GmtRefundPay comes only with the query option of the same name.
 	GmtRefundPay string
-	// SendBackFee is what the merchant gave back in this refund; only with
-	// refund_detail_item_list.
-	SendBackFee *Amount
-	// DepositBackInfo comes only with the query option deposit_back_info.
-	DepositBackInfo     *DepositBackInfo
-	DepositBackInfoList []DepositBackInfo
 
-	RefundReason                 string
-	ErrorCode                    string // of asynchronous refunds only
-	RefundDetailItemList         []FundBill
-	RefundRoyaltys               []RefundRoyalty
-	RefundHybAmount              *Amount
-	RefundChargeAmount           *Amount
-	RefundChargeInfoList         []RefundCharge
-	RefundVoucherDetailList      []Voucher
-	PreAuthCancelFee             *Amount
-	RefundSettlementID           string
-	RefundChannelStatus          string // SUCCESS, FAIL or PART_SUCCESS
-	RefundChannelList            string
-	EnterprisePayInfo            *EnterprisePay
-	IndustrySepcDetail           string // Alipay's spelling
-	PresentRefundBuyerAmount     *Amount
-	PresentRefundDiscountAmount  *Amount
-	PresentRefundMdiscountAmount *Amount
+	RefundReason       string
+	ErrorCode          string // of asynchronous refunds only
+	EnterprisePayInfo  *EnterprisePay
+	IndustrySepcDetail string // Alipay's spelling
+	Funds
 
 	// TraceID is Alipay's number of the call.
 	TraceID string
 }
 
 func (r *RefundQueryResponse) fields() []field {
-	return []field{
+	return append(r.Funds.fields(),
 		proof("code", &r.Code),
 		proof("trade_no", &r.TradeNo),
 		proof("out_trade_no", &r.OutTradeNo),
@@ -86,27 +72,11 @@ func (r *RefundQueryResponse) fields() []field {
 		detail("total_amount", &r.TotalAmount),
 		proof("refund_status", &r.RefundStatus),
 		detail("gmt_refund_pay", &r.GmtRefundPay),
-		detail("send_back_fee", &r.SendBackFee),
-		detail("deposit_back_info", object(&r.DepositBackInfo)),
-		detail("deposit_back_info_list", list(&r.DepositBackInfoList)),
 		detail("refund_reason", &r.RefundReason),
 		detail("error_code", &r.ErrorCode),
-		detail("refund_detail_item_list", list(&r.RefundDetailItemList)),
-		detail("refund_royaltys", list(&r.RefundRoyaltys)),
-		detail("refund_hyb_amount", &r.RefundHybAmount),
-		detail("refund_charge_amount", &r.RefundChargeAmount),
-		detail("refund_charge_info_list", list(&r.RefundChargeInfoList)),
-		detail("refund_voucher_detail_list", list(&r.RefundVoucherDetailList)),
-		detail("pre_auth_cancel_fee", &r.PreAuthCancelFee),
-		detail("refund_settlement_id", &r.RefundSettlementID),
-		detail("refund_channel_status", &r.RefundChannelStatus),
-		detail("refund_channel_list", &r.RefundChannelList),
 		detail("enterprise_pay_info", object(&r.EnterprisePayInfo)),
 		detail("industry_sepc_detail", &r.IndustrySepcDetail),
-		detail("present_refund_buyer_amount", &r.PresentRefundBuyerAmount),
-		detail("present_refund_discount_amount", &r.PresentRefundDiscountAmount),
-		detail("present_refund_mdiscount_amount", &r.PresentRefundMdiscountAmount),
-	}
+	)
 }
 
 // QueryRefund calls alipay.trade.fastpay.refund.query once. Every error is an

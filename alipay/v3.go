@@ -143,7 +143,7 @@ func (c *Client) readV3(fail *Error, r reply, into answer) error {
 		return fail
 	}
 	var code, message string
-	err := decodeFields(node, []field{proof("code", &code), detail("message", &message)})
+	_, err := decodeFields(node, []field{proof("code", &code), detail("message", &message)})
 	if err != nil {
 		fail.Err = fmt.Errorf("%w: %w", ErrMalformed, err)
 		return fail

@@ -81,7 +81,7 @@ func TestVectorsV3ResponseVerify(t *testing.T) {
 			}
 			if r.Expected.Code != nil {
 				var code string
-				if err := decodeFields(node, []field{proof("code", &code)}); err != nil || code != *r.Expected.Code {
+				if _, err := decodeFields(node, []field{proof("code", &code)}); err != nil || code != *r.Expected.Code {
 					t.Errorf("%s: code %q, %v", r.Why, code, err)
 				}
 			}

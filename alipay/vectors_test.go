@@ -235,7 +235,7 @@ func TestVectorsResponseVerify(t *testing.T) {
 			}
 			for name, text := range want.Fields {
 				var got string
-				if err := decodeFields(node, []field{proof(name, &got)}); err != nil || got != text {
+				if _, err := decodeFields(node, []field{proof(name, &got)}); err != nil || got != text {
 					t.Errorf("%s: %s is %q, %v; want %q", r.Why, name, got, err, text)
 				}
 			}

@@ -26,7 +26,7 @@ type Answer struct {
 // coupon refund needs an operation id or the command's out_order_no.
 func Ask(ctx context.Context, a gateway, cmd Command, appAuthToken, operationID string) Answer {
 	listening := &listener{gateway: a}
-	op := operationFor(listening, cmd, appAuthToken, "")
+	op := operationFor(listening, cmd, appAuthToken, Additions{})
 	n := note{OperationID: operationID}
 	if !op.queryable(n) {
 		return Answer{}

@@ -18,14 +18,14 @@ type records interface {
 	Amend(ctx context.Context, id dedupe.Identity, read dedupe.Record, note []byte) (dedupe.Record, bool, error)
 	Enter(ctx context.Context, r dedupe.Refund, due time.Time) error
 	MarkPublished(ctx context.Context, r dedupe.Refund, event []byte) error
-	slots
+	limiter
 }
 
-// slots are the limits that all instances share.
-type slots interface {
+// limiter is the limits that all instances share.
+type limiter interface {
 	Reserve(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) (dedupe.Grant, error)
 	Undo(ctx context.Context, appID string, slot dedupe.Slot, token dedupe.Token) error
-	Throttled(ctx context.Context, appID string, asked dedupe.Grant, rate int) error
+	Throttled(ctx context.Context, appID, merchant string, asked dedupe.Grant, rate int) error
 }
 
 // refund is the delivery's, as the record and the index know it.
@@ -74,10 +74,11 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 	if giveUp != "" {
 		req.Authorisation = ""
 	}
+	slot := h.slot(d.cmd, actCall)
 	c := &claimedDelivery{delivery: d, first: d.cmd, note: fresh, giveUp: giveUp}
 	err = h.retryRedis(ctx, d, "claim", func(ctx context.Context) error {
-		c.claim, c.grant, err = h.records.ClaimWithSlot(ctx, req, h.slot(d.cmd, actCall))
-		h.learn(c.grant)
+		c.claim, c.grant, err = h.records.ClaimWithSlot(ctx, req, slot)
+		h.learn(slot, c.grant)
 		return err
 	})
 	if err != nil {

@@ -1,8 +1,21 @@
-// Package consumer takes refund commands in and carries each to one end: an
-// event that accounting may believe, or a person's desk. It holds the flow of
-// one command, and the RocketMQ adapter that feeds and drains it.
+// Package consumer takes refund commands from RocketMQ and carries each to one end:
+// an event that accounting may believe, or a person's desk. It holds the flow of one
+// command, and the RocketMQ adapter that feeds and drains it.
 //
-// Where the rules of the design are:
+// To start one, give [NewHandler] a client of package alipay, the records of package
+// dedupe and a producer, and give the handler to [NewConsumer]:
+//
+//	handler := consumer.NewHandler(config, consumer.Dependencies{…})
+//	intake := consumer.NewConsumer(rocketmq, handler, gate, health, log)
+//	err := intake.Start(ctx)       // waits for the broker
+//	go intake.Watch(ctx)           // suspends intake while a part is in trouble
+//	<-stop
+//	err = intake.Stop(ctx, soft)   // drains
+//
+// The package's example is a whole program with all of its surroundings. DESIGN.md,
+// beside this file, has the problem, the rules, and where to begin with a change.
+//
+// Where the rules of DESIGN.md are kept:
 //
 //   - R1 what proves success and failure: Decide and failureProven in decide.go;
 //     what one answer of Alipay means: operation.go
@@ -28,7 +41,7 @@
 //   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.retryRedis,
 //     Handler.publishUntilConfirmed; waits that spend no try: Handler.awaitSlot in
 //     limits.go, Decide (Free), Handler.deferUnclaimed for a merchant with its share of
-//     the workers or in a pause (share.go)
+//     the workers, or whose calls wait (fairness.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
 //   - R14 loud ends: Handler.parked, Handler.contradicting; what a person then did
 //     with it: operatornote.go
@@ -61,6 +74,7 @@
 //	of                        which piece of the part: a topic, a broker, a master
 //	topic                     where a message is to go, or came from
 //	stub, size, digest, lies  what a stub stands for, and where the message lies
+//	left_out                  what of an answer's funds could not be told
 //	panic, stack              the type of what panicked, and where
 //	component                 rocketmq-client, whose own fields begin with sdk_
 //	error                     what failed, without bodies and secrets
@@ -75,41 +89,6 @@
 //	what, asked, merchants         files that are read again
 //	spans                          that could not be exported
 //
-// What a production consumer must do with rocketmq-client-go v2.1.2, and where
-// it is done (the numbers are those of the facts this was built on):
-//
-//  1. Pinned and wrapped: rocketmq.go is the only file that imports the SDK.
-//  2. Its retry is never used: Handler.scheduleRetry publishes to a retry topic.
-//  3. Idempotent on the business key: the record of package dedupe.
-//  4. Concurrent duplicates expected: claims with leases and tokens.
-//  5. Explicit results, nil errors: Consumer.deliver.
-//  6. Panics recovered and recorded: Consumer.handle; RedirectSDK sets the SDK's.
-//  7. Each delivery is bounded by its lease, far below 120 s, from a root that
-//     Stop cancels: Handler.ask, Handler.retryRedis.
-//  8. Batch size 1, concurrent, no interceptors, no trace: Consumer.startOnce.
-//  9. ConsumeFromFirstOffset, explicit MaxReconsumeTimes; a dead-letter topic
-//     stays empty because nothing is ever sent back, so there is no reader.
-//  10. Unique instance names: RocketMQ.Instance.
-//  11. Sizes: PullThresholdForQueue and its size in startOnce.
-//  12. Subscribed before Start, a new object for each try, never a Shutdown of
-//     one that did not start: Consumer.Start.
-//  13. Gate, settle, shutdown: Consumer.Stop.
-//  14. Instead of a transactional outbox the settled event is kept in the
-//     record and published from there until confirmed: Handler.settle, and
-//     Handler.Republish where whoever settled it has died.
-//  15. Never SendAsync, one-way, batch, orderly, request: package producer.
-//  16. The first send is bounded by package producer's own deadline. No health
-//     event is sent at start: the event topic belongs to accounting.
-//  17. Properties are a closed, cut and cleaned set: package producer.
-//  18. Name servers as http://host:port: NameServerURLs.
-//  19. No TLS in this SDK: a private network or a tunnel; commands are
-//     validated member by member, and dearer ones are the broker ACL's matter.
-//  20. The SDK's log: sdklog.go.
-//  21. Watched: Consumer.Lag, Metrics; queue drops are warnings in sdklog.go.
-//  22. Liveness of membership: the assembly asks the broker for the group.
-//  23. The body is copied: delivery.
-//  24. CONSUME_MESSAGE_DIRECTLY and offset resets run outside the SDK's limits,
-//     but not outside ours: every delivery passes the Gate and the claim.
-//  25. Tested with a broker that misbehaves on the wire: package rocketmqtest.
-//  26. Reconciled: the checker of the tests, and events against Alipay's bills.
+// What rocketmq-client-go v2.1.2 does, and what is done about it, is the appendix of
+// DESIGN.md.
 package consumer

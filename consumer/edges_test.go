@@ -163,26 +163,6 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestPausesOfAMerchant: five seconds, and twice as long each time that the next call
-// is refused as well, up to a minute; commands come back within half a pause behind it.
-func TestPausesOfAMerchant(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := bare(Config{})
-		for _, pause := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
-			h.backoff.begin("shop", producer.ReasonRateLimited)
-			for n := range 20 {
-				if left, why := h.backoff.left("shop", fmt.Sprint(n)); left < pause || left >= pause*3/2 || why != producer.ReasonRateLimited {
-					t.Errorf("%v (%s) left of a pause of %v", left, why, pause)
-				}
-			}
-			h.gate.Sleep(pause)
-			if left, _ := h.backoff.left("shop", "1"); left > 0 {
-				t.Errorf("%v left behind its end", left)
-			}
-		}
-	})
-}
-
 // TestWordsOfClasses: the label of every end of a call and of a query.
 func TestWordsOfClasses(t *testing.T) {
 	for class, want := range map[alipay.Class]string{
@@ -501,20 +481,5 @@ func TestNeeds(t *testing.T) {
 	h := bare(Config{RetryTopic: retryTopic, EventTopic: eventTopic, ParkedTopic: parkedTopic})
 	if h.needs(parkedTopic) != Degraded || h.needs(eventTopic) != Suspended || h.needs(retryTopic) != Suspended {
 		t.Error("a topic has another grade")
-	}
-}
-
-// TestSuccessEndsAMerchantsPauses: the next pause is a first one again.
-func TestSuccessEndsAMerchantsPauses(t *testing.T) {
-	b := newBench(t, func(c *Config) {
-		c.Merchant = func(string) (Merchant, bool) { return Merchant{AppAuthToken: "201510BBtoken"}, true }
-	})
-	pauses := &b.handler.backoff
-	pauses.shortest, pauses.longest = time.Minute, time.Hour
-	pauses.merchants = map[string]silence{"shop": {length: 8 * time.Minute, until: time.Now().Add(-time.Second)}}
-	b.handle(b.command(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","merchant":"shop"}`))
-	pauses.begin("shop", producer.ReasonRateLimited)
-	if left, _ := pauses.left("shop", "R2"); b.moved("R1") != 1 || left > 2*time.Minute {
-		t.Errorf("moved %d times; the next pause lasts %v", b.moved("R1"), left)
 	}
 }

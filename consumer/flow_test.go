@@ -277,6 +277,7 @@ type countedMetrics struct {
 	mu             sync.Mutex
 	outcomes       map[string]int
 	contradictions int
+	fundsCut       int
 }
 
 func (m *countedMetrics) Command(_, outcome string, _ time.Time) {
@@ -290,6 +291,12 @@ func (m *countedMetrics) Published(string)                   {}
 func (m *countedMetrics) PublishFailed(string)               {}
 func (m *countedMetrics) Retried(string)                     {}
 func (m *countedMetrics) Parked(string)                      {}
+func (m *countedMetrics) FundsCut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fundsCut++
+}
+
 func (m *countedMetrics) Contradiction() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

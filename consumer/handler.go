@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -21,6 +22,7 @@ type publisher interface {
 // Merchant is who a command's calls are made for.
 type Merchant struct {
 	AppAuthToken string
+	SellerID     string // whose bill shows the refund; "" where it is not configured
 }
 
 // Metrics counts what happens; the methods are CONTRACT §8's series.
@@ -33,11 +35,14 @@ type Metrics interface {
 	Retried(reason string)
 	Parked(reason string)
 	Contradiction()
+	FundsCut()
 }
 
 // Config of a Handler. Every duration is needed; CONTRACT §6 has the meanings.
 type Config struct {
 	AppID string
+	// SellerID is the app's own, told in events; "" where it is not configured.
+	SellerID string
 	// ScopeTrade adds the trade to the identity (REFUNDD_DEDUPE_SCOPE=trade).
 	ScopeTrade bool
 	// Topics of commands by kind; a kind whose topic is empty is off.
@@ -54,14 +59,15 @@ type Config struct {
 	// SDK drops a blocked queue.
 	Patience time.Duration
 	Limits   Limits
-	// NotifyURL is sent with coupon refunds; "" is none.
-	NotifyURL string
+	Additions
 	// Merchant looks a name up; false if it is unknown. Nil: no merchants.
 	Merchant func(name string) (Merchant, bool)
 	// Workers are divided between the merchants, the app's own commands being
 	// one of them; deliveries beyond a merchant's share wait for a moment and then
 	// in the retry topic. 0: they are not divided.
 	Workers int
+	// Random is in [0,1), evenly, and safe for concurrent use; nil: rand.Float64.
+	Random func() float64
 }
 
 // Handler carries one command at a time from its message to the end of its
@@ -76,9 +82,10 @@ type Handler struct {
 	metrics Metrics
 	log     logrus.FieldLogger
 	share   *share // nil: workers are not divided
-	backoff backoff
 	causes  causes
-	line    *line
+	lines   *lines
+	// unaccepted are merchants whose calls wait.
+	unaccepted unaccepted
 }
 
 // Dependencies are what a Handler works with.
@@ -97,11 +104,14 @@ func NewHandler(cfg Config, with Dependencies) *Handler {
 	if cfg.Patience == 0 {
 		cfg.Patience = 20 * time.Second
 	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
 	h := &Handler{
 		cfg: cfg, alipay: with.Alipay, records: with.Records, publish: with.Publisher, gate: with.Gate, health: with.Health,
-		metrics: with.Metrics, log: with.Log, line: newLine(),
+		metrics: with.Metrics, log: with.Log, lines: newLines(),
 	}
-	h.backoff.shortest, h.backoff.longest = shortestPause, longestPause
+	h.unaccepted.pause, h.unaccepted.until = freeDelay, map[string]time.Time{}
 	h.causes.every, h.causes.seen = time.Minute, map[string]time.Time{}
 	if cfg.Workers > 0 {
 		h.share = newShare(cfg.Workers)
@@ -202,20 +212,24 @@ func (h *Handler) begin(ctx context.Context, d *delivery) Ending {
 func (h *Handler) mayBegin(ctx context.Context, d *delivery) (why producer.Reason, delay time.Duration) {
 	claimed := d.retryCopy.Claimed
 	paused := func() bool { return !claimed && h.paused(d) }
-	if left, why := h.backoff.left(d.cmd.Merchant, d.cmd.OutRequestNo); left > 0 && !claimed {
-		return why, left
+	if left := h.unaccepted.left(d.cmd.Merchant); left > 0 && !claimed {
+		return producer.ReasonBlockedConfiguration, left
 	}
 	if paused() {
 		return producer.ReasonPaused, freeDelay
 	}
-	if d.worker = h.share.enter(ctx, d.cmd.Merchant, shareWait); !d.worker {
-		return producer.ReasonHeld, h.shortest()
+	wait, crowded, later := shareWait, producer.ReasonHeld, h.shortest
+	if !claimed && h.lines.of(d.cmd.Merchant) != nil {
+		wait, crowded, later = crowdWait, producer.ReasonRateLimited, h.spread
+	}
+	if d.worker = h.share.enter(ctx, d.cmd.Merchant, wait); !d.worker {
+		return crowded, later()
 	}
 	if claimed { // it may have to be asked for, which needs no turn of this line
 		return "", 0
 	}
-	if left, ok := h.line.wait(h.gate, false, waitInLine); !ok {
-		return producer.ReasonRateLimited, min(freeDelay, max(h.shortest(), left))
+	if left, ok := h.awaitTurn(d.cmd.Merchant, false, waitInLine); !ok {
+		return producer.ReasonRateLimited, min(freeDelay, max(later(), left))
 	}
 	if paused() { // waiting may have taken a while
 		return producer.ReasonPaused, freeDelay

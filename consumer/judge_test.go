@@ -215,7 +215,7 @@ func (a *asked) QueryCouponOperation(_ context.Context, req *alipay.CouponOperat
 func TestRefundCall(t *testing.T) {
 	var g asked
 	cmd := Command{Kind: KindRefund, OutRequestNo: "R1", OutTradeNo: "T1", Amount: 300, Refund: alipay.RefundRequest{OutRequestNo: "R1", OutTradeNo: "T1", RefundAmount: 300}}
-	op := operationFor(&g, cmd, "token", "")
+	op := operationFor(&g, cmd, "token", Additions{})
 	a := op.call(t.Context())
 	if !a.Moved || !a.Signed || a.Class != alipay.ClassOK || a.Facts.TotalRefunded == nil || *a.Facts.TotalRefunded != 500 || a.Facts.TradeNo != "N9" {
 		t.Errorf("answer %+v", a)
@@ -224,7 +224,7 @@ func TestRefundCall(t *testing.T) {
 		t.Errorf("called %+v", g.refund)
 	}
 	cmd.TradeNo = "N1"
-	if a := operationFor(&g, cmd, "", "").call(t.Context()); a != (callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: "10000", TraceID: "T"}}) {
+	if a := operationFor(&g, cmd, "", Additions{}).call(t.Context()); a != (callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: "10000", TraceID: "T"}}) {
 		t.Errorf("another trade's answer: %+v", a)
 	}
 	if q := op.query(t.Context(), note{}); q.Found != foundAbsent || g.query.AppAuthToken != "token" || g.query.OutTradeNo != "T1" || !op.queryable(note{}) {
@@ -253,7 +253,7 @@ func TestCouponQuery(t *testing.T) {
 		{"by nothing", anonymous, note{}, false, false, foundUnproven},
 	} {
 		var g asked
-		op := operationFor(&g, row.cmd, "token", "")
+		op := operationFor(&g, row.cmd, "token", Additions{})
 		if got := op.queryable(row.n); got != row.queryable {
 			t.Errorf("%s: can be asked for: %t", row.name, got)
 		}

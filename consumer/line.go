@@ -30,13 +30,10 @@ func newLine() *line {
 }
 
 // learn takes over what Redis says about the next turn.
-func (l *line) learn(g dedupe.Grant) {
-	if g.Asked.IsZero() {
-		return // no answer
-	}
+func (l *line) learn(t dedupe.Turns) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.next, l.every = g.Next, g.Every
+	l.next, l.every = t.Next, t.Every
 }
 
 // limited reports whether calls have to ask for turns at all.
@@ -97,5 +94,49 @@ func (l *line) wait(gate *Gate, claimed bool, patience time.Duration) (left time
 		case left > time.Until(end), !gate.Sleep(left):
 			return left, false
 		}
+	}
+}
+
+// lines are the app's own, and one of each merchant whose authorisation Alipay is
+// known to limit: by a refusal of this process, since there are few, and others'
+// calls shall cost nothing. What the pace is, all instances learn together.
+type lines struct {
+	app *line
+
+	mu        sync.Mutex // guards merchants
+	merchants map[string]*line
+}
+
+func newLines() *lines { return &lines{app: newLine(), merchants: map[string]*line{}} }
+
+// limit begins a line of the merchant, unless there is one.
+func (l *lines) limit(merchant string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.merchants[merchant] == nil {
+		l.merchants[merchant] = newLine()
+	}
+}
+
+// of is the merchant's own line; nil: it is not limited.
+func (l *lines) of(merchant string) *line {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.merchants[merchant]
+}
+
+// learn takes over what an exchange with Redis says of a slot's turns. A merchant
+// that is not limited any more has no line.
+func (l *lines) learn(slot dedupe.Slot, g dedupe.Grant) {
+	l.app.learn(g.Turns)
+	own := l.of(slot.Merchant)
+	if slot.Merchant == "" || own == nil {
+		return
+	}
+	own.learn(g.Merchant)
+	if g.Merchant.Every == 0 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.merchants, slot.Merchant)
 	}
 }

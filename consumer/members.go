@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -63,7 +64,8 @@ func (d *decoder) object(path string, members []member, needs []need) (ok bool) 
 		prefix += "."
 	}
 	ok = true
-	keep := map[string]func(){}
+	keep, none := map[string]func(){}, func() {}
+	given := map[string]bool{}
 	d.members(func(name string, _ bool) {
 		m, known := find(members, name)
 		_, again := keep[name]
@@ -75,7 +77,11 @@ func (d *decoder) object(path string, members []member, needs []need) (ok bool) 
 		case again:
 			keep[name] = d.offend(prefix+name, "is given twice")
 			d.skip()
+		case d.next() == 'n' && !slices.ContainsFunc(needs, only(name)):
+			d.skip() // null counts as not sent
+			keep[name] = none
 		default:
+			given[name] = true
 			keep[name] = m.read(d, prefix+name)
 		}
 	})
@@ -87,7 +93,7 @@ func (d *decoder) object(path string, members []member, needs []need) (ok bool) 
 		do()
 	}
 	for _, names := range needs {
-		if !anyGiven(keep, names) {
+		if !slices.ContainsFunc(names, func(name string) bool { return given[name] }) {
 			ok = false
 			if d.missing == "" {
 				d.missing = missing(prefix, names)
@@ -114,13 +120,9 @@ func find(members []member, name string) (member, bool) {
 	return member{}, false
 }
 
-func anyGiven(given map[string]func(), names []string) bool {
-	for _, name := range names {
-		if _, ok := given[name]; ok {
-			return true
-		}
-	}
-	return false
+// only reports whether a need names this member and no other.
+func only(name string) func(need) bool {
+	return func(n need) bool { return len(n) == 1 && n[0] == name }
 }
 
 // text reads a string of 1 to limit characters into s; anything else offends.
@@ -158,16 +160,15 @@ func number(into *string) reading {
 }
 
 func currency(into *string) reading {
-	capitals := func(s string) bool {
-		return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
-	}
-	return checked(into, maxBody, capitals, "is not three capital letters")
+	return checked(into, maxBody, isCurrency, "is not three capital letters")
+}
+
+func isCurrency(s string) bool {
+	return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 func queryOption(into *string) reading {
-	known := func(s string) bool {
-		return s == "refund_detail_item_list" || s == "deposit_back_info" || s == "refund_voucher_detail_list"
-	}
+	known := func(s string) bool { return slices.Contains(alipay.RefundOptions(), s) }
 	return checked(into, maxBody, known, "is not a known query option")
 }
 

@@ -12,7 +12,7 @@ import (
 
 func (h *Handler) merchant(name string) (Merchant, bool) {
 	if name == "" {
-		return Merchant{}, true
+		return Merchant{SellerID: h.cfg.SellerID}, true
 	}
 	if h.cfg.Merchant == nil {
 		return Merchant{}, false

@@ -94,6 +94,11 @@ type facts struct {
 	// AtAlipay is what the refund of this number has there, if that is another amount.
 	AtAlipay   int64  `json:"at_alipay,omitempty"`
 	RefundedAt string `json:"refunded_at,omitempty"`
+	Currency   string `json:"currency,omitempty"`
+	// Funds is where the money went, of an answer that proves it, and LeftOut what
+	// of that could not be read.
+	Funds   *producer.Funds `json:"funds,omitempty"`
+	LeftOut string          `json:"left_out,omitempty"`
 }
 
 // ending is how a refund call ended, in Decide's words.

@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"refundd/alipay"
@@ -27,15 +29,41 @@ type operation struct {
 }
 
 // operationFor gives the command's calls, made for the merchant that token
-// authorises ("" is the app's own). notifyURL is sent with coupon refunds.
-func operationFor(g gateway, cmd Command, token, notifyURL string) operation {
+// authorises ("" is the app's own).
+func operationFor(g gateway, cmd Command, token string, add Additions) operation {
 	if cmd.Kind == KindCouponRefund {
-		return couponOperation(g, cmd, token, notifyURL)
+		return couponOperation(g, cmd, token, add.NotifyURL)
 	}
-	return refundOperation(g, cmd, token)
+	return refundOperation(g, cmd, token, add.QueryOptions)
 }
 
-func refundOperation(g gateway, cmd Command, token string) operation {
+// Additions is what configuration adds to the calls that commands ask for. It is
+// no part of their fingerprints.
+type Additions struct {
+	// NotifyURL is sent with coupon refunds; "" is none.
+	NotifyURL string
+	// QueryOptions ask for more in the answers to trade refunds and their queries,
+	// where the command asks for nothing; each is sent with the call that knows it.
+	QueryOptions []string
+}
+
+// askRefundedAt makes a query tell when the money moved.
+const askRefundedAt = "gmt_refund_pay"
+
+// known keeps the options that a call knows, each once.
+func known(asked, options []string) (all []string) {
+	for _, option := range asked {
+		if slices.Contains(options, option) && !slices.Contains(all, option) {
+			all = append(all, option)
+		}
+	}
+	return all
+}
+
+func refundOperation(g gateway, cmd Command, token string, options []string) operation {
+	if len(cmd.Refund.QueryOptions) > 0 {
+		options = cmd.Refund.QueryOptions
+	}
 	return operation{
 		method:      alipay.MethodRefund,
 		queryMethod: alipay.MethodQueryRefund,
@@ -43,23 +71,30 @@ func refundOperation(g gateway, cmd Command, token string) operation {
 		call: func(ctx context.Context) callAnswer {
 			req := cmd.Refund
 			req.AppAuthToken = token
+			if len(req.QueryOptions) == 0 { // what the command asks for is sent as it is
+				req.QueryOptions = known(options, alipay.RefundOptions())
+			}
 			resp, err := g.Refund(ctx, &req)
 			if err != nil {
 				return callRefused(err)
 			}
 			f := facts{
 				Code: resp.Code, TraceID: resp.TraceID, TradeNo: resp.TradeNo, OutTradeNo: resp.OutTradeNo,
-				RefundedAt: alipayTime(resp.GmtRefundPay), TotalRefunded: fen(resp.RefundFee),
+				RefundedAt: alipayTime(resp.GmtRefundPay), TotalRefunded: fen(resp.RefundFee), Currency: resp.RefundCurrency,
 			}
 			if !cmd.sameTrade(resp.TradeNo, resp.OutTradeNo) {
 				return callAnswer{Class: alipay.ClassUnknown, Signed: true, Facts: facts{Code: resp.Code, TraceID: resp.TraceID}}
 			}
-			return callAnswer{Class: alipay.ClassOK, Signed: true, Moved: resp.FundChange == "Y", Facts: f}
+			a := callAnswer{Class: alipay.ClassOK, Signed: true, Moved: resp.FundChange == "Y", Facts: f}
+			if a.Moved {
+				a.Facts.tell(cmd, resp.Funds)
+			}
+			return a
 		},
 		query: func(ctx context.Context, _ note) queryAnswer {
 			resp, err := g.QueryRefund(ctx, &alipay.RefundQueryRequest{
 				OutTradeNo: cmd.OutTradeNo, TradeNo: cmd.TradeNo, OutRequestNo: cmd.OutRequestNo,
-				QueryOptions: []string{"gmt_refund_pay"}, AppAuthToken: token,
+				QueryOptions: known(append([]string{askRefundedAt}, options...), alipay.RefundQueryOptions()), AppAuthToken: token,
 			})
 			if err != nil {
 				return queryFailed(err)
@@ -90,12 +125,20 @@ func judgeRefundQuery(cmd Command, resp *alipay.RefundQueryResponse) queryAnswer
 		f.AtAlipay = int64(*resp.RefundAmount)
 		return queryAnswer{Found: foundOther, Facts: f}
 	case resp.RefundStatus == statusRefundSuccess:
+		f.tell(cmd, resp.Funds)
 		return queryAnswer{Found: foundOurs, Facts: f}
 	case resp.RefundStatus == "" && *resp.RefundAmount == cmd.Amount:
+		f.tell(cmd, resp.Funds)
 		return queryAnswer{Found: foundOldForm, Facts: f}
 	default:
 		return queryAnswer{Found: foundPending, Facts: f}
 	}
+}
+
+// tell adds where the money went to the facts of an answer that proves that it did.
+func (f *facts) tell(cmd Command, funds alipay.Funds) {
+	told, leftOut := fundsOf(funds, cmd.Refund.RefundRoyaltyParameters)
+	f.Funds, f.LeftOut = told, strings.Join(leftOut, ",")
 }
 
 // callRefused is the answer of a call that was not a verified 10000. An error

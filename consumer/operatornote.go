@@ -109,7 +109,7 @@ func Summarize(kind Kind, stored []byte, now time.Time, queryAfter time.Duration
 	}
 	n.askAnew()
 	d := Decide(n, situation{
-		Now: now, QueryAfter: queryAfter, Queryable: err == nil && operationFor(nil, cmd, "", "").queryable(n), Authorised: n.Authorised,
+		Now: now, QueryAfter: queryAfter, Queryable: err == nil && operationFor(nil, cmd, "", Additions{}).queryable(n), Authorised: n.Authorised,
 	})
 	switch d.Do {
 	case actCall:

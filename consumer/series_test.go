@@ -45,6 +45,7 @@ func (s *series) Published(eventType string)                 { s.count("publishe
 func (s *series) PublishFailed(topic string)                 { s.count("failed to publish to %s", topic) }
 func (s *series) Retried(reason string)                      { s.count("retried %s", reason) }
 func (s *series) Parked(reason string)                       { s.count("parked %s", reason) }
+func (s *series) FundsCut()                                  { s.count("funds_cut") }
 func (s *series) Contradiction()                             { s.count("contradiction") }
 
 // measured makes the bench count into a new series.

@@ -150,7 +150,7 @@ func TestAsideUntilATurn(t *testing.T) {
 	for left, want := range map[time.Duration]time.Duration{25 * time.Second: 30 * time.Second, 3 * time.Minute: time.Minute} {
 		t.Run(left.String(), func(t *testing.T) {
 			b := newPatientBench(t, nil)
-			b.handler.line.learn(dedupe.Grant{Asked: time.Now(), Next: time.Now().Add(left), Every: time.Second})
+			b.handler.lines.app.learn(dedupe.Turns{Next: time.Now().Add(left), Every: time.Second})
 			b.handle(b.command(refundBody("R1", "T1", "3.00")))
 			b.wantDelays(want)
 			if r, err := b.store.Read(t.Context(), identityOf("R1")); err != nil || r.Exists {
@@ -163,7 +163,7 @@ func TestAsideUntilATurn(t *testing.T) {
 // TestPausedDoNotQueue (R12): what is paused neither waits for a turn nor takes one.
 func TestPausedDoNotQueue(t *testing.T) {
 	b := newPatientBench(t, func(c *Config) { c.Limits.Paused = func(Kind, string) bool { return true } })
-	b.handler.line.learn(dedupe.Grant{Asked: time.Now(), Next: time.Now().Add(25 * time.Second), Every: time.Second})
+	b.handler.lines.app.learn(dedupe.Turns{Next: time.Now().Add(25 * time.Second), Every: time.Second})
 	b.handle(b.command(refundBody("R1", "T1", "3.00")))
 	b.wantDelays(time.Minute)
 	if reason := b.broker.Scheduled(retryTopic)[0].Properties[producer.PropertyReason]; reason != string(producer.ReasonPaused) {

@@ -13,7 +13,7 @@ import (
 // work does what Decide says until the delivery has an end.
 func (h *Handler) work(ctx context.Context, c *claimedDelivery, m Merchant) Ending {
 	c.claimed = c
-	c.op = operationFor(h.alipay, c.cmd, m.AppAuthToken, h.cfg.NotifyURL)
+	c.op = operationFor(h.alipay, c.cmd, m.AppAuthToken, h.cfg.Additions)
 	c.authorisation = authorisation(m)
 	c.mergeHistory(h)
 	if c.late() {
@@ -111,19 +111,19 @@ func (h *Handler) ask(ctx context.Context, c *claimedDelivery, do action) {
 	c.note = c.note.afterCall(a, start, c.now(), untried)
 	c.called, c.queried = true, false
 	entry := c.log.WithFields(logrus.Fields{"class": a.Class.String(), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
+	if c.cmd.Merchant != "" {
+		refused := a.Class == alipay.ClassBlockedConfiguration && ofAuthorisation(a.Class, a.Facts.SubCode)
+		h.unaccepted.learn(c.cmd.Merchant, !refused)
+	}
 	switch a.Class { // these alarm at once, not when the tries are used up (R14)
 	case alipay.ClassBlockedConfiguration:
 		entry.Error(alarmConfiguration)
-		if c.cmd.Merchant != "" && ofAuthorisation(a.Class, a.Facts.SubCode) {
-			h.backoff.begin(c.cmd.Merchant, producer.ReasonBlockedConfiguration)
-		}
 	case alipay.ClassBlockedMerchant:
 		entry.Error(alarmMerchant)
 	case alipay.ClassLimited:
 		h.throttled(c, a.Facts.SubCode)
 		entry.Warn("Alipay limits our calls: they back off")
 	case alipay.ClassOK:
-		h.backoff.worked(c.cmd.Merchant)
 		entry.Debug("called")
 	case alipay.ClassUnknown, alipay.ClassNotSent,
 		alipay.ClassRefused, alipay.ClassNotFound, alipay.ClassConflict:

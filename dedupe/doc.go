@@ -113,6 +113,8 @@
 //     a fifth of it, at least one call; over any window there are no more grants
 //     than rate and both bursts allow.
 //   - A back-off (Throttled) ends and is forgotten by time alone.
+//   - A merchant's pace is a set like the application's, asked for only by who
+//     knows of it (Slot.Merchant): it costs nothing where Alipay limits nobody.
 //
 // Redis may forget limits as well: they begin anew, and Alipay's refusals, which
 // move no money, are what remains. If its clock is set back, a limit waits for

@@ -33,6 +33,10 @@ type Slot struct {
 	// Rate is how many calls a second the application may make, up to MaxRate.
 	// Zero: as many as Alipay takes. Where Alipay takes fewer, it is those.
 	Rate int
+	// Merchant, if not empty, is one whose authorisation Alipay limits: the call
+	// waits for a turn of its pace as well. Alipay limits few, so callers name only
+	// those of which they know it by a refusal.
+	Merchant string
 	// Query tells of a query: it is not spaced, and it may use the share of
 	// the rate that refund calls leave.
 	Query bool
@@ -65,12 +69,18 @@ type Grant struct {
 
 	// Asked is when the grant was asked for.
 	Asked time.Time
+	// Turns are the application's, Merchant those of Slot.Merchant.
+	Turns
+	Merchant Turns
+}
+
+// Turns say how fast calls may be made.
+type Turns struct {
 	// Pace is what Alipay is believed to let through, in calls a second; zero:
-	// nothing shows that it limits the application.
+	// nothing shows that it limits them.
 	Pace float64
-	// Next is the next turn of a refund call of the application, and Every how
-	// long one takes; zero where no rate limits it. Who asks long before Next is
-	// denied.
+	// Next is the next turn of a refund call, and Every how long one takes; zero
+	// where no rate limits them. Who asks long before Next is denied.
 	Next  time.Time
 	Every time.Duration
 }
@@ -93,7 +103,7 @@ func (s *Store) ClaimWithSlot(ctx context.Context, req ClaimRequest, slot Slot) 
 	if err != nil {
 		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
-	grant, granted, err := readGrant(asked, began)
+	grant, granted, err := readGrant(asked, slot, began)
 	if err != nil {
 		return Claim{}, Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(req.ID.AppID), err)
 	}
@@ -121,7 +131,7 @@ func (s *Store) Reserve(ctx context.Context, appID string, slot Slot, token Toke
 	if err := s.exchange(ctx, "limit", asked); err != nil {
 		return Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(appID), err)
 	}
-	grant, granted, err := readGrant(asked, began)
+	grant, granted, err := readGrant(asked, slot, began)
 	if err != nil {
 		return Grant{}, fmt.Errorf("dedupe: reserve in %s: %w", s.rateKey(appID), err)
 	}
@@ -147,19 +157,23 @@ func (s *Store) Undo(ctx context.Context, appID string, slot Slot, token Token) 
 
 // Throttled learns that Alipay refused a call as one too many (40005, 429,
 // call-limited), for which asked was granted; where none was asked for, its Asked
-// is when the call began and the rest is empty. Rate is as in Slot. All instances
+// is when the call began and the rest is empty. Merchant is whose calls are too
+// many; empty: the application's, of which rate is as in Slot. All instances
 // together slow down to what Alipay seems to let through, and soon try for more;
 // Pace says how. A refusal of what was asked for before they slowed down says
 // nothing new. Queries keep their share meanwhile.
-func (s *Store) Throttled(ctx context.Context, appID string, asked Grant, rate int) error {
-	key := s.rateKey(appID)
+func (s *Store) Throttled(ctx context.Context, appID, merchant string, asked Grant, rate int) error {
+	key, turns := s.rateKey(appID), asked.Turns
+	if merchant != "" {
+		key, turns = s.merchantKey(appID, merchant), asked.Merchant
+	}
 	if appID == "" {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, errors.New("no app id"))
 	}
 	age := max(0, time.Since(asked.Asked))
 	_, err := s.run(ctx, "limit", scriptCall{
 		script: s.scripts.throttle, key: key,
-		args: []any{age.Microseconds(), int64(math.Round(asked.Pace * 1e6)), cmp.Or(rate, MaxRate)},
+		args: []any{age.Microseconds(), int64(math.Round(turns.Pace * 1e6)), cmp.Or(rate, MaxRate)},
 	})
 	if err != nil {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, err)
@@ -167,46 +181,59 @@ func (s *Store) Throttled(ctx context.Context, appID string, asked Grant, rate i
 	return nil
 }
 
-// reservations are the scripts that ask for a slot, one for each limit. The rate
-// is asked for even if there is none, because of what Alipay takes.
+// reservations are the scripts that ask for a slot, one for each limit. The
+// application's rate is asked for even if there is none, because of what Alipay
+// takes.
 func (s *Store) reservations(appID string, slot Slot, token Token) []*scriptCall {
 	query := 0
 	if slot.Query {
 		query = 1
 	}
-	calls := []*scriptCall{{
-		script: s.scripts.rate, key: s.rateKey(appID),
-		args: []any{string(token), slot.Rate, query, usable.Microseconds(), lead.Microseconds()},
-	}}
+	turn := func(key string, rate int, usable time.Duration) *scriptCall {
+		return &scriptCall{
+			script: s.scripts.rate, key: key,
+			args: []any{string(token), rate, query, usable.Microseconds(), lead.Microseconds()},
+		}
+	}
+	calls := []*scriptCall{turn(s.rateKey(appID), slot.Rate, slot.usable(false))}
+	if slot.Merchant != "" {
+		calls = append(calls, turn(s.merchantKey(appID, slot.Merchant), 0, slot.usable(true)))
+	}
 	if slot.spaced() {
 		calls = append(calls, &scriptCall{
 			script: s.scripts.space, key: s.tradeKey(appID, slot.Trade),
-			// The turn of the rate may be ahead, and so may the call.
+			// The turn of a rate may be ahead, and so may the call.
 			args: []any{string(token), slot.Spacing.Microseconds(), (lead + usable).Microseconds()},
 		})
 	}
 	return calls
 }
 
+// usable is for how long after its turn a call may begin: by the last pace that
+// it waits for, or an earlier one, beyond whose turn the last one's may lie.
+func (s Slot) usable(last bool) time.Duration {
+	if last || s.Merchant == "" {
+		return usable
+	}
+	return lead + usable
+}
+
 // readGrant puts the answers together, and returns the calls that were granted.
-func readGrant(asked []*scriptCall, began time.Time) (grant Grant, granted []*scriptCall, err error) {
+func readGrant(asked []*scriptCall, slot Slot, began time.Time) (grant Grant, granted []*scriptCall, err error) {
 	grant.Asked, grant.Start = began, began
 	for i, call := range asked {
 		r := call.answer
-		word, span := r.text(0), r.micros(1)
-		if i == 0 { // the rate's
-			grant.Pace, grant.Every = float64(r.int(2))/1e6, r.micros(4)
-			if next := r.micros(3); grant.Every > 0 {
-				grant.Next = began.Add(next)
-			}
+		word, span, valid := r.text(0), r.micros(1), lead+usable
+		switch {
+		case i == 0:
+			grant.Turns, valid = readTurns(r, began), slot.usable(false)
+		case i == 1 && slot.Merchant != "":
+			grant.Merchant, valid = readTurns(r, began), slot.usable(true)
 		}
 		switch word {
 		case "ok":
 			granted = append(granted, call)
-			turn, valid := began.Add(span), usable
-			if i > 0 {
-				valid += lead
-			}
+			turn := began.Add(span)
 			if turn.After(grant.Start) {
 				grant.Start = turn
 			}
@@ -231,6 +258,15 @@ func readGrant(asked []*scriptCall, began time.Time) (grant Grant, granted []*sc
 	return grant, granted, nil
 }
 
+// readTurns reads what rate.lua says of the pace.
+func readTurns(r *reply, began time.Time) Turns {
+	t := Turns{Pace: float64(r.int(2)) / 1e6, Every: r.micros(4)}
+	if next := r.micros(3); t.Every > 0 {
+		t.Next = began.Add(next)
+	}
+	return t
+}
+
 // giveBack undoes what is of no use. That it may fail is fine: the next call
 // waits for one that never comes, and no longer.
 func (s *Store) giveBack(ctx context.Context, granted []*scriptCall, token Token) {
@@ -251,6 +287,10 @@ func (s *Store) undo(ctx context.Context, calls []*scriptCall, token Token) erro
 }
 
 func (s *Store) rateKey(appID string) string { return s.cfg.Prefix + "l:" + escape(appID) }
+
+func (s *Store) merchantKey(appID, merchant string) string {
+	return s.rateKey(appID) + ":" + escape(merchant)
+}
 
 func (s *Store) tradeKey(appID, trade string) string {
 	return s.cfg.Prefix + "t:" + escape(appID) + ":" + trade

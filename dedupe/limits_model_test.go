@@ -305,7 +305,7 @@ func TestRateOverEveryWindow(t *testing.T) {
 			start := b.clock
 			for b.clock.Sub(start) < seconds*time.Second {
 				if test.throttled {
-					must(t, b.store.Throttled(t.Context(), appID, dedupe.Grant{Asked: time.Now()}, test.rate))
+					must(t, b.store.Throttled(t.Context(), appID, "", dedupe.Grant{Asked: time.Now()}, test.rate))
 				}
 				for _, query := range []bool{false, true} {
 					chance := test.refunds

@@ -160,7 +160,7 @@ func TestSlotsWhoseAnswerWasLost(t *testing.T) {
 // throttled says that a call of now was refused, whatever the clock of Redis is.
 func (b *bench) throttled(asked dedupe.Grant, rate int) error {
 	asked.Asked = time.Now()
-	return b.store.Throttled(context.Background(), appID, asked, rate)
+	return b.store.Throttled(context.Background(), appID, "", asked, rate)
 }
 
 // The pace after refusals, step by step.
@@ -204,9 +204,9 @@ func TestPaceFallsAndRises(t *testing.T) {
 	if got := rises(4); got < 30 {
 		t.Errorf("%v, want that it searches fast", got)
 	}
-	must(t, b.store.Throttled(t.Context(), appID, early, 0)) // on its way since before
+	must(t, b.store.Throttled(t.Context(), appID, "", early, 0)) // on its way since before
 	top := pace()
-	must(t, b.throttled(dedupe.Grant{Pace: top}, 0))
+	must(t, b.throttled(dedupe.Grant{Turns: dedupe.Turns{Pace: top}}, 0))
 	fallen := pace()
 	if fallen < 0.80*top || fallen > 0.82*top {
 		t.Errorf("%v after %v, want 0.85 × 0.95 of it: it was found while searching", fallen, top)
@@ -326,7 +326,7 @@ func TestSlotsThatCannotBe(t *testing.T) {
 			}
 		})
 	}
-	if b.store.Throttled(ctx, "", dedupe.Grant{}, 0) == nil {
+	if b.store.Throttled(ctx, "", "", dedupe.Grant{}, 0) == nil {
 		t.Error("throttled without an app id")
 	}
 	b.mini.SetError("ERR down")

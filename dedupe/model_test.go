@@ -118,7 +118,7 @@ func (r *modelRun) step(t *testing.T) {
 		twice = 2 // the answer was lost, the client sends the script again
 	}
 	switch dice := r.rng.IntN(100); {
-	case dice < 34:
+	case dice < 34 && (r.m.Exists || dice < 17):
 		if r.rng.IntN(2) == 0 {
 			r.renew(worker)
 		}
@@ -161,7 +161,7 @@ func (r *modelRun) step(t *testing.T) {
 			read.Note = []byte("note 7") // what somebody read long ago
 		}
 		r.amend(t, read, fmt.Sprintf("note %d", r.rng.IntN(1000)))
-	case dice < 76:
+	case dice < 76 || !r.m.Exists && dice < 85:
 		message, reason := r.message(), fmt.Sprintf("reason_%d", r.rng.IntN(3))
 		for range twice {
 			r.reject(t, message, reason)
@@ -172,7 +172,7 @@ func (r *modelRun) step(t *testing.T) {
 			d = lease
 		}
 		switch {
-		case r.m.Decided:
+		case expires(&r.m):
 			d = keep/3 + d // or nothing would ever begin anew
 		case r.rng.IntN(6) == 0:
 			d = -4 * d // a replica whose clock is behind has taken over
@@ -242,8 +242,15 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 	r.seen[answer]++
 }
 
-// message is one of eighteen: the oldest rejections are forgotten.
-func (r *modelRun) message() string { return fmt.Sprintf("M%d", r.rng.IntN(18)) }
+// message is often the one that was rejected last, else one of eighteen: the oldest
+// rejections are forgotten.
+func (r *modelRun) message() string {
+	if at := strings.LastIndex(r.m.Rejections, " "); at >= 0 && r.rng.IntN(3) == 0 {
+		last, _, _ := strings.Cut(r.m.Rejections[at+1:], "=")
+		return last
+	}
+	return fmt.Sprintf("M%d", r.rng.IntN(18))
+}
 
 func (r *modelRun) reject(t *testing.T, message, reason string) {
 	t.Helper()

@@ -8,7 +8,8 @@ package dedupe
 //
 // Rates are in millionths of a call a second, times in microseconds of one clock,
 // which may be set back: then the pace is forgotten. rate.lua and throttle.lua
-// do the same for an application, over all instances. The zero value is no limit.
+// do the same for an application or one of its merchants, over all instances. The
+// zero value is no limit.
 type Pace struct {
 	// Rate is the pace; 0: nothing is limited.
 	Rate int64

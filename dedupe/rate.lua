@@ -1,4 +1,4 @@
--- Reserves one call of the application: GCRA, the generic cell rate algorithm.
+-- Reserves one call of the application, or of a merchant: GCRA, the generic cell rate algorithm.
 -- ARGV: token, calls per second or 0 for no limit, 1 for a query or 0, µs for
 --       which a grant may be used, µs that a turn may be given ahead.
 -- Answers: 'ok' and in how long the turn is, below 0 if it was given before, or

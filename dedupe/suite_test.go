@@ -236,6 +236,9 @@ func (b *bench) put(t *testing.T, key string, r raw) {
 	must(t, b.client.Del(ctx, key).Err())
 	if r.fields != nil {
 		must(t, b.client.HSet(ctx, key, r.fields).Err())
+		if r.ttl > 0 {
+			must(t, b.client.PExpire(ctx, key, r.ttl).Err())
+		}
 	}
 	if r.value != "" {
 		must(t, b.client.Set(ctx, key, r.value, r.ttl).Err())

@@ -1,4 +1,4 @@
--- Learns that Alipay refused a call of the application as one too many.
+-- Learns that Alipay refused a call of the application or a merchant as one too many.
 -- ARGV: µs since the call's turn was asked for, the pace that the answer named, the
 --       highest pace in calls per second. Answers the pace.
 -- The members are described in rate.lua.

@@ -90,7 +90,7 @@ func TestEveryCommandTouchesOneKey(t *testing.T) {
 	_, _, err = b.store.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: refund("R3"), Fingerprint: "fp", Token: token}, slot)
 	must(t, err)
 	must(t, b.store.Undo(ctx, appID, slot, token))
-	must(t, b.store.Throttled(ctx, appID, dedupe.Grant{}, 0))
+	must(t, b.store.Throttled(ctx, appID, "", dedupe.Grant{}, 0))
 	must(t, b.store.Pause(ctx, appID, dedupe.Brake{}))
 	_, _, err = b.store.Reject(ctx, refund("R9"), "M1", "invalid")
 	must(t, err)

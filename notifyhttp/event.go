@@ -12,7 +12,7 @@ import (
 type verdict struct {
 	notification *alipay.Notification // nil if it is not verified, or for another app
 	notice       Notice
-	event        *producer.Encoded // nil if there is none to tell
+	event        *producer.Encoded // nil if there is none to publish
 }
 
 func (h *handler) judge(body []byte) (verdict, error) {
@@ -40,7 +40,7 @@ func (h *handler) judge(body []byte) (verdict, error) {
 	return v, nil
 }
 
-// merchant is whose notification n is: empty for the app's own, and where nobody can tell. It is not ok for sellers of others; a
+// merchant is whose notification n is: empty for the app's own, and where nobody can say. It is not ok for sellers of others; a
 // seller that is not named is one only where Alipay always names it.
 func (h *handler) merchant(n *alipay.Notification) (name string, ok bool) {
 	anybody := h.cfg.SellerID == ""
@@ -58,6 +58,14 @@ func (h *handler) merchant(n *alipay.Notification) (name string, ok bool) {
 	return "", anybody
 }
 
+func (h *handler) configured(seller string) bool {
+	if seller == "" || seller == h.cfg.SellerID || h.cfg.Sellers == nil {
+		return seller != "" && seller == h.cfg.SellerID
+	}
+	_, ok := h.cfg.Sellers(seller)
+	return ok
+}
+
 // ofInterest is false for what needs no event. A deposit back with a status that nobody documented is of interest, and then
 // malformed: it is not lost in silence.
 func ofInterest(n *alipay.Notification) bool {
@@ -73,7 +81,7 @@ func ofInterest(n *alipay.Notification) bool {
 	return false
 }
 
-// event is what n tells. Its id is the same for all deliveries; time is that of the delivery.
+// event is what n says. Its id is the same for all deliveries; time is that of the delivery.
 func (h *handler) event(n *alipay.Notification, refund Notice) (producer.Encoded, error) {
 	at, err := n.Time()
 	if err != nil {
@@ -105,6 +113,9 @@ func (h *handler) event(n *alipay.Notification, refund Notice) (producer.Encoded
 		e.EstBankReceiptTime = moment(n.EstBankReceiptTime)
 	case alipay.NotificationOther:
 	}
+	if h.configured(n.SellerID) {
+		e.SellerID = n.SellerID
+	}
 	e.ID = producer.NotifiedID(h.cfg.AppID, n.NotifyID, e.Outcome)
 	return e.Encode()
 }
@@ -132,7 +143,7 @@ func fen(a *alipay.Amount) int64 {
 	return int64(*a)
 }
 
-// moment is zero, and so not told, for what is no time of Alipay's.
+// moment is zero, and so left out, for what is no time of Alipay's.
 func moment(s string) time.Time {
 	t, err := alipay.ParseTime(s)
 	if err != nil {

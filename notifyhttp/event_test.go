@@ -88,18 +88,19 @@ func envelope(t *testing.T, kind, outcome, notifyID, subject, at, data string) s
 func TestEvents(t *testing.T) {
 	key := alipayKey(t)
 	const trade = `"out_trade_no":"T1","trade_no":"A1",`
+	const own = trade + `"seller_id":"` + sellerID + `",`
 	const day = "2026-01-01T19:04:06Z"
 	for _, row := range []struct{ name, body, want string }{
-		{"partial refund", form(t, key), envelope(t, "refund", "notified", "N1", "R1", day, trade+
+		{"partial refund", form(t, key), envelope(t, "refund", "notified", "N1", "R1", day, own+
 			`"out_request_no":"R1","total_refunded":"3.00","refunded_at":"2026-01-02T03:04:05.678+08:00","trade_status":"TRADE_SUCCESS"`)},
-		{"full refund", form(t, key, "refund_fee", "10.00", "trade_status", "TRADE_CLOSED"), envelope(t, "refund", "notified", "N1", "R1", day, trade+
+		{"full refund", form(t, key, "refund_fee", "10.00", "trade_status", "TRADE_CLOSED"), envelope(t, "refund", "notified", "N1", "R1", day, own+
 			`"out_request_no":"R1","total_refunded":"10.00","refunded_at":"2026-01-02T03:04:05.678+08:00","trade_status":"TRADE_CLOSED"`)},
 		{"of a merchant", form(t, key, "seller_id", "2088000000000009"), envelope(t, "refund", "notified", "N1", "R1", day, trade+
-			`"merchant":"m9","out_request_no":"R1","total_refunded":"3.00","refunded_at":"2026-01-02T03:04:05.678+08:00","trade_status":"TRADE_SUCCESS"`)},
-		{"no number of its own", form(t, key, "out_biz_no", "-"), envelope(t, "refund", "notified", "N1", "T1", day, trade+
+			`"merchant":"m9","seller_id":"2088000000000009","out_request_no":"R1","total_refunded":"3.00","refunded_at":"2026-01-02T03:04:05.678+08:00","trade_status":"TRADE_SUCCESS"`)},
+		{"no number of its own", form(t, key, "out_biz_no", "-"), envelope(t, "refund", "notified", "N1", "T1", day, own+
 			`"out_request_no":"T1","total_refunded":"3.00","refunded_at":"2026-01-02T03:04:05.678+08:00","trade_status":"TRADE_SUCCESS"`)},
 		{"unreadable and impossible details", form(t, key, "gmt_refund", "yesterday", "refund_fee", "99999999999.00"), envelope(t,
-			"refund", "notified", "N1", "R1", day, trade+`"out_request_no":"R1","trade_status":"TRADE_SUCCESS"`)},
+			"refund", "notified", "N1", "R1", day, own+`"out_request_no":"R1","trade_status":"TRADE_SUCCESS"`)},
 		{"red packet", coupon(t, key), envelope(t, "coupon_refund", "notified", "N2", "R2", day,
 			`"out_request_no":"R2","auth_no":"AU1","out_order_no":"O1","operation_id":"OP1","amount":"1.50","currency":"CNY","refunded_at":"2026-01-02T03:04:05+08:00"`)},
 		{

@@ -1,8 +1,9 @@
-// Package notifyhttp receives Alipay's asynchronous notifications and tells them as events (CONTRACT §7 and §4).
+// Package notifyhttp receives Alipay's asynchronous notifications and publishes them as events (producer/CONTRACT.md §7 and
+// §4). The rules R1 and R13 are those of consumer/DESIGN.md.
 //
 // A notification is believed only if Alipay signed the very bytes that came in (R13), and it is answered `success` only after its
 // event is durably published; every other answer makes Alipay deliver it again, eight times within 25 hours. So no genuine
-// notification is lost between the two, and one that is told twice has one event id: readers drop it.
+// notification is lost between the two, and one that is published twice has one event id: readers drop it.
 //
 //	POST /alipay/notify     200 success   its event is published, or it is verified and of no interest
 //	                        400 fail      malformed, duplicate parameters, bad signature, wrong app, wrong seller
@@ -14,7 +15,7 @@
 // still works on.
 //
 // A notification is information, never proof (R1): it says that something was refunded, not that one refund of ours succeeded
-// with our amount. Whoever wants the truth at once is told by Config.Verified, and queries.
+// with our amount. Whoever wants the truth at once sets Config.Verified, and queries.
 //
 // Nothing here keeps state that matters, so any number of instances may receive. Anybody may connect: a place among those in
 // hand is taken by a body that has arrived, the order of the checks is such that the cheap ones come first, and memory and time of
@@ -54,7 +55,7 @@ const (
 	defaultVerifiedTimeout = 5 * time.Second
 )
 
-// Config says whose notifications are told, and within which limits. Only AppID is required.
+// Config says whose notifications are published, and within which limits. Only AppID is required.
 type Config struct {
 	// AppID is the app of all events. It is the verifier's, too.
 	AppID string
@@ -63,11 +64,11 @@ type Config struct {
 	// refused, and so are those of trade refunds that name none. If it is empty, any seller is accepted.
 	SellerID string
 
-	// Sellers tells which merchant has this seller id, for the event's merchant. It is asked anew for each notification, by many
+	// Sellers reports which merchant has this seller id, for the event's merchant. It is asked anew for each notification, by many
 	// goroutines, so merchants may change while running. nil knows none.
 	Sellers func(sellerID string) (merchant string, ok bool)
 
-	// Verified is told of each refund's notification once its event is published and the answer is on its way; what
+	// Verified is called for each refund's notification once its event is published and the answer is on its way; what
 	// it does changes neither. Its context ends after VerifiedTimeout, and it counts among MaxAtOnce until it returns. It may be nil.
 	Verified func(ctx context.Context, n Notice)
 
@@ -239,7 +240,7 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// publish does not end when the sender hangs up: the event is true whoever still listens, and told now it need not be told again.
+// publish does not end when the sender hangs up: the event is true whoever still listens, and published now it need not be published again.
 func (h *handler) publish(ctx context.Context, event producer.Encoded) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.PublishTimeout)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 )
 
-// The properties of retry and parked messages, CONTRACT §5, besides KEYS. They are a closed set: nothing else of the original
+// The properties of retry and parked messages, CONTRACT.md §5, besides KEYS. They are a closed set: nothing else of the original
 // message travels, so that no foreign property can keep a copy from being stored.
 const (
 	PropertyTraceparent = "traceparent"
@@ -45,9 +45,9 @@ type Copy struct {
 	MsgID       string    // the first message's id
 	Born        time.Time // when the first message was born; milliseconds
 	First       time.Time // where its age counts from; a requeue sets it anew; milliseconds
-	Generation  int64     // of the record, DESIGN R7
+	Generation  int64     // of the record: no copy is dropped unless another lives (R7)
 	Park        int       // how often it has been parked
-	Claimed     bool      // a claim was won for it once: it may never be rejected, DESIGN R9
+	Claimed     bool      // a claim was won for it once: once claimed, never rejected (R9)
 }
 
 // CopyFromProperties reads what Properties wrote. Properties that are not of the closed set are skipped, as the broker adds its own,

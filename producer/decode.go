@@ -56,6 +56,7 @@ func DecodeEvent(body []byte) (Event, error) {
 	e := Event{
 		ID: w.ID, Subject: w.Subject, Traceparent: w.Traceparent,
 		Kind: d.Kind, Outcome: d.Outcome, AppID: d.AppID, Merchant: d.Merchant,
+		RefundKey: d.RefundKey, SellerID: d.SellerID, PaidByOther: d.PaidByOther, FundsCut: d.FundsCut,
 		OutRequestNo: d.OutRequestNo, OutTradeNo: d.OutTradeNo, TradeNo: d.TradeNo,
 		AuthNo: d.AuthNo, OutOrderNo: d.OutOrderNo, OperationID: d.OperationID,
 		AmountFen: int64(d.Amount), Currency: d.Currency, TotalRefundedFen: int64(d.TotalRefunded),
@@ -67,6 +68,11 @@ func DecodeEvent(body []byte) (Event, error) {
 	}
 	if d.Calls != nil {
 		e.Calls = *d.Calls
+	}
+	if len(d.Funds) > 0 {
+		if err := json.Unmarshal(d.Funds, &e.Funds); err != nil {
+			return Event{}, errors.New("decode event: funds has the wrong type")
+		}
 	}
 	if e.Type() != w.Type {
 		return Event{}, errors.New("decode event: type does not fit kind and outcome")

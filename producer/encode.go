@@ -16,8 +16,7 @@ const (
 	dataSchema      = "urn:refundd:schema:refund-event:v1"
 	sourcePrefix    = "/refundd/"
 	defaultCurrency = "CNY"
-	maxFen          = 999999999_99 // nine digits of yuan
-	maxText         = 1000         // characters of detail and alipay_sub_msg
+	maxText         = 1000 // characters of detail and alipay_sub_msg
 
 	maxMetadataEntries = 32
 	maxMetadataBytes   = 2048
@@ -53,16 +52,19 @@ type wireData struct {
 	Outcome            Outcome           `json:"outcome"`
 	AppID              string            `json:"app_id"`
 	Merchant           string            `json:"merchant,omitempty"`
+	RefundKey          string            `json:"refund_key,omitempty"`
+	SellerID           string            `json:"seller_id,omitempty"`
+	PaidByOther        bool              `json:"paid_by_other,omitempty"`
 	OutRequestNo       string            `json:"out_request_no,omitempty"`
 	OutTradeNo         string            `json:"out_trade_no,omitempty"`
 	TradeNo            string            `json:"trade_no,omitempty"`
 	AuthNo             string            `json:"auth_no,omitempty"`
 	OutOrderNo         string            `json:"out_order_no,omitempty"`
 	OperationID        string            `json:"operation_id,omitempty"`
-	Amount             yuan              `json:"amount,omitempty"`
+	Amount             Fen               `json:"amount,omitempty"`
 	Currency           string            `json:"currency,omitempty"`
-	TotalRefunded      yuan              `json:"total_refunded,omitempty"`
-	AmountAtAlipay     yuan              `json:"amount_at_alipay,omitempty"`
+	TotalRefunded      Fen               `json:"total_refunded,omitempty"`
+	AmountAtAlipay     Fen               `json:"amount_at_alipay,omitempty"`
 	ConfirmedBy        ConfirmedBy       `json:"confirmed_by,omitempty"`
 	RefundedAt         string            `json:"refunded_at,omitempty"`
 	Reason             Reason            `json:"reason,omitempty"`
@@ -72,49 +74,66 @@ type wireData struct {
 	AlipaySubMsg       string            `json:"alipay_sub_msg,omitempty"`
 	TraceID            string            `json:"trace_id,omitempty"`
 	Calls              *int              `json:"calls,omitempty"`
+	Funds              json.RawMessage   `json:"funds,omitempty"`
+	FundsCut           bool              `json:"funds_cut,omitempty"`
 	Metadata           map[string]string `json:"metadata,omitzero"`
 	NotifyID           string            `json:"notify_id,omitempty"`
 	TradeStatus        string            `json:"trade_status,omitempty"`
 	DbackStatus        string            `json:"dback_status,omitempty"`
-	DbackAmount        yuan              `json:"dback_amount,omitempty"`
+	DbackAmount        Fen               `json:"dback_amount,omitempty"`
 	BankAckTime        string            `json:"bank_ack_time,omitempty"`
 	EstBankReceiptTime string            `json:"est_bank_receipt_time,omitempty"`
 }
 
-// yuan is an amount in fen that is written as a string of yuan with two decimals.
-type yuan int64
+// Fen is an amount that is written as a string of yuan with two decimals.
+type Fen int64
 
-func (y yuan) MarshalText() ([]byte, error) {
-	return fmt.Appendf(nil, "%d.%02d", y/100, y%100), nil
+// MaxFen is the most that an amount of an event can be: nine digits of yuan.
+const MaxFen = 999999999_99
+
+// MarshalText refuses what the schema cannot express.
+func (f Fen) MarshalText() ([]byte, error) {
+	if f < 0 || f > MaxFen {
+		return nil, errors.New("an amount is out of range")
+	}
+	return fmt.Appendf(nil, "%d.%02d", f/100, f%100), nil
 }
 
-func (y *yuan) UnmarshalText(text []byte) error {
+// UnmarshalText takes what MarshalText writes.
+func (f *Fen) UnmarshalText(text []byte) error {
 	whole, cents, ok := strings.Cut(string(text), ".")
 	if !ok || len(cents) != 2 || len(whole) == 0 || len(whole) > 9 || (len(whole) > 1 && whole[0] == '0') ||
 		!only(whole+cents, "0123456789") {
 		return errors.New("an amount is not yuan with two decimals")
 	}
 	fen, err := strconv.ParseInt(whole+cents, 10, 64)
-	*y = yuan(fen)
+	*f = Fen(fen)
 	return err
 }
 
 // Encode gives the event as one line of JSON, members always in the same order, so that equal events are equal byte for byte.
 // It refuses an event that the published schema would refuse; the error names the member and holds no value.
 // Sums and times of Alipay's that the schema cannot express (above 999999999.99 yuan, not of four-digit years) and a malformed
-// traceparent are left out: they must not keep a final truth from being told. Metadata of a command that gave an empty object is told as an empty object.
+// traceparent are left out: they must not keep a final truth from being published. Metadata of a command that gave an empty object is encoded as an empty object.
 func (e Event) Encode() (Encoded, error) {
 	if err := e.validate(); err != nil {
 		return Encoded{}, fmt.Errorf("encode event: %w", err)
 	}
-	var body bytes.Buffer
-	body.Grow(usualEvent)
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e.wire()); err != nil {
+	body, err := compact(e.wire())
+	if err != nil {
 		return Encoded{}, fmt.Errorf("encode event: %w", err)
 	}
-	return Encoded{ID: e.ID, Type: e.Type(), Subject: e.Subject, Body: bytes.TrimSuffix(body.Bytes(), []byte("\n"))}, nil
+	return Encoded{ID: e.ID, Type: e.Type(), Subject: e.Subject, Body: body}, nil
+}
+
+// compact is the value as one line of JSON that a person can read.
+func compact(value any) ([]byte, error) {
+	var text bytes.Buffer
+	text.Grow(usualEvent)
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(value)
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
 }
 
 func (e Event) wire() wireEvent {
@@ -123,9 +142,10 @@ func (e Event) wire() wireEvent {
 		DataContentType: contentType, DataSchema: dataSchema,
 		Data: wireData{
 			Kind: e.Kind, Outcome: e.Outcome, AppID: e.AppID, Merchant: e.Merchant,
+			RefundKey: e.RefundKey, SellerID: e.SellerID, PaidByOther: e.PaidByOther,
 			OutRequestNo: e.OutRequestNo, OutTradeNo: e.OutTradeNo, TradeNo: e.TradeNo,
 			AuthNo: e.AuthNo, OutOrderNo: e.OutOrderNo, OperationID: e.OperationID,
-			Amount: yuan(e.AmountFen), TotalRefunded: toldYuan(e.TotalRefundedFen),
+			Amount: Fen(e.AmountFen), TotalRefunded: toldYuan(e.TotalRefundedFen),
 			AmountAtAlipay: toldYuan(e.AmountAtAlipayFen),
 			ConfirmedBy:    e.ConfirmedBy, RefundedAt: alipayTime(e.RefundedAt), Reason: e.Reason, Detail: cut(e.Detail, maxText),
 			AlipayCode: e.AlipayCode, AlipaySubCode: e.AlipaySubCode, AlipaySubMsg: cut(e.AlipaySubMsg, maxText), TraceID: e.TraceID,
@@ -134,6 +154,8 @@ func (e Event) wire() wireEvent {
 			BankAckTime: alipayTime(e.BankAckTime), EstBankReceiptTime: alipayTime(e.EstBankReceiptTime),
 		},
 	}
+	w.Data.Funds, w.Data.FundsCut = e.Funds.wire()
+	w.Data.FundsCut = w.Data.FundsCut || e.FundsCut
 	if e.AmountFen != 0 {
 		w.Data.Currency = e.Currency
 		if e.Currency == "" {
@@ -166,11 +188,11 @@ func alipayTime(t time.Time) string {
 
 func fourDigits(t time.Time) bool { return t.Year() >= 1 && t.Year() <= 9999 }
 
-func toldYuan(fen int64) yuan {
-	if fen < 0 || fen > maxFen {
+func toldYuan(fen int64) Fen {
+	if fen < 0 || fen > MaxFen {
 		return 0
 	}
-	return yuan(fen)
+	return Fen(fen)
 }
 
 func cut(s string, limit int) string {
@@ -211,10 +233,11 @@ func (e Event) validate() error {
 		{"id", e.ID, true, wellFormedID(e.ID)},
 		{"subject", e.Subject, true, true},
 		{"app_id", e.AppID, true, true},
+		{"refund_key", e.RefundKey, e.final() || e.Outcome == Unresolved, wellFormedID(e.RefundKey)},
 		{"out_request_no", e.OutRequestNo, e.Outcome != Rejected, true},
 		{"currency", e.Currency, false, len(e.Currency) == 3 && only(e.Currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")},
 		{"confirmed_by", string(e.ConfirmedBy), e.final(), e.ConfirmedBy == ByResponse || e.ConfirmedBy == ByQuery},
-		{"reason", string(e.Reason), e.needsReason(), e.Reason.outcome() == e.Outcome},
+		{"reason", string(e.Reason), e.needsReason(), e.Reason.fits(e.Outcome)},
 		{"detail", e.Detail, e.needsReason(), true},
 		{"notify_id", e.NotifyID, e.Outcome == Notified || e.Outcome == DepositBack, true},
 		{"dback_status", e.DbackStatus, e.Outcome == DepositBack, e.DbackStatus == "S" || e.DbackStatus == "F"},
@@ -234,10 +257,12 @@ func (e Event) validate() error {
 		return errors.New("time is out of range")
 	case e.AmountFen == 0 && required:
 		return errors.New("amount is missing")
-	case e.AmountFen < 0 || e.AmountFen > maxFen:
+	case e.AmountFen < 0 || e.AmountFen > MaxFen:
 		return errors.New("amount is out of range")
 	case e.Calls < 0:
 		return errors.New("calls is negative")
+	case (e.Funds != nil || e.FundsCut || e.PaidByOther) && e.Outcome != Succeeded:
+		return errors.New("only a success tells of funds")
 	}
 	return validateMetadata(e.Metadata)
 }

@@ -5,7 +5,7 @@ import "time"
 // Kind says which of Alipay's two refunds an event or a command is about.
 type Kind string
 
-// The kinds of CONTRACT §3.
+// The kinds of CONTRACT.md §3.
 const (
 	KindRefund       Kind = "refund"        // alipay.trade.refund
 	KindCouponRefund Kind = "coupon_refund" // alipay.fund.coupon.order.refund
@@ -14,7 +14,7 @@ const (
 // Type is the CloudEvents type of an event, with its version.
 type Type string
 
-// The types of CONTRACT §4. There is no other.
+// The types of CONTRACT.md §4. There is no other.
 const (
 	TypeRefundSucceeded        Type = "refund.succeeded.v1"
 	TypeRefundFailed           Type = "refund.failed.v1"
@@ -32,7 +32,7 @@ const (
 // Outcome is what an event says about a refund.
 type Outcome string
 
-// The outcomes of CONTRACT §4.
+// The outcomes of CONTRACT.md §4.
 const (
 	Succeeded   Outcome = "succeeded"    // the money moved; final
 	Failed      Outcome = "failed"       // refused, proven, and the money did not move; final
@@ -45,7 +45,7 @@ const (
 // Reason is the machine word of a rejected, failed or unresolved event.
 type Reason string
 
-// The reasons of CONTRACT §5, grouped by the outcome they belong to.
+// The reasons of CONTRACT.md §5, grouped by the outcome they belong to.
 const (
 	ReasonUnreadable      Reason = "unreadable"
 	ReasonInvalid         Reason = "invalid"
@@ -71,7 +71,7 @@ const (
 // ConfirmedBy tells which verified answer proved a final outcome.
 type ConfirmedBy string
 
-// The two proofs of CONTRACT §4.
+// The two proofs of CONTRACT.md §4.
 const (
 	ByResponse ConfirmedBy = "response" // the answer to the refund call
 	ByQuery    ConfirmedBy = "query"    // the answer to a query
@@ -83,13 +83,16 @@ const (
 type Event struct {
 	ID          string    // of the fact, from DecidedID, RejectedID, UnresolvedID or NotifiedID
 	Subject     string    // out_request_no where one valid number is known, else the message id
-	Time        time.Time // told in UTC; see CONTRACT §4 for which moment it is
+	Time        time.Time // told in UTC; see CONTRACT.md §4 for which moment it is
 	Traceparent string    // of the command; left out of the event unless ValidTraceparent
 
 	Kind         Kind
 	Outcome      Outcome
 	AppID        string
 	Merchant     string // only if the command had one
+	RefundKey    string // of the refund, from RefundKey; succeeded, failed and unresolved have it
+	SellerID     string // the account whose bill shows it, where it is configured
+	PaidByOther  bool   // succeeded: another account of the command paid, not the seller
 	OutRequestNo string
 	OutTradeNo   string
 	TradeNo      string
@@ -112,7 +115,9 @@ type Event struct {
 	AlipaySubCode string
 	AlipaySubMsg  string // cut at 1000 characters
 	TraceID       string
-	Calls         int // refund calls and queries known to have been made; told with succeeded, failed and unresolved
+	Calls         int    // refund calls and queries known to have been made; told with succeeded, failed and unresolved
+	Funds         *Funds // succeeded: where the money went
+	FundsCut      bool   // Funds is not complete; Encode sets it too, where it has to leave something out
 	Metadata      map[string]string
 
 	NotifyID           string
@@ -139,6 +144,12 @@ func (t Type) known() bool {
 		return true
 	}
 	return false
+}
+
+// fits reports whether events of the outcome have the reason. One that a later version added is judged by its outcome.
+func (r Reason) fits(o Outcome) bool {
+	of := r.outcome()
+	return of == o || of == "" && only(string(r), "abcdefghijklmnopqrstuvwxyz_")
 }
 
 func (r Reason) outcome() Outcome {

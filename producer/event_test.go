@@ -22,10 +22,16 @@ const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 func events() map[producer.Type]producer.Event {
 	settled := time.Date(2026, 3, 19, 14, 2, 43, 118_999_999, time.FixedZone("GMT+8", 8*3600))
 	plain := func(kind producer.Kind, outcome producer.Outcome) producer.Event {
-		return producer.Event{
+		e := producer.Event{
 			ID: "0123456789abcdef0123456789abcdef", Subject: "HZ01RF001", Time: settled,
 			Kind: kind, Outcome: outcome, AppID: "2021000000000001", OutRequestNo: "HZ01RF001",
 		}
+		switch outcome {
+		case producer.Succeeded, producer.Failed, producer.Unresolved:
+			e.RefundKey = producer.RefundKey(producer.Identity{AppID: e.AppID, Kind: kind, OutRequestNo: e.OutRequestNo})
+		case producer.Rejected, producer.Notified, producer.DepositBack:
+		}
+		return e
 	}
 	all := map[producer.Type]producer.Event{}
 	for _, kind := range []producer.Kind{producer.KindRefund, producer.KindCouponRefund} {
@@ -55,6 +61,7 @@ func events() map[producer.Type]producer.Event {
 	e.Traceparent, e.Merchant, e.OutTradeNo, e.TradeNo, e.Currency, e.TotalRefundedFen = traceparent, "shop-a", "T1", "2019", "HKD", 99_999_999_999
 	e.RefundedAt, e.AlipayCode, e.TraceID = time.Date(2026, 3, 19, 6, 2, 42, 378_000_000, time.UTC), "10000", "0b1a2c3d"
 	e.Metadata = map[string]string{"shop": "杭州 <1> & \"2\"", "order": "8816", "": ""}
+	e.SellerID, e.PaidByOther, e.Funds, e.FundsCut = "2088000000000001", true, everyFund(), true
 	all[e.Type()] = e
 
 	e = all[producer.TypeCouponRefundFailed]
@@ -224,6 +231,9 @@ func TestEncodeRefuses(t *testing.T) {
 		{"a coupon refund with a deposit back", producer.TypeRefundDepositBack, func(e *producer.Event) { e.Kind = producer.KindCouponRefund }, "no event type"},
 		{"no id", producer.TypeRefundFailed, func(e *producer.Event) { e.ID = "" }, "id is missing"},
 		{"id in capitals", producer.TypeRefundFailed, func(e *producer.Event) { e.ID = strings.ToUpper(e.ID) }, "id is not"},
+		{"no key", producer.TypeRefundUnresolved, func(e *producer.Event) { e.RefundKey = "" }, "refund_key is missing"},
+		{"no key of ours", producer.TypeRefundFailed, func(e *producer.Event) { e.RefundKey = "a" }, "refund_key is not"},
+		{"a failure with funds", producer.TypeRefundFailed, func(e *producer.Event) { e.Funds = everyFund() }, "only a success"},
 		{"no subject", producer.TypeRefundFailed, func(e *producer.Event) { e.Subject = "" }, "subject is missing"},
 		{"no app", producer.TypeRefundFailed, func(e *producer.Event) { e.AppID = "" }, "app_id is missing"},
 		{"no time", producer.TypeRefundFailed, func(e *producer.Event) { e.Time = time.Time{} }, "time is missing"},
@@ -255,13 +265,16 @@ func TestEncodeRefuses(t *testing.T) {
 }
 
 func TestEveryReasonHasAnOutcome(t *testing.T) {
-	reasons := readSchema(t, eventSchema).Properties["data"].Properties["reason"]
-	for _, word := range reasons.Enum.Values {
+	explained := readSchema(t, eventSchema).Properties["data"].Properties["reason"].Description
+	for word := range strings.FieldsSeq(`unreadable invalid conflict unknown_merchant too_large refused closed unknown_outcome
+		blocked_merchant blocked_configuration conflict_at_alipay rate_limited gateway_unavailable paused held too_old contradiction`) {
+		if !strings.Contains(explained, " "+word) {
+			t.Errorf("the schema does not explain %s", word)
+		}
 		taken := 0
 		for _, typ := range []producer.Type{producer.TypeRefundRejected, producer.TypeRefundFailed, producer.TypeRefundUnresolved} {
 			e := events()[typ]
-			text, _ := word.(string)
-			e.Reason = producer.Reason(text)
+			e.Reason = producer.Reason(word)
 			if _, err := e.Encode(); err == nil {
 				taken++
 			}

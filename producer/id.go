@@ -7,13 +7,18 @@ import (
 	"strconv"
 )
 
-// Identity names one refund for good: CONTRACT §3.
+// Identity names one refund for good: CONTRACT.md §3.
 type Identity struct {
 	AppID        string
 	Merchant     string // empty where the command names none
 	Kind         Kind
 	OutRequestNo string
 	Trade        string // trade or auth_no, only with REFUNDD_DEDUPE_SCOPE=trade; else empty
+}
+
+// RefundKey names the refund in whatever events tell of it: one row a key is one row a refund.
+func RefundKey(id Identity) string {
+	return factID("refund", id.AppID, id.Merchant, string(id.Kind), id.OutRequestNo, id.Trade)
 }
 
 // DecidedID is the id of a succeeded or failed event: of the refund, its trade (or auth_no), its amount and the outcome. The trade

@@ -23,6 +23,8 @@ func TestIDsNeverChange(t *testing.T) {
 		{"unresolved", producer.UnresolvedID(id, 1), "771a00d32ea985c4fab255837f594c69"},
 		{"unresolved again", producer.UnresolvedID(id, 2), "163c45686fbf66ed3c69c00b582ab03c"},
 		{"unresolved, scope trade", producer.UnresolvedID(scoped, 1), "fcf19f74e654e9f5d2f676564d15e748"},
+		{"a refund's key", producer.RefundKey(id), "e44feb22c45cb9b4012efe15562c6994"},
+		{"a refund's key, scope trade", producer.RefundKey(scoped), "8c6d4ea954c0ed0d1aab8204a94e5784"},
 		{"notified", producer.NotifiedID("2021000000000001", "2026", producer.Notified), "1bdc60b9657c0ee69b1b0a19a81e8a2a"},
 		{"deposit back", producer.NotifiedID("2021000000000001", "2026", producer.DepositBack), "1681767b9c7e29289efd6766898ae1c0"},
 	} {

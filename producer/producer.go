@@ -1,7 +1,7 @@
-// Package producer tells: events to whoever wants to know, and commands to the retry and the parked topic.
+// Package producer publishes: events for whoever wants to know, and commands to the retry and the parked topic.
 //
-// It speaks two wire formats of the contract, the event (CloudEvents, §4) and the properties of copied commands (§5), and it
-// publishes. What it promises, and where the design's rules are kept:
+// It speaks two wire formats of CONTRACT.md, the event (CloudEvents, §4) and the properties of copied commands (§5), and it
+// publishes. What it promises, and where the rules of consumer/DESIGN.md are kept:
 //
 //   - Published means that the broker answered SendOK (R4). Everything else is an error, and a publish ends within Config.Timeout
 //     whatever the RocketMQ client does (producer.go). What the broker refuses for its content has an error of its own, and a stub
@@ -250,7 +250,7 @@ func (p *Producer) sendOnce(ctx context.Context, msg *primitive.Message) (err er
 	return nil
 }
 
-// brokerSaidNo reads the client's error text, the only place where v2.1.2 tells it: "CODE: 14, DESC: ..." is an answer of the broker
+// brokerSaidNo reads the client's error text, the only place where v2.1.2 says it: "CODE: 14, DESC: ..." is an answer of the broker
 // other than the four statuses, and without a route nothing is sent.
 func brokerSaidNo(err error) bool {
 	text := err.Error()

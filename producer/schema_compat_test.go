@@ -108,7 +108,7 @@ func (c *compatibility) within(path string, narrow, wide node) {
 func (c *compatibility) known(path, word string) {
 	switch word {
 	case "$schema", "$id", "title", "description", "type", "const", "enum", "pattern", "format", "minLength", "maxLength", "minimum",
-		"maximum", "minItems", "maxItems", "maxProperties", "required", "properties", "additionalProperties", "items", "allOf", "anyOf",
+		"maximum", "minItems", "maxItems", "minProperties", "maxProperties", "required", "properties", "additionalProperties", "items", "allOf", "anyOf",
 		"if", "then":
 	default:
 		c.refuse(path, "the keyword %s cannot be judged here", word)
@@ -122,16 +122,18 @@ func (c *compatibility) kinds(path string, narrow, wide node) {
 		}
 	}
 	few := values(narrow)
-	if want := wide["type"]; want != nil {
-		kinds := []any{narrow["type"]}
-		if few != nil && narrow["type"] == nil {
-			kinds = nil
+	if want := kindsOf(wide); want != nil {
+		kinds := kindsOf(narrow)
+		if few != nil && kinds == nil {
 			for _, value := range few {
 				kinds = append(kinds, kindOf(value))
 			}
 		}
+		if kinds == nil {
+			kinds = []any{nil}
+		}
 		for _, kind := range kinds {
-			if kind != want && (kind != "integer" || want != "number") {
+			if !slices.Contains(want, kind) && (kind != "integer" || !slices.Contains(want, "number")) {
 				c.refuse(path, "type %v against %v", kind, want)
 			}
 		}
@@ -273,6 +275,14 @@ func names(value any) []string {
 func child(s node, name string) node {
 	below, _ := s[name].(node)
 	return below
+}
+
+// kindsOf is the type of a schema, one or more.
+func kindsOf(s node) []any {
+	if one, ok := s["type"].(string); ok {
+		return []any{one}
+	}
+	return list(s["type"])
 }
 
 func kindOf(value any) string {

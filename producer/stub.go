@@ -19,7 +19,7 @@ const (
 )
 
 // Stub is parked in place of what the broker refuses to store for its content
-// (ErrContent): CONTRACT §5. It is the body of a copy, with a copy's
+// (ErrContent): CONTRACT.md §5. It is the body of a copy, with a copy's
 // properties.
 type Stub struct {
 	Of     string `json:"stub"`   // StubOfCommand or StubOfEvent

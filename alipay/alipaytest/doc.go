@@ -1,6 +1,6 @@
 // Package alipaytest is a local Alipay: it speaks Alipay's wire protocol for
 // refunds, checks the caller's signatures, signs its own answers, and keeps a
-// ledger that tells how often the money of each refund really moved. Tests run
+// ledger that shows how often the money of each refund really moved. Tests run
 // it in process; cmd/alipaysim runs it as a program.
 //
 // It speaks v2 (alipay.trade.refund, alipay.trade.fastpay.refund.query,
@@ -24,6 +24,10 @@
 //     nosuch, closed or finished are the exceptions: such a trade is unknown,
 //     closed or finished. A trade is known under two numbers; the one that was
 //     not given is derived from the other ([TradeNo], [OutTradeNo]).
+//   - A trade was paid from the buyer's balance; one whose out_trade_no begins
+//     with card by bank card, with mixed by both and a voucher. Where the money
+//     of a refund went is answered when the query_options ask for it, and only
+//     what a card takes is notified by the bank.
 //   - A refund is (app id, app_auth_token, trade, out_request_no). Its money
 //     moves at most once, by construction. The same amount again answers
 //     fund_change=N, another amount ACQ.DISCORDANT_REPEAT_REQUEST.

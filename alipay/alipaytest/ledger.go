@@ -89,8 +89,8 @@ type entry struct {
 	closing   bool      // it ends in CLOSED instead of moving
 	closed    bool      // it has ended in CLOSED
 	notifyURL string
-	// The refund goes back to a bank card: depositBack asks to be told about
-	// it, bounced is what the bank did.
+	royalties []royalty
+	// depositBack asks to be told what a bank does with it, bounced is what it did.
 	depositBack, bounced bool
 	holds                map[op]*hold
 }

@@ -2,7 +2,7 @@ package alipaytest
 
 import (
 	"context"
-	"crypto/rsa"
+	"crypto"
 	"fmt"
 	"io"
 	"maps"
@@ -83,7 +83,7 @@ func (e *errands) after(d time.Duration, f func(context.Context)) {
 	})
 }
 
-// notifyMoved tells about the money that has moved since the last time. The
+// notifyMoved notifies of the money that has moved since the last time. The
 // server's lock is held.
 func (s *Server) notifyMoved() {
 	for _, m := range s.ledger.news {
@@ -97,7 +97,7 @@ func (s *Server) notifyMoved() {
 			continue
 		}
 		s.launch(m.entry, &notice{url: s.cfg.NotifyURL, params: s.refundNotice(m)})
-		if m.entry.depositBack {
+		if m.entry.depositBack && m.entry.byCard() {
 			n := &notice{url: s.cfg.NotifyURL, params: s.depositNotice(m)}
 			if hash(m.entry.number)%2 == 0 {
 				n.v2 = true // as messages of the app gateway may be
@@ -149,7 +149,7 @@ func (s *Server) deliverNotice(ctx context.Context, all *errands, n *notice, del
 func (s *Server) postNotice(ctx context.Context, n *notice) (status int, accepted bool) {
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	form, err := n.form(s.cfg.Keys.AlipayPrivate, s.now())
+	form, err := n.form(s.cfg.Signer, s.now())
 	if err != nil {
 		return 0, false
 	}
@@ -168,7 +168,7 @@ func (s *Server) postNotice(ctx context.Context, n *notice) (status int, accepte
 }
 
 // form is the signed form body of a delivery at this time.
-func (n *notice) form(key *rsa.PrivateKey, now time.Time) (string, error) {
+func (n *notice) form(signer crypto.Signer, now time.Time) (string, error) {
 	values := url.Values{}
 	params := map[string]string{"sign_type": "RSA2", "charset": "utf-8"}
 	maps.Copy(params, n.params)
@@ -183,7 +183,7 @@ func (n *notice) form(key *rsa.PrivateKey, now time.Time) (string, error) {
 	if n.forged {
 		text += "forged"
 	}
-	signature, err := sign(key, text)
+	signature, err := sign(signer, text)
 	if err != nil {
 		return "", err
 	}
@@ -232,19 +232,11 @@ func (s *Server) couponNotice(m movement) map[string]string {
 // depositNotice says what the bank did with the refund.
 func (s *Server) depositNotice(m movement) map[string]string {
 	o := m.entry.order
-	status := "S"
-	if m.entry.bounced {
-		status = "F"
-	}
-	content, err := node{
+	content, err := append(node{
 		{"trade_no", o.no},
 		{"out_trade_no", o.outNo},
 		{"out_request_no", m.entry.number},
-		{"dback_status", status},
-		{"dback_amount", FormatYuan(m.entry.amount)},
-		{"bank_ack_time", beijing(m.entry.movedAt)},
-		{"est_bank_receipt_time", beijing(m.entry.movedAt)},
-	}.MarshalJSON()
+	}, m.entry.deposit()[1:]...).MarshalJSON()
 	if err != nil {
 		panic(err) // strings always encode
 	}

@@ -3,6 +3,7 @@ package alipaytest
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,10 @@ type Config struct {
 
 	// Keys are both sides' keys.
 	Keys *Keys
+
+	// Signer signs what Alipay says, with the key Keys.AlipayPrivate; default that
+	// key itself.
+	Signer crypto.Signer
 
 	// TradeTotal is the paid amount, in fen, of a trade or red packet that is
 	// first named in a call; default 100000 (1000.00 yuan).
@@ -148,6 +153,9 @@ func New(cfg Config) (*Server, error) {
 	case min(cfg.Latency, cfg.FaultFor, cfg.LateBy, cfg.Hold, cfg.Drip) < 0 || min(cfg.FaultCalls, cfg.KeepCalls, cfg.Limit) < 0:
 		return nil, errors.New("alipaytest: a duration or a count is below zero")
 	}
+	if cfg.Signer == nil {
+		cfg.Signer = cfg.Keys.AlipayPrivate
+	}
 	s := &Server{
 		cfg:     cfg,
 		menu:    faultMenu(),
@@ -200,7 +208,7 @@ func (s *Server) Movements() []Movement {
 	return append([]Movement(nil), s.ledger.moves...)
 }
 
-// FaultCounts tells how often each fault really happened.
+// FaultCounts reports how often each fault really happened.
 func (s *Server) FaultCounts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

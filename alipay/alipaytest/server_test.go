@@ -1,11 +1,14 @@
 package alipaytest_test
 
 import (
+	"crypto"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +160,26 @@ func TestWireLogAndMovements(t *testing.T) {
 		if i == 1 && m.At.Sub(sent) < 20*time.Millisecond {
 			t.Errorf("the late money moved %v after its call", m.At.Sub(sent))
 		}
+	}
+}
+
+// countingSigner has the key of another signer, and counts.
+type countingSigner struct {
+	crypto.Signer
+	signed atomic.Int64
+}
+
+func (c *countingSigner) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	c.signed.Add(1)
+	return c.Signer.Sign(random, digest, opts)
+}
+
+func TestAnotherSignerSigns(t *testing.T) {
+	signer := &countingSigner{Signer: testKeys(t).AlipayPrivate}
+	b := start(t, alipaytest.Config{Signer: signer})
+	got := b.call(t, refundMethod, `{"out_trade_no":"T-1","out_request_no":"R-1","refund_amount":"1.00"}`)
+	if got.code != "10000" || got.signed != "good" || signer.signed.Load() != 1 {
+		t.Errorf("%s, signature %s, signed %d times", got.raw, got.signed, signer.signed.Load())
 	}
 }
 

@@ -32,9 +32,9 @@ func signingText(params map[string]string, skip ...string) string {
 }
 
 // sign returns the RSA2 signature (PKCS#1 v1.5 over SHA-256) in base64.
-func sign(key *rsa.PrivateKey, text string) (string, error) {
+func sign(signer crypto.Signer, text string) (string, error) {
 	digest := sha256.Sum256([]byte(text))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest[:])
+	signature, err := signer.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}

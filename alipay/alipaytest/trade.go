@@ -16,6 +16,8 @@ type refundRequest struct {
 	RefundReason   string   `json:"refund_reason"`
 	RefundCurrency string   `json:"refund_currency"`
 	QueryOptions   []string `json:"query_options"`
+
+	Royalties []royalty `json:"refund_royalty_parameters"`
 }
 
 type queryRequest struct {
@@ -56,7 +58,7 @@ func (s *Server) tradeRefund(c *call) answer {
 	e := s.ledger.entry(o, c.number)
 	e.calls++
 	if !e.known() {
-		e.reason = req.RefundReason
+		e.reason, e.royalties = req.RefundReason, req.Royalties
 		e.depositBack = slices.Contains(req.QueryOptions, "deposit_back_info")
 	}
 	return s.perform(c, e, amount, func() answer { return s.refundTrade(e, amount, req) })
@@ -92,11 +94,9 @@ func (s *Server) refundTrade(e *entry, amount int64, req refundRequest) answer {
 		{"refund_fee", FormatYuan(o.refunded)},
 		{"gmt_refund_pay", beijing(e.movedAt)},
 	}
-	if slices.Contains(req.QueryOptions, "refund_detail_item_list") {
-		fields = append(fields, member{"refund_detail_item_list", detailItems(e)}, member{"send_back_fee", FormatYuan(e.amount)})
-	}
+	fields = append(fields, e.funds(req.QueryOptions)...)
 	if slices.Contains(req.QueryOptions, "deposit_back_info") {
-		fields = append(fields, member{"has_deposit_back", "true"})
+		fields = append(fields, e.deposit()[0])
 	}
 	return success(fields)
 }
@@ -156,27 +156,17 @@ func found(e *entry, options []string) answer {
 	if slices.Contains(options, "gmt_refund_pay") {
 		fields = append(fields, member{"gmt_refund_pay", beijing(e.movedAt)})
 	}
-	if slices.Contains(options, "refund_detail_item_list") {
-		fields = append(fields, member{"refund_detail_item_list", detailItems(e)}, member{"send_back_fee", FormatYuan(e.amount)})
-	}
+	fields = append(fields, e.funds(options)...)
 	if slices.Contains(options, "deposit_back_info") {
-		status := "S"
-		if e.bounced {
-			status = "F"
-		}
-		fields = append(fields, member{"deposit_back_info", node{
-			{"has_deposit_back", "true"},
-			{"dback_status", status},
-			{"dback_amount", FormatYuan(e.amount)},
-			{"bank_ack_time", beijing(e.movedAt)},
-			{"est_bank_receipt_time", beijing(e.movedAt)},
-		}})
+		fields = append(fields, member{"deposit_back_info", e.deposit()})
+	}
+	if slices.Contains(options, "deposit_back_info_list") {
+		fields = append(fields, member{"deposit_back_info_list", []node{e.deposit()}})
+	}
+	if items := e.royaltyItems(); items != nil {
+		fields = append(fields, member{"refund_royaltys", items})
 	}
 	return success(fields)
-}
-
-func detailItems(e *entry) []node {
-	return []node{{{"amount", FormatYuan(e.amount)}, {"fund_channel", "ALIPAYACCOUNT"}}}
 }
 
 // decode reads biz_content. The answer is nil if it is as it must be.

@@ -99,7 +99,7 @@ func TestRefundTakesEveryMemberOfTheContract(t *testing.T) {
 		"related_settle_confirm_no":"n","operator_id":"o","store_id":"s","terminal_id":"t","org_pid":"p","refund_advance_account":"a",
 		"refund_advance_account_type":"userId","refund_trans_out":"o","refund_trans_out_type":"userId"}`)
 	got.want(t, "10000", "", "good")
-	if got.text("send_back_fee") != "1.00" || got.text("has_deposit_back") != "true" || got.fields["refund_detail_item_list"] == nil {
+	if got.text("send_back_fee") != "1.00" || got.text("has_deposit_back") != "false" || got.fields["refund_detail_item_list"] == nil {
 		t.Fatalf("options are not honoured: %v", got.fields)
 	}
 }
@@ -122,7 +122,7 @@ func TestQuery(t *testing.T) {
 	full := b.call(t, queryMethod, `{"trade_no":"`+alipaytest.TradeNo("T")+`","out_request_no":"R1",
 		"query_options":["gmt_refund_pay","refund_detail_item_list","deposit_back_info"]}`)
 	back, _ := full.fields["deposit_back_info"].(map[string]any)
-	if full.text("gmt_refund_pay") == "" || full.fields["refund_detail_item_list"] == nil || back["dback_status"] != "S" {
+	if full.text("gmt_refund_pay") == "" || full.fields["refund_detail_item_list"] == nil || back["has_deposit_back"] != "false" {
 		t.Errorf("options are not honoured: %v", full.fields)
 	}
 	for range 8 {

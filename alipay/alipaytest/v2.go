@@ -258,7 +258,7 @@ func (s *Server) v2Body(name string, c *call, a answer) (body, charset string, e
 		if a.signature == badSignature {
 			signed = strings.ToUpper(text)
 		}
-		signature, err := sign(s.cfg.Keys.AlipayPrivate, signed)
+		signature, err := sign(s.cfg.Signer, signed)
 		if err != nil {
 			return "", "", err
 		}

@@ -214,7 +214,7 @@ func (s *Server) writeV3(w http.ResponseWriter, r *http.Request, c *call, a answ
 	if a.signature == badSignature {
 		text = strings.ToUpper(text)
 	}
-	signature, err := sign(s.cfg.Keys.AlipayPrivate, text)
+	signature, err := sign(s.cfg.Signer, text)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

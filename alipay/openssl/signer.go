@@ -34,7 +34,7 @@ func New(key *rsa.PrivateKey) (*Signer, error) {
 	return s, nil
 }
 
-// String tells the library's version, such as "OpenSSL 3.5.1 1 Jul 2025".
+// String returns the library's version, such as "OpenSSL 3.5.1 1 Jul 2025".
 func (s *Signer) String() string { return s.version }
 
 // Public returns the *rsa.PublicKey of the key.

@@ -22,12 +22,12 @@ type row struct {
 
 	ended bool
 	event producer.Event
-	again bool // the event had been told before
+	again bool // the event had been published before
 	calls []alipaytest.Call
 	took  time.Duration
 }
 
-// final tells whether an end may not change any more.
+// final reports whether an end may not change any more.
 func (r *row) final() bool { return r.ended && r.event.Outcome != producer.Unresolved }
 
 // board puts commands, Alipay's calls and events together. It is not safe for
@@ -42,7 +42,7 @@ type board struct {
 	told     map[string]int    // event id -> how often
 	bodies   map[string]string
 	notified map[string]bool      // notify_ids that became events
-	seen     map[string]time.Time // number -> start of its last call that some row tells of
+	seen     map[string]time.Time // number -> start of its last call that some row shows
 	events   []producer.Event
 	wrong    []string // what must not be, in words
 }
@@ -159,7 +159,7 @@ func (b *board) end(r *row, s sighting) {
 }
 
 // news are events that no command has claimed within patience: of a refund
-// that was told as unresolved before, or of a second copy of a message.
+// that was published as unresolved before, or of a second copy of a message.
 func (b *board) news(now time.Time) []producer.Event {
 	var late []producer.Event
 	for len(b.early) > 0 && now.Sub(b.early[0].at) > patience {
@@ -180,7 +180,7 @@ func (b *board) stepsEnded() int {
 	return n
 }
 
-// called tells whether Alipay was asked to refund this number.
+// called reports whether Alipay was asked to refund this number.
 func (b *board) called(number string) bool {
 	for _, c := range b.calls() {
 		if c.OutRequestNo == number && c.SubCode != "" {

@@ -96,6 +96,7 @@ func (g game) tells(fen int64, outcome producer.Outcome) {
 	ev := producer.Event{
 		ID:      producer.DecidedID(producer.Identity{AppID: appID, Kind: producer.KindRefund, OutRequestNo: "R"}, "T", fen, outcome),
 		Subject: "R", Time: time.UnixMilli(1), Kind: producer.KindRefund, Outcome: outcome, AppID: appID, OutRequestNo: "R",
+		RefundKey:  producer.RefundKey(producer.Identity{AppID: appID, Kind: producer.KindRefund, OutRequestNo: "R"}),
 		OutTradeNo: "T", AmountFen: fen, ConfirmedBy: producer.ByQuery, Calls: 1,
 	}
 	if outcome == producer.Failed {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// forge posts a notification that Alipay never signed, and tells the answer.
+// forge posts a notification that Alipay never signed, and reports the answer.
 func forge(ctx context.Context, notifyURL string) (answer string, err error) {
 	form := url.Values{
 		"app_id": {appID}, "notify_id": {"forged-1"}, "notify_time": {"2026-01-01 12:00:00"}, "out_trade_no": {"trade-01"},

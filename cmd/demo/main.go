@@ -1,7 +1,7 @@
 // Command demo shows refundd at work in one process, with nothing installed but
 // Go: an embedded RocketMQ broker, an embedded Redis, a local Alipay that
 // misbehaves on demand, and the real service (the same code as cmd/refundd,
-// over real connections). It sends some forty telling commands, refunds and
+// over real connections). It sends some forty commands, refunds and
 // coupon refunds, and prints one line for each: what Alipay did, and which event
 // came out. Alipay's notifications arrive at the service's receiver and become
 // events, too.

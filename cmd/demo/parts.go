@@ -150,7 +150,7 @@ func serviceConfig(p *parts, admin string, keys *alipaytest.Keys) config.Config 
 	}
 }
 
-// freeAddr turns port 0 into a free port: the service does not tell which one
+// freeAddr turns port 0 into a free port: the service does not say which one
 // it got. Somebody else may take it in between; the start then fails and says so.
 func freeAddr(addr string) (string, error) {
 	var listen net.ListenConfig

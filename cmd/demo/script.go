@@ -20,7 +20,7 @@ type step struct {
 	key  string // message key
 }
 
-// script is told in acts: the commands of one are sent together, and the next
+// script is in acts: the commands of one are sent together, and the next
 // begins when each of them has come to its end.
 type script struct {
 	first, second []step

@@ -95,7 +95,8 @@ func event(t *testing.T, b *rocketmqtest.Broker, number string, outcome producer
 	ev := producer.Event{
 		ID:      producer.DecidedID(producer.Identity{AppID: "A", Kind: producer.KindRefund, OutRequestNo: number}, "T", 100, outcome),
 		Subject: number, Time: time.UnixMilli(1), Kind: producer.KindRefund, Outcome: outcome, AppID: "A", OutRequestNo: number,
-		TradeNo: "T", AmountFen: 100, ConfirmedBy: producer.ByQuery, Calls: 1,
+		RefundKey: producer.RefundKey(producer.Identity{AppID: "A", Kind: producer.KindRefund, OutRequestNo: number}),
+		TradeNo:   "T", AmountFen: 100, ConfirmedBy: producer.ByQuery, Calls: 1,
 	}
 	if outcome == producer.Failed {
 		ev.Reason, ev.Detail = producer.ReasonRefused, "no"

@@ -49,7 +49,7 @@ func downloads(t *testing.T) (trade, fund string, events []producer.Event) {
 			ConfirmedBy: producer.ByResponse, RefundedAt: start, Calls: 1,
 		}
 		ev.TradeNo = alipaytest.TradeNo(ev.OutTradeNo)
-		ev.ID = decidedID(ev)
+		ev.ID, ev.RefundKey = decidedID(ev), strings.Repeat("0", 32)
 		events = append(events, ev)
 		if _, err := client.Refund(t.Context(), &alipay.RefundRequest{
 			OutTradeNo: ev.OutTradeNo, OutRequestNo: ev.OutRequestNo, RefundAmount: alipay.Amount(ev.AmountFen),

@@ -104,7 +104,7 @@ func eventOf(m rocketmqtest.Message, contents map[string]string) producer.Event 
 	}
 	contents[cmd.OutRequestNo] = cmd.Fingerprint()
 	ev.Outcome, ev.OutTradeNo, ev.AmountFen, ev.ConfirmedBy, ev.Calls = producer.Succeeded, cmd.OutTradeNo, int64(cmd.Amount), producer.ByResponse, 1
-	ev.ID = decidedID(ev)
+	ev.ID, ev.RefundKey = decidedID(ev), strings.Repeat("0", 32)
 	return ev
 }
 

@@ -249,7 +249,7 @@ func eventFact(e producer.Event, m tap.Message, message string, known bool) hist
 	}
 	digest := sha256.Sum256(m.Body)
 	f.Message, f.Event, f.Outcome, f.Reason, f.Notify = message, e.ID, string(e.Outcome), string(e.Reason), e.NotifyID
-	f.Body, f.Amount = hex.EncodeToString(digest[:8]), e.AmountFen
+	f.Key, f.Body, f.Amount = e.RefundKey, hex.EncodeToString(digest[:8]), e.AmountFen
 	f.Trade = tradeOf(e.TradeNo, e.OutTradeNo, e.AuthNo)
 	return f
 }

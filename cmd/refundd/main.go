@@ -112,7 +112,7 @@ func (p program) print(write func(io.Writer) error) int {
 	return exitOK
 }
 
-// misused tells a person how the command line was wrong.
+// misused says how the command line was wrong.
 func (p program) misused(text string) int {
 	_, _ = fmt.Fprintf(p.stderr, "refundd: %s\nrefundd -h explains.\n", text)
 	return exitUsage

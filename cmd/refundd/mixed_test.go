@@ -61,13 +61,13 @@ func (w *world) mixedCommand(n int) (name, topic, body string) {
 	if merchant != "" {
 		extra = fmt.Sprintf(`,"merchant":%q`, merchant)
 	}
-	amount := fmt.Sprintf("%d.%02d", 1+n%7, n%100)
+	amount, trade := fmt.Sprintf("%d.%02d", 1+n%7, n%100), "T"+order
 	if n%3 > 0 {
 		if n%6 == 1 { // notified once more, when the bank has it
-			extra += `,"query_options":["deposit_back_info"]`
+			trade = "card" + order
 		}
 		return nameOf("refund", merchant, number), w.topic("refund"),
-			fmt.Sprintf(`{"out_request_no":%q,"out_trade_no":"T%s","refund_amount":%q%s}`, number, order, amount, extra)
+			fmt.Sprintf(`{"out_request_no":%q,"out_trade_no":%q,"refund_amount":%q%s}`, number, trade, amount, extra)
 	}
 	if n%2 > 0 { // else there is no way to ask before an answer told its operation_id
 		extra += fmt.Sprintf(`,"out_order_no":%q`, alipaytest.OutTradeNo("A"+order))

@@ -1,7 +1,7 @@
 //go:build !race
 
 // The processes under test are ordinary builds, and the RocketMQ SDK in this
-// test's own process has data races of its own (facts: the SDK's §7), so the
+// test's own process has data races of its own (consumer/DESIGN.md, appendix), so the
 // race detector has nothing to say here.
 
 package main

@@ -16,7 +16,7 @@ type Options struct {
 
 // Invariant is one promise.
 type Invariant struct {
-	Name string // I1 to I20 and R7 to R10, as the design numbers them
+	Name string // I1 to I20, and the rules R7 to R10 of consumer/DESIGN.md
 	Says string // in one sentence
 	// check returns what the history lacks to be judged, or where it is broken.
 	check func(*book) (lacks string, broken []breach)
@@ -56,10 +56,10 @@ type Report struct {
 	Violations []Violation `json:"violations"`
 }
 
-// Clean tells that nothing that could be checked is broken.
+// Clean reports that nothing that could be checked is broken.
 func (r Report) Clean() bool { return len(r.Violations) == 0 }
 
-// most is how many breaches of one invariant are told; the first ones explain the
+// most is how many breaches of one invariant are printed; the first ones explain the
 // others.
 const most = 5
 
@@ -98,7 +98,7 @@ func wanted(only []string, name string) bool {
 	return slices.Contains(only, name)
 }
 
-// String tells the verdict to a person.
+// String writes the verdict to a person.
 func (r Report) String() string {
 	var b strings.Builder
 	for _, v := range r.Violations {
@@ -244,7 +244,7 @@ func (b *book) lacking(kinds ...What) string {
 	return ""
 }
 
-// stored tells whether the message of a Publish is at the broker.
+// stored reports whether the message of a Publish is at the broker.
 func stored(f *Fact) bool { return f.Result == Confirmed || f.Result == Stored }
 
 func event(f *Fact, outcomes ...string) bool {
@@ -254,7 +254,7 @@ func event(f *Fact, outcomes ...string) bool {
 	return slices.Contains(outcomes, f.Outcome)
 }
 
-// story tells what happened to a refund.
+// story is what happened to a refund.
 func (b *book) story(r refund) []string {
 	if r == (refund{}) {
 		return nil

@@ -135,6 +135,7 @@ func broken() map[string]func(t *testing.T, h []Fact) []Fact {
 		}),
 		"I4: more than was paid":                change(Trade, "", func(f *Fact) { f.Amount = 99 }),
 		"I5: other bytes":                       again(Publish, "e1", func(f *Fact) { f.Body = "other" }),
+		"I5: two keys":                          again(Publish, "e1", func(f *Fact) { f.Key = "k9" }),
 		"I5: two ids":                           again(Publish, "e1", func(f *Fact) { f.Event = "e9" }),
 		"I5: settled and never told":            remove(Publish, "e1"),
 		"I6: an event nobody commanded":         again(Publish, "e1", func(f *Fact) { f.Number = "R9" }),

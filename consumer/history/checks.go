@@ -10,7 +10,7 @@ func Invariants() []Invariant {
 		{"I2", "every command reaches an end, and what is decided stays decided", oneEnd},
 		{"I3", "succeeded is told if and only if the money moved; after failed it never moves", truth},
 		{"I4", "no trade gives back more than was paid, and events tell the ledger's amounts", conserved},
-		{"I5", "what is decided is told, with one id and the same bytes every time", toldAlike},
+		{"I5", "what is decided is told, with one id and the same bytes every time, and a refund under one key", toldAlike},
 		{"I6", "nothing without a cause: events and records have commands, calls have claims", noOrphan},
 		{"I7", "a delivery is acknowledged only when its event or its copy is safely stored", ackSafe},
 		{"I8", "another command under the same number never reaches Alipay, and is told", oneContent},
@@ -56,7 +56,7 @@ func movesOnce(b *book) (string, []breach) {
 
 // I2 needs commands and events. That each has an end can be judged only in a
 // history that has one. A record that was lost behind a failure excuses a success that
-// was decided then, and never the reverse: both decisions may be told much later. A
+// was decided then, and never the reverse: both decisions may be published much later. A
 // command that the broker lost before anybody knew it, or that Redis lost as well, has
 // no end.
 func oneEnd(b *book) (string, []breach) {
@@ -115,9 +115,9 @@ func oneEnd(b *book) (string, []breach) {
 	return "", broken
 }
 
-// decisions tells since when the outcome of the event that was published at an index
-// was decided: when it was last settled before, or its sender was told that the record
-// is another's, or else when it was told.
+// decisions says since when the outcome of the event that was published at an index
+// was decided: when it was last settled before, or its sender had the answer that the record
+// is another's, or else when it was published.
 func (b *book) decisions(r refund) func(published int) int {
 	settled, foreign := map[string][]int{}, map[string][]int{} // by event, by delivery
 	b.each(r, Settle, func(i int, f *Fact) {
@@ -168,7 +168,7 @@ func absorbing(b *book, r refund) []breach {
 
 // I3 needs events and the ledger. A record that was lost behind a failure excuses money
 // that a call made after the loss moved, and not what an earlier call moved late. Money
-// of which nobody is told is excused where both the broker and Redis lost the refund.
+// of which nobody hears is excused where both the broker and Redis lost the refund.
 func truth(b *book) (string, []breach) {
 	if lacks := b.lacking(Publish, Command); lacks != "" {
 		return lacks, nil
@@ -216,7 +216,7 @@ func truth(b *book) (string, []breach) {
 	return "", broken
 }
 
-// calledAnew tells whether a call that moved money before a fact was begun after the
+// calledAnew reports whether a call that moved money before a fact was begun after the
 // record of an earlier decision was gone.
 func (b *book) calledAnew(r refund, decided, moved int) bool {
 	if !b.has[Call] {
@@ -271,9 +271,9 @@ func conserved(b *book) (string, []breach) {
 	return "", broken
 }
 
-// I5 needs events; that a decision is told, an end. Each time that the record was lost
+// I5 needs events; that a decision is published, an end. Each time that the record was lost
 // behind the decision excuses one other form of it; what was rejected has one form for
-// ever. Where Redis forgot a decision before it was told, its command comes to another
+// ever. Where Redis forgot a decision before it was published, its command comes to another
 // end: it is proven anew, and a refund that had failed may be carried out then; a person
 // is called; or it conflicts with one that came first. Also where a person was called
 // before, as by one whom Redis did not answer.
@@ -286,12 +286,19 @@ func toldAlike(b *book) (string, []breach) {
 	seen, forms := map[form]bool{}, map[string]int{}
 	decided := b.firstDecided()
 	ids := map[string]string{}
+	keys := map[refund]string{}
 	told := map[string]bool{}
 	ended := map[refund]int{} // the last such event
 	b.all(Publish, func(i int, f *Fact) {
 		r, _ := b.refundOf(*f)
 		if event(f, Succeeded, Failed, Rejected, Unresolved) {
 			ended[r] = i
+		}
+		if event(f, Succeeded, Failed, Unresolved) {
+			if key, known := keys[r]; known && key != f.Key {
+				broken = append(broken, breach{i, r, "one refund was told under two keys"})
+			}
+			keys[r] = f.Key
 		}
 		if !event(f, Succeeded, Failed, Rejected) {
 			return

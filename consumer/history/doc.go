@@ -3,7 +3,7 @@
 // on real processes and the load test write the same facts, as JSON lines, and
 // Check judges them without knowing who wrote them.
 //
-// A fact is told by whoever knows it for sure: what Alipay's ledger moved by the
+// A fact is written by whoever knows it for sure: what Alipay's ledger moved by the
 // ledger, what the broker stored by the broker. So facts are what happened, and
 // not what the service believes; where the two differ, the checker finds it.
 // Facts stand in the order in which they happened.
@@ -23,6 +23,6 @@
 // history that cannot say which those were, as that of a run on a real Redis, means
 // all that had a record then. That KEEP has passed is the same for a decided
 // record, and nothing for an undecided one. What the broker lost has no end where
-// Redis lost it, too, or had not been told of it by anybody who acknowledged it.
+// Redis lost it, too, or had not heard of it from anybody who acknowledged it.
 // TestExcuses shows of each excuse what it does not excuse.
 package history

@@ -247,12 +247,6 @@ func TestExcuses(t *testing.T) {
 				"for what it was before": list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, because("conflict", rejected("d2")), end),
 			},
 		},
-		"money of what was rejected without its merchant, when no record told of the claim": {
-			"I3", list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, because("unknown_merchant", rejected("d2")), end),
-			map[string][]Fact{
-				"the record was there": list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, because("unknown_merchant", rejected("d2")), end),
-			},
-		},
 		"an entry that left with the end that was published": {
 			"R10i", list(delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), of(Fact{What: Index, Result: Entered}),
 				ended("d0"), of(Fact{What: Index, Delivery: "d0", Result: Left}), retried("d1", "k1", true), acknowledged("d1", "m1")),

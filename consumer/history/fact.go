@@ -21,7 +21,7 @@ const (
 	Ack What = "ack"
 	// Publish: a message was sent. Process, Topic, Result (confirmed, stored or
 	// refused), Delivery if one caused it, Message, the refund. Of an event also Event,
-	// Outcome, Body, Reason, Amount, Trade; of a retry or parked copy Copy, Generation,
+	// Key, Outcome, Body, Reason, Amount, Trade; of a retry or parked copy Copy, Generation,
 	// Reason, Claimed.
 	Publish What = "publish"
 	// Lost: the broker lost a message that it had acknowledged. Copy.
@@ -66,7 +66,7 @@ const (
 	// or entry it was, or Name (limits) if it was what calls share. With neither nobody
 	// knows what was lost: it may have been anything that was there.
 	Redis What = "redis"
-	// Alarm: somebody was told that a refund needs attention. The refund.
+	// Alarm: somebody was alarmed that a refund needs attention. The refund.
 	Alarm What = "alarm"
 	// Counter: a metric at the end. Name (events, retries or parked), Value.
 	Counter What = "counter"
@@ -171,8 +171,9 @@ type Fact struct {
 	Generation int64  `json:"generation,omitempty"`
 	Claimed    bool   `json:"claimed,omitempty"`
 
-	// Event is an event's id, Body a digest of its bytes.
+	// Event is an event's id, Key its refund_key, Body a digest of its bytes.
 	Event   string `json:"event,omitempty"`
+	Key     string `json:"key,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Body    string `json:"body,omitempty"`
@@ -196,7 +197,7 @@ type Fact struct {
 	// Authorised names for whom a call is made; never the token itself.
 	Authorised string `json:"authorised,omitempty"`
 	Askable    bool   `json:"askable,omitempty"`
-	// Signed tells that the answer was, QueryFirst that its code may mean that the
+	// Signed says that the answer was, QueryFirst that its code may mean that the
 	// refund was made before.
 	Signed     bool   `json:"signed,omitempty"`
 	QueryFirst bool   `json:"query_first,omitempty"`

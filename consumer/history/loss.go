@@ -36,7 +36,7 @@ func (b *book) losses() map[refund][]int {
 	return lost
 }
 
-// forgot tells whether Redis lost something of a refund between two facts.
+// forgot reports whether Redis lost something of a refund between two facts.
 func (b *book) forgot(r refund, from, to int) bool { return b.forgotTimes(r, from, to) > 0 }
 
 func (b *book) forgotTimes(r refund, from, to int) int {
@@ -54,7 +54,7 @@ func (b *book) forgotTimes(r refund, from, to int) int {
 	return n
 }
 
-// expired tells whether a record that was decided at or behind one fact was over by
+// expired reports whether a record that was decided at or behind one fact was over by
 // the time of another. An undecided one never is.
 func (b *book) expired(r refund, from, to int) bool {
 	if b.set.Keep == 0 {
@@ -73,13 +73,13 @@ func (b *book) expired(r refund, from, to int) bool {
 	return false
 }
 
-// gone tells whether what Redis knew of a refund at one fact may have been unknown to
+// gone reports whether what Redis knew of a refund at one fact may have been unknown to
 // it at another.
 func (b *book) gone(r refund, from, to int) bool {
 	return b.forgot(r, from, to) || b.expired(r, from, to)
 }
 
-// nowhere tells whether all commands of a refund have vanished, but for those that were
+// nowhere reports whether all commands of a refund have vanished, but for those that were
 // only ever rejected, or dropped for another: nothing can end that exists nowhere.
 func (b *book) nowhere(r refund) bool {
 	done, won := map[string]bool{}, map[string]bool{}
@@ -99,22 +99,21 @@ func (b *book) nowhere(r refund) bool {
 	return all && some
 }
 
-// rejectedUnknowing reports whether a claimed command was rejected by a version that
-// cannot read it, or where its merchant is not configured, when no record told of the
-// claim any more.
+// rejectedUnknowing reports whether a version that cannot read a claimed command
+// rejected it, when no record told it of the claim any more.
 func (b *book) rejectedUnknowing(r refund, since int) bool {
 	claimed := map[string]bool{}
 	for _, i := range b.of[r] {
 		f := &b.facts[i]
 		claimed[f.Message] = claimed[f.Message] || f.What == Claim && f.Result == Won
-		if event(f, Rejected) && (f.Reason == "invalid" || f.Reason == "unknown_merchant") && claimed[f.Message] && b.forgot(r, since, i) {
+		if event(f, Rejected) && f.Reason == "invalid" && claimed[f.Message] && b.forgot(r, since, i) {
 			return true
 		}
 	}
 	return false
 }
 
-// vanished tells whether the broker lost a message, or the last copy of it, and Redis
+// vanished reports whether the broker lost a message, or the last copy of it, and Redis
 // lost what it knew since the message first met its record, or had no need to know it.
 func (b *book) vanished(message string) bool {
 	r, lost, met := b.messages[message], false, -1
@@ -128,7 +127,7 @@ func (b *book) vanished(message string) bool {
 	return lost && met >= 0 && b.forgot(r, met, len(b.facts)) || lost && b.unknown(message)
 }
 
-// unknown tells whether the broker lost a message before anybody had acknowledged it
+// unknown reports whether the broker lost a message before anybody had acknowledged it
 // or a copy of it as claimed: until then only the broker is answerable for it.
 func (b *book) unknown(message string) bool {
 	lost := false

@@ -14,7 +14,7 @@ type ask struct {
 // moment is a time by the history's clock and by Redis', which the service goes by.
 type moment struct{ at, clock int64 }
 
-// apart tells whether so much time lies between two moments, by either clock.
+// apart reports whether so much time lies between two moments, by either clock.
 func (m moment) apart(later moment, least int64) bool {
 	return later.at-m.at >= least || later.clock-m.clock >= least
 }
@@ -119,7 +119,7 @@ func until(asks []*ask, fact int) []*ask {
 	return known
 }
 
-// unproven tells what is missing of the proof of a failure that was settled at a fact.
+// unproven says what is missing of the proof of a failure that was settled at a fact.
 func (b *book) unproven(r refund, settled int, asks []*ask) string {
 	f := &b.facts[settled]
 	var calls, queries []*ask
@@ -164,7 +164,7 @@ func (b *book) unproven(r refund, settled int, asks []*ask) string {
 	return ""
 }
 
-// before tells whether the last call was the first one ever, as far as whoever made it
+// before reports whether the last call was the first one ever, as far as whoever made it
 // could know, and whether an earlier one may have been executed. Calls from before cut
 // are those that Redis may have lost.
 func (b *book) before(r refund, calls []*ask) (first, doubt bool, cut int) {
@@ -214,7 +214,7 @@ func absences(queries []*ask, from, to int) []*ask {
 	return found
 }
 
-// roundBefore tells whether the last call comes QUERY_AFTER behind a complete round, and
+// roundBefore reports whether the last call comes QUERY_AFTER behind a complete round, and
 // no known call behind that round has an unknown end.
 func (b *book) roundBefore(calls, queries []*ask, cut int) bool {
 	last := calls[len(calls)-1]
@@ -236,7 +236,7 @@ func (b *book) roundBefore(calls, queries []*ask, cut int) bool {
 }
 
 // cannotBeAsked: a red packet whose command names no order, or one that Alipay never
-// named itself, and of which no answer told an operation.
+// named itself, and of which no answer named an operation.
 func (b *book) cannotBeAsked(r refund, last *ask, queries []*ask) bool {
 	if r.kind != "coupon_refund" {
 		return false

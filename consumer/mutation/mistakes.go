@@ -18,7 +18,7 @@ type stage struct {
 const simulation = "./consumer/simulation"
 
 // mistakes are those that people make in services like this one, and those that
-// would break one of DESIGN's rules each.
+// would break one of the rules of consumer/DESIGN.md each.
 func mistakes() []mistake {
 	simulated := stage{simulation, "TestSimulation$|TestCrash|TestMore"}
 	model := []stage{simulated, {"./dedupe/dedupetest", "."}}
@@ -36,6 +36,8 @@ func mistakes() []mistake {
 	receive := []stage{{"./notifyhttp", "."}}
 	files := []stage{{"./cmd/internal/config", "."}, gateway[0]}
 	gbk := []stage{{"./consumer", "TestFaultMenu|TestCouponFaultMenu|TestAnswersInGBK"}, gateway[0]}
+	funds := []stage{{"./consumer", "TestFunds|TestQueryOptions|TestWhatAlipayPrints"}}
+	commands := []stage{{"./consumer", "TestDecodeCommand"}}
 	adapter := []stage{{"./consumer", "TestSt"}}
 	return []mistake{
 		// R4, R6, R7: ends of a delivery
@@ -515,9 +517,30 @@ func mistakes() []mistake {
 		},
 		// events and notifications
 		{
-			"the id of an event depends on more than the fact", "consumer/facts.go",
+			"the id of an event depends on more than the fact", "consumer/event.go",
 			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.cmd.Trade(), int64(c.cmd.Amount), outcome)",
 			"	ev.ID = producer.DecidedID(h.eventIdentity(c.cmd), c.retryCopy.MsgID, int64(c.cmd.Amount), outcome)", flow,
+		},
+		{
+			"a refund has another key at every parking", "consumer/event.go",
+			"	ev.ID = producer.UnresolvedID(h.eventIdentity(cmd), parked.Park)",
+			"	ev.ID = producer.UnresolvedID(h.eventIdentity(cmd), parked.Park)\n	ev.RefundKey = ev.ID", flow,
+		},
+		{
+			"what cannot be read of the funds makes a success unknown", "alipay/decode.go",
+			"		case f.weight == fundWeight:", "		case f.weight > detailWeight:", funds,
+		},
+		{
+			"null counts as sent", "consumer/members.go",
+			"		case d.next() == 'n' && ", "		case d.next() == 'N' && ", commands,
+		},
+		{
+			"the funds of an answer that proves nothing are told", "consumer/operation.go",
+			"			if a.Moved {\n", "			if a.Class == alipay.ClassOK {\n", funds,
+		},
+		{
+			"a query does not ask when the money moved", "consumer/operation.go",
+			"known(append([]string{askRefundedAt}, options...), ", "known(options, ", funds,
 		},
 		{
 			"success is answered although nothing was published", "notifyhttp/notifyhttp.go",

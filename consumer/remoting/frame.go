@@ -38,7 +38,7 @@ func call(ctx context.Context, address string, code int, fields map[string]strin
 	return answer, err
 }
 
-// exchange is call for answers whose header tells something, too.
+// exchange is call for answers whose header says something, too.
 func exchange(ctx context.Context, address string, code int, fields map[string]string, body []byte) (header, []byte, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", address)

@@ -20,7 +20,7 @@ const (
 	codeGroupConfig  = 352
 )
 
-// Codes of a RefusedError that tell what is not there.
+// Codes of a RefusedError that say what is not there.
 const (
 	codeNotSupported  = 3
 	codeQueryNotFound = 22
@@ -167,7 +167,7 @@ func offset(ctx context.Context, broker string, code int, fields map[string]stri
 type Membership struct {
 	Clients []string // their ids, sorted
 	// Topics is what the group subscribes to, sorted, its own retry topic left
-	// out. The broker believes whichever member told it last: members with
+	// out. The broker believes whichever member was heard last: members with
 	// unequal settings make it change with every heartbeat, every 30 seconds.
 	Topics []string
 }

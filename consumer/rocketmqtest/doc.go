@@ -17,7 +17,7 @@
 //     with its next heartbeat and rebalance, some 30 to 40 seconds later.
 //   - A group without a committed offset starts at 0 if the queue has messages;
 //     if it is empty the answer is 22 and the client's own policy decides.
-//   - A member lives as long as its connection. Joining and leaving are told to
+//   - A member lives as long as its connection. Joining and leaving are announced to
 //     all members of the group (40).
 //   - A message with DELAY 1 to 18 appears in its topic when its time has come,
 //     with the born time of the original and a new store time. DELAY, REAL_TOPIC

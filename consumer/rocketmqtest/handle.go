@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// stores tells whether a request puts messages.
+// stores reports whether a request puts messages.
 func stores(code int) bool {
 	return code == CodeSend || code == CodeSendV2 || code == CodeSendBatch || code == CodeSendBack
 }
@@ -170,7 +170,7 @@ func (b *Broker) route(topic string) *frame {
 	})
 }
 
-// cluster is what a name server tells tools about the brokers it knows.
+// cluster is what a name server answers tools about the brokers it knows.
 func (b *Broker) cluster() *frame {
 	return jsonAnswer(map[string]any{
 		"brokerAddrTable": map[string]any{BrokerName: map[string]any{

@@ -112,7 +112,7 @@ func (b *Broker) SetHook(hook func(Request) Action) { b.hooks.set(hook) }
 // Count is how many requests with this code were treated in this way, counted
 // when it was done: a Duplicate only once both copies are stored, a Status only
 // if the request itself succeeded, a Reorder only if there were two messages to
-// exchange. What could not be treated as told counts as Pass.
+// exchange. What could not be treated so counts as Pass.
 func (b *Broker) Count(code int, kind Kind) int {
 	b.hooks.mu.Lock()
 	defer b.hooks.mu.Unlock()

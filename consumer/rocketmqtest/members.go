@@ -43,7 +43,7 @@ func (m *members) names() []string {
 	return slices.Sorted(maps.Keys(m.groups))
 }
 
-// join registers a member and returns whom to tell, nobody if nothing changed.
+// join registers a member and returns whom to notify, nobody if nothing changed.
 // It reports false for a group that does not exist and may not be made.
 func (m *members) join(group string, c *conn, joining member) (tell []*conn, ok bool) {
 	m.mu.Lock()
@@ -63,7 +63,7 @@ func (m *members) join(group string, c *conn, joining member) (tell []*conn, ok 
 }
 
 // leave removes a connection from one group, or from all if group is empty, and
-// returns whom to tell, by group.
+// returns whom to notify, by group.
 func (m *members) leave(group string, c *conn) map[string][]*conn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -90,7 +90,7 @@ func (m *members) ids(group string) []string {
 	return slices.Compact(ids)
 }
 
-// subscribed tells whether a member of the group has subscribed to the topic.
+// subscribed reports whether a member of the group has subscribed to the topic.
 func (m *members) subscribed(group, topic string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

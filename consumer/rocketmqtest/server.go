@@ -42,7 +42,7 @@ func (b *Broker) serve(ln net.Listener) *server {
 				break
 			}
 			if err != nil { // out of descriptors or the like: it may pass
-				time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing tells when descriptors are free again
+				time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing says when descriptors are free again
 				continue
 			}
 			c := &conn{net: accepted, done: make(chan struct{})}

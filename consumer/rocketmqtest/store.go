@@ -13,7 +13,7 @@ import (
 type store struct {
 	host       host
 	delayScale int64
-	wake       chan struct{} // capacity 1; tells the scheduler of a new earliest
+	wake       chan struct{} // capacity 1; wakes the scheduler of a new earliest
 
 	mu         sync.Mutex
 	topics     map[string][]*queue

@@ -209,7 +209,7 @@ func (w *world) eventFact(f history.Fact, body []byte) history.Fact {
 		panic(err) // our own producer made it
 	}
 	sum := sha256.Sum256(body)
-	f.Event, f.Outcome, f.Reason, f.Body = e.ID, string(e.Outcome), string(e.Reason), hex.EncodeToString(sum[:6])
+	f.Event, f.Key, f.Outcome, f.Reason, f.Body = e.ID, e.RefundKey, string(e.Outcome), string(e.Reason), hex.EncodeToString(sum[:6])
 	f.AppID, f.Merchant, f.Kind, f.Number = e.AppID, e.Merchant, string(e.Kind), e.OutRequestNo
 	f.Amount, f.Trade = e.AmountFen, cmp.Or(e.OutTradeNo, e.AuthNo)
 	if e.Outcome == producer.Rejected {

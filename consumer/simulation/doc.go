@@ -23,14 +23,14 @@
 // # How to read a failing seed
 //
 // A seed that breaks an invariant is made smaller first: commands and kinds of faults
-// are left out as long as the same invariant breaks. What remains is told as the
+// are left out as long as the same invariant breaks. What remains is printed as the
 // story of one refund: the number of the fact, the seconds since its first one, what
 // happened, to which process and delivery (p2, d5), with which claim (token t5) and
 // message (m is one of upstream, k a copy of ours). Read it from the end: the last
 // line is mostly where it shows, the first fault before it is mostly why. With
-// -shrink=false the seed is told as it was.
+// -shrink=false the seed is printed as it was.
 //
-// A crash can also be put at any single act of a told story, and let the broker lose
+// A crash can also be put at any single act of a written story, and let the broker lose
 // what was in hand: see tales in crash_test.go, which is the place for a new story, too.
 //
 // # What it cannot show

@@ -140,7 +140,7 @@ func (l *limiter) SendSync(_ context.Context, messages ...*primitive.Message) (*
 }
 
 // backlog lets instances of refundd work on commands without end, for so long.
-func (l *limiter) backlog(ctx context.Context, instances, workers int, rate int, merchants ...string) (exchanges int) {
+func (l *limiter) backlog(ctx context.Context, instances, workers, rate int) (exchanges int) {
 	ctx, l.giveUp = context.WithCancel(ctx)
 	defer l.giveUp()
 	redis := dedupetest.NewRedis(time.Now)
@@ -148,36 +148,10 @@ func (l *limiter) backlog(ctx context.Context, instances, workers int, rate int,
 	var mu sync.Mutex
 	next := 0
 	for range instances {
-		client := redis.Client(func(_ context.Context, commands [][]any) ([]any, error) {
-			time.Sleep(500 * time.Microsecond) //nolint:forbidigo // virtual time
-			replies := make([]any, len(commands))
-			for i, command := range commands {
-				replies[i] = redis.Do(command)
-			}
+		handler := newInstance(redis, l, rate, 0, func() {
 			mu.Lock()
 			defer mu.Unlock()
 			exchanges++
-			return replies, nil
-		})
-		store, err := dedupe.New(client, dedupe.Config{Prefix: prefix, Lease: lease, Keep: keep})
-		if err != nil {
-			panic(err)
-		}
-		log := logrus.New()
-		log.SetOutput(io.Discard)
-		publish := producer.New(l, producer.Config{EventTopic: eventTopic, RetryTopic: retryTopic, ParkedTopic: parkedTopic})
-		handler := consumer.NewHandler(consumer.Config{
-			AppID: appID, Topics: map[consumer.Kind]string{consumer.KindRefund: refundTopic},
-			RetryTopic: retryTopic, EventTopic: eventTopic, ParkedTopic: parkedTopic,
-			Lease: lease, Keep: keep, MaxAge: maxAge, QueryAfter: queryAfter, AlipayTimeout: timeout,
-			RetryDelays: []time.Duration{10 * time.Second, 30 * time.Second},
-			Limits:      consumer.Limits{Spacing: 3 * time.Second, Rate: rate},
-			Merchant: func(name string) (consumer.Merchant, bool) {
-				return consumer.Merchant{AppAuthToken: firstToken(name)}, true
-			},
-		}, consumer.Dependencies{
-			Alipay: l, Records: store, Publisher: publish, Gate: consumer.NewGate(instances * workers), Health: consumer.NewHealth(log),
-			Metrics: metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, Log: log,
 		})
 		for range workers {
 			all.Go(func() {
@@ -186,18 +160,65 @@ func (l *limiter) backlog(ctx context.Context, instances, workers int, rate int,
 					next++
 					n := next
 					mu.Unlock()
-					merchant := ""
-					if len(merchants) > 0 {
-						merchant = fmt.Sprintf(`,"merchant":%q`, merchants[n%len(merchants)])
-					}
-					body := fmt.Sprintf(`{"out_trade_no":"T%d","out_request_no":"R%d","refund_amount":"1.00","refund_reason":"r"%s}`, n, n, merchant)
-					handler.Handle(context.Background(), consumer.Delivery{Topic: refundTopic, MsgID: fmt.Sprint("M", n), Body: []byte(body), Born: time.Now()})
+					handler.Handle(context.Background(), refundOf(fmt.Sprint("R", n), ""))
 				}
 			})
 		}
 	}
 	all.Wait()
 	return exchanges
+}
+
+// refundOf is the delivery of a command; each has a trade of its own.
+func refundOf(number, merchant string) consumer.Delivery {
+	if merchant != "" {
+		merchant = fmt.Sprintf(`,"merchant":%q`, merchant)
+	}
+	body := fmt.Sprintf(`{"out_trade_no":"T%s","out_request_no":%q,"refund_amount":"1.00","refund_reason":"r"%s}`, number, number, merchant)
+	return consumer.Delivery{Topic: refundTopic, MsgID: "M" + number, Body: []byte(body), Born: time.Now()}
+}
+
+// outside is what surrounds an instance besides Redis: Alipay and the broker.
+type outside interface {
+	Refund(context.Context, *alipay.RefundRequest) (*alipay.RefundResponse, error)
+	QueryRefund(context.Context, *alipay.RefundQueryRequest) (*alipay.RefundQueryResponse, error)
+	RefundCoupon(context.Context, *alipay.CouponRefundRequest) (*alipay.CouponRefundResponse, error)
+	QueryCouponOperation(context.Context, *alipay.CouponOperationRequest) (*alipay.CouponOperationResponse, error)
+	SendSync(context.Context, ...*primitive.Message) (*primitive.SendResult, error)
+}
+
+// newInstance is one refundd; shared workers are divided between merchants.
+func newInstance(redis *dedupetest.Redis, o outside, rate, shared int, exchanged func()) *consumer.Handler {
+	client := redis.Client(func(_ context.Context, commands [][]any) ([]any, error) {
+		time.Sleep(500 * time.Microsecond) //nolint:forbidigo // virtual time
+		replies := make([]any, len(commands))
+		for i, command := range commands {
+			replies[i] = redis.Do(command)
+		}
+		exchanged()
+		return replies, nil
+	})
+	store, err := dedupe.New(client, dedupe.Config{Prefix: prefix, Lease: lease, Keep: keep})
+	if err != nil {
+		panic(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	publish := producer.New(o, producer.Config{EventTopic: eventTopic, RetryTopic: retryTopic, ParkedTopic: parkedTopic})
+	return consumer.NewHandler(consumer.Config{
+		AppID: appID, Topics: map[consumer.Kind]string{consumer.KindRefund: refundTopic},
+		RetryTopic: retryTopic, EventTopic: eventTopic, ParkedTopic: parkedTopic,
+		Lease: lease, Keep: keep, MaxAge: maxAge, QueryAfter: queryAfter, AlipayTimeout: timeout,
+		RetryDelays: []time.Duration{10 * time.Second, 30 * time.Second},
+		Limits:      consumer.Limits{Spacing: 3 * time.Second, Rate: rate},
+		Merchant: func(name string) (consumer.Merchant, bool) {
+			return consumer.Merchant{AppAuthToken: firstToken(name)}, true
+		},
+		Workers: shared,
+	}, consumer.Dependencies{
+		Alipay: o, Records: store, Publisher: publish, Gate: consumer.NewGate(256), Health: consumer.NewHealth(log),
+		Metrics: metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, Log: log,
+	})
 }
 
 // share is how many calls passed from one moment until another as a share of what

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +39,17 @@ type process struct {
 	died     time.Time
 	until    time.Time // frozen until then
 	busy     int       // deliveries in hand
+}
+
+// random is a source of the process's own, so that the seed says what it gives.
+func (p *process) random() func() float64 {
+	var mu sync.Mutex
+	rng := rand.New(rand.NewPCG(p.w.opts.seed, uint64(p.w.started)))
+	return func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return rng.Float64()
+	}
 }
 
 func (w *world) start() {
@@ -262,4 +275,5 @@ func (m metrics) Published(string)                 { m.events.Add(1) }
 func (metrics) PublishFailed(string)               {}
 func (m metrics) Retried(string)                   { m.retries.Add(1) }
 func (m metrics) Parked(string)                    { m.parked.Add(1) }
+func (metrics) FundsCut()                          {}
 func (metrics) Contradiction()                     {}

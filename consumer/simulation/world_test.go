@@ -468,6 +468,6 @@ func (w *world) config(p *process) consumer.Config {
 			10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 		},
 		Limits:   consumer.Limits{Spacing: w.space, Rate: w.rate, Paused: w.paused},
-		Merchant: p.merchant, Workers: 128,
+		Merchant: p.merchant, Workers: 128, Random: p.random(),
 	}
 }

@@ -27,7 +27,7 @@ type Redis struct {
 	words   map[string]word
 	undo    []func() // of the newest writes, oldest first
 	refusal error    // of every write; nil: none
-	// Seen is told of every script that ran on a record, before and after it. It
+	// Seen is called for every script that ran on a record, before and after it. It
 	// may be nil, and is called with the lock held.
 	Seen func(Transition)
 }
@@ -109,7 +109,7 @@ func (r *Redis) Records() []string {
 	return slices.Sorted(maps.Keys(r.records))
 }
 
-// Name tells what a command is for: the name of its script, such as claim, or its
+// Name says what a command is for: the name of its script, such as claim, or its
 // own. A script that was not sent in full before is "script".
 func (r *Redis) Name(command []any) string {
 	name := strings.ToLower(text(command[0]))
@@ -413,7 +413,7 @@ func (r *Redis) setnx(key, value string, expiry []string) (any, error) {
 	return true, nil
 }
 
-// transition carries out a script on a record and tells of it.
+// transition carries out a script on a record and reports it.
 func (r *Redis) transition(t Transition, act func(rec *Record, now int64) any) any {
 	rec := r.record(t.Key)
 	t.Before, t.Now = rec, r.millis()

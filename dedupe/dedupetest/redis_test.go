@@ -81,7 +81,7 @@ func (w *twins) same(what string, ask func(*dedupe.Store) (any, error)) string {
 
 // bySpans makes two grants comparable that were asked for at different moments.
 func bySpans(g dedupe.Grant) dedupe.Grant {
-	for _, at := range []*time.Time{&g.Start, &g.Deadline, &g.Next} {
+	for _, at := range []*time.Time{&g.Start, &g.Deadline, &g.Next, &g.Merchant.Next} {
 		if !at.IsZero() {
 			*at = time.Unix(0, int64(at.Sub(g.Asked)))
 		}
@@ -127,6 +127,9 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	slot := dedupe.Slot{Rate: []int{0, 3, 60}[rng.IntN(3)], Query: rng.IntN(3) == 0}
 	if rng.IntN(2) == 0 {
 		slot.Trade, slot.Spacing = fmt.Sprintf("T%d", rng.IntN(2)), 3*time.Second
+	}
+	if rng.IntN(3) == 0 {
+		slot.Merchant = fmt.Sprintf("shop:%d", rng.IntN(2))
 	}
 	entry := ""
 	if rng.IntN(3) > 0 {
@@ -179,11 +182,14 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	case 9:
 		if rng.IntN(3) == 0 {
 			// A grant of the future is one of now.
-			asked := dedupe.Grant{Asked: time.Now().Add(time.Hour), Pace: []float64{0, 3, 8.5, 40}[rng.IntN(4)]}
+			pace := dedupe.Turns{Pace: []float64{0, 3, 8.5, 40}[rng.IntN(4)]}
+			asked := dedupe.Grant{Asked: time.Now().Add(time.Hour), Turns: pace, Merchant: pace}
 			if rng.IntN(4) == 0 {
 				asked.Asked = time.Now().Add(-time.Duration(rng.IntN(3)) * time.Second)
 			}
-			w.same("throttled", func(s *dedupe.Store) (any, error) { return nil, s.Throttled(ctx, appID, asked, slot.Rate) })
+			w.same("throttled", func(s *dedupe.Store) (any, error) {
+				return nil, s.Throttled(ctx, appID, slot.Merchant, asked, slot.Rate)
+			})
 		}
 	case 10:
 		said = w.same("read, totals", func(s *dedupe.Store) (any, error) {

@@ -26,9 +26,9 @@ func known() []knownScript {
 		{"reject", "-- Writes down that a message is rejected, unless there is a record.", reject},
 		{"read", "-- Reads the record and writes nothing.", read},
 		{"lock", "-- Extends (ARGV[2] > 0, in ms) or gives back (0)", lock},
-		{"rate", "-- Reserves one call of the application: GCRA", rate},
+		{"rate", "-- Reserves one call of the application, or of a merchant: GCRA", rate},
 		{"space", "-- Reserves the next call on one trade.", space},
-		{"throttle", "-- Learns that Alipay refused a call of the application as one too many.", throttle},
+		{"throttle", "-- Learns that Alipay refused a call of the application or a merchant as one too many.", throttle},
 	}
 }
 

@@ -71,7 +71,7 @@ func (p *process) exited() error {
 }
 
 // tail gives the last lines of a log file, without what Java's logging library
-// tells of itself.
+// says of itself.
 func tail(path string, lines int) string {
 	text, err := os.ReadFile(path) //nolint:gosec // our own log file
 	if err != nil {

@@ -47,7 +47,7 @@ type Config struct {
 	Metrics http.Handler     // answers GET /metrics
 	// Page is asked for each view of the page, as Status is; nil: the parts are all it shows.
 	Page func() Page
-	// LookUp tells what is remembered of one refund, in a time and at a rate of its own; nil: the page offers none.
+	// LookUp returns what is remembered of one refund, in a time and at a rate of its own; nil: the page offers none.
 	LookUp func(context.Context, Question) Answer
 	// ScopeTrade: a look-up needs the trade as well.
 	ScopeTrade bool

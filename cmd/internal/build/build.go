@@ -1,4 +1,4 @@
-// Package build tells what this program was built from.
+// Package build says what this program was built from.
 package build
 
 import (

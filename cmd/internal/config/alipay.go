@@ -37,7 +37,7 @@ func (c Config) signer() crypto.Signer {
 	return c.Secrets.PrivateKey
 }
 
-// NewVerifier returns what tells genuine notifications from forged ones, by the keys that verify answers, too. It leaves
+// NewVerifier returns what accepts genuine notifications and refuses forged ones, by the keys that verify answers, too. It leaves
 // the sellers to whoever knows the merchants.
 func (c Config) NewVerifier() (*alipay.Verifier, error) {
 	keys := c.Secrets.PublicKeys

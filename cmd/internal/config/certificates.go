@@ -82,7 +82,7 @@ func (f *certificateFile) read(text []byte) error {
 	return nil
 }
 
-// describe tells what is in the file: the serial numbers as Alipay computes them, then every certificate.
+// describe says what is in the file: the serial numbers as Alipay computes them, then every certificate.
 func (f *certificateFile) describe(serials ...string) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "sn %s", strings.Join(serials, ", "))
@@ -95,7 +95,7 @@ func (f *certificateFile) describe(serials ...string) string {
 	return b.String()
 }
 
-// certificateWarnings tells what will be wrong soon, or may be.
+// certificateWarnings says what will be wrong soon, or may be.
 func (c Config) certificateWarnings() []string {
 	certificates := c.Secrets.Certificates
 	if certificates == nil {

@@ -39,7 +39,7 @@ func Variables() []Variable {
 	return list
 }
 
-// Markdown returns the table of Variables for the README.
+// Markdown returns the table of Variables for deploy/configuration.md.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning |\n|---|---|---|\n")
@@ -117,7 +117,7 @@ func (c Config) show(name string, v reflect.Value) string {
 	}
 }
 
-// describeKey tells length and identity of a key by its public half.
+// describeKey returns length and identity of a key by its public half.
 func describeKey(key *rsa.PublicKey) string {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
@@ -127,7 +127,7 @@ func describeKey(key *rsa.PublicKey) string {
 	return fmt.Sprintf("%d bits, sha256 %s", key.N.BitLen(), hex.EncodeToString(sum[:8]))
 }
 
-// Warnings tells what is allowed and still worth a look.
+// Warnings returns what is allowed and still worth a look.
 func (c Config) Warnings() []string {
 	var list []string
 	for _, f := range []struct{ name, path string }{

@@ -82,8 +82,8 @@ func pieces(t *testing.T, text []byte) []string {
 	return list
 }
 
-func TestVariablesMatchTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+func TestVariablesMatchTheDocument(t *testing.T) {
+	table, err := os.ReadFile("../../../deploy/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestVariablesMatchTheReadme(t *testing.T) {
 	}
 	name := regexp.MustCompile(`REFUNDD_[A-Z0-9_]*[A-Z0-9]`)
 	rows := map[string]int{}
-	for line := range strings.Lines(string(readme)) {
+	for line := range strings.Lines(string(table)) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		if !strings.HasPrefix(line, "|") || len(cells) < 3 {
 			continue
@@ -106,25 +106,25 @@ func TestVariablesMatchTheReadme(t *testing.T) {
 			continue
 		}
 		if v, ok := known[names[0]]; ok && strings.Trim(cells[1], " `") != v.Default {
-			t.Errorf("README.md has default %q for %s, want %q", strings.Trim(cells[1], " `"), v.Name, v.Default)
+			t.Errorf("configuration.md has default %q for %s, want %q", strings.Trim(cells[1], " `"), v.Name, v.Default)
 		}
 	}
 	for n := range known {
 		if rows[n] != 1 {
-			t.Errorf("README.md has %d rows for %s, want 1; Markdown returns the table", rows[n], n)
+			t.Errorf("configuration.md has %d rows for %s, want 1; Markdown returns the table", rows[n], n)
 		}
 	}
 	for n := range rows {
 		if _, ok := known[n]; !ok {
-			t.Errorf("README.md has a row for %s, which does not exist", n)
+			t.Errorf("configuration.md has a row for %s, which does not exist", n)
 		}
 	}
 }
 
 func TestVariablesAreComplete(t *testing.T) {
 	vars := config.Variables()
-	if len(vars) != 42 {
-		t.Errorf("%d variables, the contract has 42", len(vars))
+	if len(vars) != 43 {
+		t.Errorf("%d variables, the contract has 43", len(vars))
 	}
 	table := config.Markdown()
 	for _, v := range vars {

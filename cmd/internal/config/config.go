@@ -11,7 +11,7 @@ import (
 )
 
 // Config is what refundd runs with. Every field with an envconfig tag is one variable of the environment; the tag desc
-// is its meaning for an operator, as `refundd -check`, `refundd -h` and the README show it. A value without a default
+// is its meaning for an operator, as `refundd -check`, `refundd -h` and deploy/configuration.md show it. A value without a default
 // is off when it is empty, unless it is required. `empty:"off"` marks the variables that have a default and may still
 // be switched off by setting them to nothing.
 //
@@ -75,6 +75,8 @@ type Config struct {
 	AlipayTimeout time.Duration `envconfig:"REFUNDD_ALIPAY_TIMEOUT" default:"15s" desc:"one whole call"`
 	// AlipaySigner is SignerGo or SignerOpenSSL.
 	AlipaySigner string `envconfig:"REFUNDD_ALIPAY_SIGNER" default:"go" desc:"go, or in builds with the tag openssl (the image is one) openssl, the system's libcrypto"`
+	// AlipayQueryOptions are of alipay.RefundQueryOptions; none when it is off.
+	AlipayQueryOptions []string `envconfig:"REFUNDD_ALIPAY_QUERY_OPTIONS" default:"refund_detail_item_list,deposit_back_info" empty:"off" desc:"query_options sent with trade refunds and their queries whose command names none; each only with the call that knows it; empty = off"`
 	// AlipayNotifyURL is empty when coupon refunds are sent without one.
 	AlipayNotifyURL string `envconfig:"REFUNDD_ALIPAY_NOTIFY_URL" desc:"notify_url sent with coupon refunds"`
 	// MerchantsFile is the path of a JSON object: name to app_auth_token and seller_id.

@@ -93,7 +93,7 @@ func variableFields() []variableField {
 // decode sets target, which has the field's type, to what text says.
 //
 // envconfig does the conversion, one variable at a time: by itself it ends at the first mistake, prints the value that
-// it could not convert, cannot tell empty from unset, and also takes the variable without its prefix. So it gets a
+// it could not convert, cannot distinguish empty from unset, and also takes the variable without its prefix. So it gets a
 // struct of this one field, whose default is the text and whose name no environment can hold.
 func (f variableField) decode(target reflect.Value, text string) error {
 	tag := `envconfig:"=" default:` + strconv.Quote(f.tidy(text))

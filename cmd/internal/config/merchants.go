@@ -34,7 +34,7 @@ type merchant struct{ appAuthToken, sellerID string }
 // to 64 characters and no control characters, as in commands.
 //
 // No token and no seller id may stand twice, under two names: to Alipay that is one merchant, whose refund would be two
-// different ones here, and a notification could not tell whose it is. To rename a merchant is to stop using the old name.
+// different ones here, and nobody could say whose a notification is. To rename a merchant is to stop using the old name.
 //
 // A byte order mark is taken. Errors name the line and the merchant and quote nothing else of the file.
 func ParseMerchants(text []byte) (*Merchants, error) {
@@ -163,6 +163,14 @@ func (m *Merchants) Token(name string) (appAuthToken string, ok bool) {
 	}
 	one, ok := m.byName[name]
 	return one.appAuthToken, ok
+}
+
+// Seller returns the seller id of a merchant; empty where none is known.
+func (m *Merchants) Seller(name string) string {
+	if m == nil {
+		return ""
+	}
+	return m.byName[name].sellerID
 }
 
 // OfSeller returns the name of the merchant with this seller id.

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// wantsTraces tells whether OpenTelemetry's variables switch traces on, which they do not by themselves:
+// wantsTraces reports whether OpenTelemetry's variables switch traces on, which they do not by themselves:
 // OTEL_TRACES_EXPORTER=otlp does. Its SDK would read over what it cannot use; here that is a problem like any other,
 // but only where traces are wanted.
 func wantsTraces(env map[string]string, p *problems) bool {

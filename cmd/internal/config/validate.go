@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"refundd/alipay"
 	"refundd/dedupe"
 	"refundd/producer"
 )
@@ -114,6 +115,9 @@ func (c Config) validateAlipay(p *problems) {
 		if err := checkNotifyURL(c.AlipayNotifyURL); err != nil {
 			p.add(name, "%v", err)
 		}
+	}
+	for _, option := range c.AlipayQueryOptions {
+		p.oneOf("REFUNDD_ALIPAY_QUERY_OPTIONS", option, alipay.RefundQueryOptions()...)
 	}
 	p.keyMode(c)
 }

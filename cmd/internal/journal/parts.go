@@ -53,7 +53,7 @@ func deliveryOf(ctx context.Context) delivery {
 	return d
 }
 
-// Topics are those that tell of what kind a command is.
+// Topics are those that say of what kind a command is.
 type Topics struct {
 	AppID, Retry string
 	Kinds        map[string]consumer.Kind // by topic
@@ -269,8 +269,8 @@ type called struct {
 	inner Gateway
 }
 
-// ask writes one call and its answer down. A query that is not for a delivery tells
-// of nobody's claim.
+// ask writes one call and its answer down. A query that is not for a delivery has
+// nobody's claim.
 func ask[Request, Response any](c called, ctx context.Context, req Request, f history.Fact,
 	act func(context.Context, Request) (Response, error), said func(Response) (result, name string),
 ) (Response, error) {

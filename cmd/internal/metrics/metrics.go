@@ -37,6 +37,7 @@ type Metrics struct {
 	retries        *prometheus.CounterVec
 	parked         *prometheus.CounterVec
 	contradictions prometheus.Counter
+	fundsCut       prometheus.Counter
 	lag            *prometheus.GaugeVec
 	lagged         sync.Mutex // guards lags
 	lags           map[string]int64
@@ -95,6 +96,10 @@ func NewMetrics() (*Metrics, error) {
 			Name: "refundd_contradictions_total",
 			Help: "Refunds proven to have succeeded after they had been published as failed.",
 		}),
+		fundsCut: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refundd_funds_cut_total",
+			Help: "Succeeded events with funds_cut: something of where the money went was malformed or too long, and is left out.",
+		}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "refundd_consumer_lag",
 			Help: "Messages that wait in those queues of a topic that this process consumes; the sum over all processes is the group's.",
@@ -123,7 +128,7 @@ func NewMetrics() (*Metrics, error) {
 	}, m.readiness)
 	for _, c := range []prometheus.Collector{
 		m.commands, m.commandSeconds, m.inflight, m.calls, m.published, m.publishFailed, m.notifications, m.retries, m.parked,
-		m.contradictions, m.lag, m.redis, m.undecided, oldest, ready, allowed,
+		m.contradictions, m.fundsCut, m.lag, m.redis, m.undecided, oldest, ready, allowed,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -227,6 +232,9 @@ func (m *Metrics) Retried(reason string) { m.retries.WithLabelValues(reason).Inc
 // Parked counts a command that was sent to the parked topic.
 func (m *Metrics) Parked(reason string) { m.parked.WithLabelValues(reason).Inc() }
 
+// FundsCut counts a succeeded event that does not tell in full where the money went.
+func (m *Metrics) FundsCut() { m.fundsCut.Inc() }
+
 // Contradiction counts a refund that is proven to have succeeded after failed was published.
 func (m *Metrics) Contradiction() { m.contradictions.Inc() }
 
@@ -235,7 +243,7 @@ func (m *Metrics) RedisCall(op string, took time.Duration) {
 	m.redis.WithLabelValues(op).Observe(took.Seconds())
 }
 
-// SetUndecided tells the sum of the group's undecided refunds in fen, and when the oldest of them was first seen; zero =
+// SetUndecided reports the sum of the group's undecided refunds in fen, and when the oldest of them was first seen; zero =
 // none. The age goes on growing between two calls, so a caller that has stopped looking cannot hide it.
 //
 // The gauge is in yuan and a float because Prometheus has nothing else; it is for graphs, not for accounts.
@@ -262,8 +270,8 @@ func (m *Metrics) allowedRate() float64 {
 	return math.Float64frombits(m.allowed.Load())
 }
 
-// SetLag tells how many messages wait in this process's queues, by topic. A topic that is not named any more has no
-// queue here: another process tells of it, and two would count its messages twice.
+// SetLag reports how many messages wait in this process's queues, by topic. A topic that is not named any more has no
+// queue here: another process reports it, and two would count its messages twice.
 func (m *Metrics) SetLag(lag map[string]int64) {
 	m.lagged.Lock()
 	defer m.lagged.Unlock()

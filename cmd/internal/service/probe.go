@@ -18,7 +18,7 @@ import (
 )
 
 // The brokers are asked so often, and each round takes so long at most, that
-// readiness tells what is found within ten seconds.
+// readiness shows what is found within ten seconds.
 const (
 	brokersEvery = 3 * time.Second
 	brokersTime  = 2500 * time.Millisecond
@@ -211,7 +211,7 @@ func (p *brokerProbe) readRoutesOf(ctx context.Context, server string, known boo
 
 // answers are one broker's.
 type answers struct {
-	unreached error // the others tell nothing then
+	unreached error // the others say nothing then
 	consumes  bool  // it has a topic that is consumed
 	member    error // why our consumer is none of the group's
 	stored    bool  // what it had to refuse

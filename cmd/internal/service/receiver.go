@@ -85,8 +85,8 @@ func (s *service) stopReceiver(ctx context.Context, server *http.Server) {
 	}
 }
 
-// counted publishes the receiver's events and counts them. It tells the health
-// nothing: the consumer suspends itself by what it publishes itself, and resumes
+// counted publishes the receiver's events and counts them. It reports nothing to
+// the health: the consumer suspends itself by what it publishes itself, and resumes
 // by it.
 type counted struct {
 	events events
@@ -128,7 +128,7 @@ func (c counted) parkStub(ctx context.Context, e producer.Encoded) error {
 	return nil
 }
 
-// lines is where net/http writes what it cannot tell anybody.
+// lines is where net/http writes what it can say to nobody.
 type lines struct{ log logrus.FieldLogger }
 
 func (l lines) Write(line []byte) (int, error) {

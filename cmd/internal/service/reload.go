@@ -57,8 +57,9 @@ func (c *changing) loadMerchants(cfg config.Config) error {
 
 // merchant is consumer.Config's: it is asked for each command.
 func (c *changing) merchant(name string) (consumer.Merchant, bool) {
-	token, ok := c.merchants.Load().Token(name)
-	return consumer.Merchant{AppAuthToken: token}, ok
+	merchants := c.merchants.Load()
+	token, ok := merchants.Token(name)
+	return consumer.Merchant{AppAuthToken: token, SellerID: merchants.Seller(name)}, ok
 }
 
 // seller is notifyhttp.Config's: it is asked for each notification.

@@ -1,7 +1,7 @@
 // Package service assembles refundd from its parts and runs it: the same code
 // for cmd/refundd and for cmd/demo. Parts start in the order in which they are
 // needed (admin page, Redis, broker, producer, receiver, consumer) and stop in the order
-// of DESIGN R11.
+// of consumer/DESIGN.md's "a stop is not a failure" (R11).
 package service
 
 import (
@@ -148,7 +148,7 @@ func startTracing(instance string, cfg config.Config, log logrus.FieldLogger) (*
 	return tracing.Start(context.Background(), c, log)
 }
 
-// end waits for what runs in the background, which was told to end, closes
+// end waits for what runs in the background, which was asked to end, closes
 // Redis, and sends the last spans: within what is left of the drain.
 func (s *service) end(background *sync.WaitGroup) error {
 	if s.deadline.IsZero() {
@@ -320,7 +320,7 @@ func (s *service) topics() map[consumer.Kind]string {
 
 func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 	return consumer.NewHandler(consumer.Config{
-		AppID: s.cfg.AlipayAppID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
+		AppID: s.cfg.AlipayAppID, SellerID: s.cfg.AlipaySellerID, ScopeTrade: s.cfg.DedupeScope == config.ScopeTrade, Topics: s.topics(),
 		RetryTopic: s.cfg.TopicRetry, EventTopic: s.cfg.TopicEvent, ParkedTopic: s.cfg.TopicParked,
 		Lease: s.cfg.Lease, Keep: s.cfg.Keep, MaxAge: s.cfg.MaxAge, QueryAfter: s.cfg.QueryAfter,
 		AlipayTimeout: s.cfg.AlipayTimeout, RetryDelays: s.cfg.RetryDelays,
@@ -330,7 +330,7 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 				_, paused := s.brakes.Paused(string(kind), merchant)
 				return paused
 			},
-		}, NotifyURL: s.cfg.AlipayNotifyURL,
+		}, Additions: consumer.Additions{NotifyURL: s.cfg.AlipayNotifyURL, QueryOptions: s.cfg.AlipayQueryOptions},
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
 	}, consumer.Dependencies{
 		Alipay: s.trace.Gateway(s.acts.gateway(s.changing)), Records: s.acts.records(s.store, s.redis), Publisher: s.trace.Publisher(tell),

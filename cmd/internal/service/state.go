@@ -14,7 +14,7 @@ import (
 	"refundd/dedupe"
 )
 
-// state is what readiness tells.
+// state is what readiness shows.
 type state struct {
 	mu        sync.Mutex
 	waits     map[string]string // part -> why it is waited for
@@ -47,7 +47,7 @@ func (s *state) there(part string) {
 	delete(s.waits, part)
 }
 
-// again tells whether it was asked with this name before.
+// again reports whether it was asked with this name before.
 func (s *state) again(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *service) status() admin.Readiness {
 	}}
 }
 
-// paused tells which brakes are on. They are an operator's will and make the
+// paused says which brakes are on. They are an operator's will and make the
 // service no less ready: queries and notifications go on.
 func (s *service) paused() admin.Part {
 	brakes, known := s.brakes.On()

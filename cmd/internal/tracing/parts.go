@@ -160,7 +160,7 @@ func (t *Tracer) call(ctx context.Context, method, number string, server []attri
 		trace.WithAttributes(semconv.RPCSystemNameKey.String("alipay"), semconv.RPCMethod(method), attrNumber.String(number)))
 }
 
-// answered tells what came of a call: what it proves, and the codes, never a text.
+// answered records what came of a call: what it proves, and the codes, never a text.
 func answered(span trace.Span, err error) {
 	if err == nil {
 		span.SetAttributes(attrClass.String(alipay.ClassOK.String()), attrSigned.Bool(true))
@@ -181,7 +181,7 @@ func answered(span trace.Span, err error) {
 	span.SetStatus(codes.Error, class.String())
 }
 
-// Publisher makes a span of each message that is sent, and tells a delivery's span by it how the delivery ended.
+// Publisher makes a span of each message that is sent, and records in a delivery's span how the delivery ended.
 func (t *Tracer) Publisher(inner publisher) publisher {
 	if t == nil {
 		return inner

@@ -44,7 +44,7 @@ type Config struct {
 	// Group consumes, and what it sends goes to the topics.
 	Group                               string
 	EventTopic, RetryTopic, ParkedTopic string
-	// TradeURL and CouponURL are where Alipay is called; only host and port are told.
+	// TradeURL and CouponURL are where Alipay is called; only host and port are recorded.
 	TradeURL, CouponURL string
 }
 

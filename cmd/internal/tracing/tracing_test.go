@@ -111,7 +111,7 @@ func attributes(s tracetest.SpanStub) map[string]string {
 func encoded(t *testing.T) producer.Encoded {
 	t.Helper()
 	e, err := producer.Event{
-		ID: strings.Repeat("a", 32), Subject: "R1", Time: time.UnixMilli(1), Traceparent: traceparent, Kind: producer.KindRefund,
+		ID: strings.Repeat("a", 32), RefundKey: strings.Repeat("b", 32), Subject: "R1", Time: time.UnixMilli(1), Traceparent: traceparent, Kind: producer.KindRefund,
 		Outcome: producer.Failed, AppID: "1", OutRequestNo: "R1", OutTradeNo: canary, AmountFen: 1, ConfirmedBy: producer.ByQuery,
 		Reason: producer.ReasonRefused, Detail: canary, Metadata: map[string]string{canary: canary},
 	}.Encode()
