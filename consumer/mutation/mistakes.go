@@ -92,7 +92,8 @@ func mistakes() []mistake {
 		},
 		{
 			"a message refused for its content is trouble of the broker", "consumer/patience.go",
-			"		if errors.Is(err, producer.ErrContent) {\n			h.metrics.PublishFailed(topic)\n			return err\n		}\n", "", flow,
+			"		if errors.Is(err, producer.ErrContent) {\n			h.metrics",
+			"		if errors.Is(err, producer.ErrContent) && topic == \"\" {\n			h.metrics", flow,
 		},
 		{
 			"a stub is not parked", "consumer/finish.go",
