@@ -188,7 +188,7 @@ func (r *rig) process(concurrency int, topics ...string) *process {
 	log.SetLevel(logrus.DebugLevel)
 	log.SetOutput(&r.out)
 	p := &process{gate: NewGate(concurrency), health: NewHealth(log)}
-	h := NewHandler(r.cfg, r.client, r.store, r.tell, p.gate, p.health, r.metrics, log)
+	h := NewHandler(r.cfg, Dependencies{r.client, r.store, r.tell, p.gate, p.health, r.metrics, log})
 	p.Consumer = NewConsumer(RocketMQ{
 		NameServers: []string{r.server}, Group: r.group, Instance: fmt.Sprintf("adapter-%d-%d", os.Getpid(), instances.Add(1)),
 		Topics: append([]string{r.cfg.Topics[KindRefund], r.cfg.RetryTopic}, topics...), Concurrency: concurrency, Probe: r.store.Probe,
@@ -237,21 +237,21 @@ type watched struct {
 	r *rig
 }
 
-func (w watched) Handle(ctx context.Context, d Delivery) bool {
+func (w watched) Handle(ctx context.Context, d Delivery) Ending {
 	return w.note(d, w.Handler.Handle(ctx, d))
 }
 
-func (w watched) Postpone(ctx context.Context, d Delivery) bool {
+func (w watched) Postpone(ctx context.Context, d Delivery) Ending {
 	return w.note(d, w.Handler.Postpone(ctx, d))
 }
 
-func (w watched) note(d Delivery, acknowledged bool) bool {
+func (w watched) note(d Delivery, e Ending) Ending {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
-	if acknowledged {
+	if e.Acknowledged() {
 		w.r.ended[d.MsgID] = true
 	}
-	return acknowledged
+	return e
 }
 
 // post stores commands, one after another on the queues of the topic.

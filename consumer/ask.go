@@ -12,7 +12,7 @@ type Answer struct {
 	// answer without a status, which counts when it is repeated), absent,
 	// unproven (absent by a number that Alipay never named), other (another
 	// amount), closed, pending, config, limited; or nothing, an answer that
-	// tells nothing.
+	// says nothing.
 	Found string
 	// Amount is what Alipay has under this number, nil if it named none.
 	Amount *alipay.Amount

@@ -174,7 +174,7 @@ func (c Command) Trade() string {
 	return c.OutTradeNo
 }
 
-// Fingerprint tells whether two commands with one identity ask for the same refund, CONTRACT §3: a digest of everything that is
+// Fingerprint says whether two commands with one identity ask for the same refund, CONTRACT §3: a digest of everything that is
 // sent in the refund call besides the identity, after its version "1:". The order of members does not matter; the order of arrays
 // does; an amount counts in fen however it was written. It is remembered for as long as a refund is, so a version never changes.
 func (c Command) Fingerprint() string {

@@ -199,7 +199,7 @@ func TestParkedBeforeTold(t *testing.T) {
 	})
 	d := b.aged(refundBody("fault-frozen-1", "T1", "3.00"))
 	done := make(chan bool, 1)
-	go func() { done <- b.handler.Handle(t.Context(), d) }()
+	go func() { done <- b.handler.Handle(t.Context(), d).Acknowledged() }()
 	waitFor(t, "refused parking", func() bool { return attempts[0].Load() >= 2 })
 	if n := attempts[1].Load(); n != 0 {
 		t.Errorf("%d times told before it was parked", n)

@@ -5,7 +5,7 @@
 // To start one, give [NewHandler] a client of package alipay, the records of package
 // dedupe and a producer, and give the handler to [NewConsumer]:
 //
-//	handler := consumer.NewHandler(config, …)
+//	handler := consumer.NewHandler(config, consumer.Dependencies{…})
 //	intake := consumer.NewConsumer(rocketmq, handler, gate, health, log)
 //	err := intake.Start(ctx)       // waits for the broker
 //	go intake.Watch(ctx)           // suspends intake while a part is in trouble
@@ -22,36 +22,37 @@
 //   - R2 same number, amount and authorisation for ever: Decide (Authorised),
 //     DecodeCommand and Command.Fingerprint in command.go
 //   - R3 ask before repeating: Decide and replay; a claim that was never
-//     released: claimedDelivery.mergeHistory in work.go
-//   - R4 four ends of a delivery: ends.go; nothing else acknowledges:
+//     released: claimedDelivery.mergeHistory in claim.go
+//   - R4 four ends of a delivery: Ending (ending.go), carried out by Handler.finish
+//     (finish.go), which alone publishes; nothing else acknowledges:
 //     Consumer.deliver in rocketmq.go
 //   - R5 the fence: package dedupe; used by Handler.claim, Handler.settle
-//   - R6 settle, publish, acknowledge: Handler.settle, Handler.republishDecided; what a dead
-//     worker settled and did not publish: Handler.markPublished, Handler.republishStored
-//   - R7 copies merge: Handler.undecided, Handler.confirm, Handler.retryWhenFree; copies
-//     made from the record: republish.go, for the sweeper and for notifications
+//   - R6 settle, publish, acknowledge: Handler.settle, Handler.republishDecided; what
+//     a dead worker settled and did not publish: Handler.endingOf
+//   - R7 copies merge: Handler.undecided, Handler.retryWhenFree, dedupe.Claim.Published;
+//     copies made from the record: republish.go, for the sweeper and for notifications
 //   - R8 a call fits its lease: Handler.fits, Handler.ask
 //   - R9 once claimed, never rejected: Handler.recordOf, Handler.unknownMerchant
-//     (merchant.go), the conflict branch of Handler.claim
+//     (merchant.go), the conflict branch of Handler.unclaimed
 //   - R10 what Redis no longer knows: Handler.tooOld, Handler.enter, Handler.Republish for
 //     dedupe's sweeper
 //   - R11 a stop is not a failure: Consumer.Stop, Gate, Handler.releaseForShutdown,
 //     Handler.withFinalContext
-//   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.retryRedisPatiently,
+//   - R12 trouble suspends intake: Health, Consumer.Watch, Handler.retryRedis,
 //     Handler.publishUntilConfirmed; waits that spend no try: Handler.awaitSlot in
-//     limits.go, Decide (Free), Handler.deferUnclaimed for a merchant with its
-//     share of the workers, or whose calls wait (fairness.go)
+//     limits.go, Decide (Free), Handler.deferUnclaimed for a merchant with its share of
+//     the workers, or whose calls wait (fairness.go)
 //   - R13 bounded and exact commands: json.go, members.go; a discreet SDK: sdklog.go
-//   - R14 loud ends: Handler.parkCopy, Handler.parkAgain, Handler.contradiction; what
-//     a person then did with it: operatornote.go
+//   - R14 loud ends: Handler.parked, Handler.contradicting; what a person then did
+//     with it: operatornote.go
 //
 // # The log
 //
 // Each end of a delivery writes one line, which has the field outcome: succeeded,
 // failed, rejected or unresolved as in the event, retried, or duplicate (its event
-// is told again, or a newer copy lives). A contradiction is a success and an
+// is published again, or a newer copy lives). A contradiction is a success and an
 // unresolved. A command that is retried writes one for each try. Lines without
-// outcome tell of what happens meanwhile, at warning and error of what a person
+// outcome say what happens meanwhile, at warning and error of what a person
 // may have to mend. These are all the fields of the program; none
 // holds a body, a name of a person or a secret:
 //

@@ -20,7 +20,7 @@ import (
 // bare is a handler without anything around it.
 func bare(cfg Config) *Handler {
 	log, _ := test.NewNullLogger()
-	return NewHandler(cfg, nil, nil, nil, NewGate(1), NewHealth(log), &countedMetrics{outcomes: map[string]int{}}, log)
+	return NewHandler(cfg, Dependencies{Gate: NewGate(1), Health: NewHealth(log), Metrics: &countedMetrics{outcomes: map[string]int{}}, Log: log})
 }
 
 // attempts are when an act was tried, since the first time.
@@ -57,25 +57,25 @@ func TestPausesBetweenAttempts(t *testing.T) {
 		want []time.Duration
 	}{
 		{"patiently", func(h *Handler, d *delivery, a *attempts) {
-			if end := h.retryRedisPatiently(t.Context(), d, "claim", a.fail); end != waitedLong {
-				t.Errorf("ended as %d", end)
+			if err := h.retryRedis(t.Context(), d, "claim", a.fail); !errors.Is(err, errRedisAway) {
+				t.Errorf("ended with %v", err)
 			}
 		}, ms(0, 50, 150, 350, 750, 1550, 3150, 5150, 7150, 9150, 11150, 13150, 15150, 17150, 19150, 21150)},
 		{"just as long as patience", func(h *Handler, d *delivery, a *attempts) {
 			h.cfg.Patience = 350 * time.Millisecond
-			if end := h.retryRedisPatiently(t.Context(), d, "claim", a.fail); end != waitedLong {
-				t.Errorf("ended as %d", end)
+			if err := h.retryRedis(t.Context(), d, "claim", a.fail); !errors.Is(err, errRedisAway) {
+				t.Errorf("ended with %v", err)
 			}
 		}, ms(0, 50, 150, 350)},
 		{"until done", func(h *Handler, d *delivery, a *attempts) {
 			time.AfterFunc(30*time.Second, h.gate.Close)
-			if end := h.untilDone(t.Context(), d, "settle", a.fail); end != waitedStop {
-				t.Errorf("ended as %d", end)
+			if err := h.retryUntilDone(t.Context(), d, "settle", a.fail); !errors.Is(err, errStopping) {
+				t.Errorf("ended with %v", err)
 			}
 		}, ms(0, 50, 150, 350, 750, 1550, 3150, 5150, 7150, 9150, 11150, 13150, 15150, 17150, 19150, 21150, 23150, 25150, 27150, 29150)},
 		{"publishing", func(h *Handler, d *delivery, a *attempts) {
 			time.AfterFunc(40*time.Second, h.gate.Close)
-			if err := h.publishUntilConfirmed(t.Context(), d, "t", a.fail); !errors.Is(err, errStops) {
+			if err := h.publishUntilConfirmed(t.Context(), d, "t", a.fail); !errors.Is(err, errStopping) {
 				t.Errorf("ended with %v", err)
 			}
 		}, ms(0, 100, 300, 700, 1500, 3100, 6300, 12700, 22700, 32700)},
@@ -113,7 +113,7 @@ func TestFits(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := bare(Config{Lease: row.lease, AlipayTimeout: 10 * time.Second})
-			c := &claimedDelivery{claim: dedupe.Claim{Deadline: time.Now().Add(row.left)}}
+			c := &claimedDelivery{claim: dedupe.Claim{Answer: dedupe.Answer{Deadline: time.Now().Add(row.left)}}}
 			if got := h.fits(c, row.do); got != row.want {
 				t.Errorf("%v of a lease of %v left, %d: %t", row.left, row.lease, row.do, got)
 			}
@@ -225,16 +225,16 @@ func TestStopWhileRedisIsAway(t *testing.T) {
 	long := producer.Copy{Topic: refundTopic, MsgID: "M", Born: time.Now(), First: time.Now().Add(-2 * merchantGrace)}
 	for name, act := range map[string]func(b *bench) bool{
 		"claim": func(b *bench) bool {
-			return b.handler.Handle(context.Background(), b.command(refundBody("R1", "T1", "3.00")))
+			return b.handler.Handle(context.Background(), b.command(refundBody("R1", "T1", "3.00"))).Acknowledged()
 		},
 		"unreadable": func(b *bench) bool {
-			return b.handler.Handle(context.Background(), b.command(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","x":1}`))
+			return b.handler.Handle(context.Background(), b.command(`{"out_request_no":"R1","out_trade_no":"T1","refund_amount":"3.00","x":1}`)).Acknowledged()
 		},
 		"unknown merchant": func(b *bench) bool {
-			return b.handler.Handle(context.Background(), Delivery{Topic: retryTopic, Body: []byte(shop), Properties: long.Properties()})
+			return b.handler.Handle(context.Background(), Delivery{Topic: retryTopic, Body: []byte(shop), Properties: long.Properties()}).Acknowledged()
 		},
 		"panicked": func(b *bench) bool {
-			return b.handler.Postpone(context.Background(), b.command(refundBody("R1", "T1", "3.00")))
+			return b.handler.Postpone(context.Background(), b.command(refundBody("R1", "T1", "3.00"))).Acknowledged()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -283,7 +283,7 @@ func TestStopWhileTheBrokerIsAway(t *testing.T) {
 				return rocketmqtest.Action{Kind: rocketmqtest.Refuse, Code: rocketmqtest.SystemError}
 			})
 			done := make(chan bool, 1)
-			go func() { done <- b.handler.Handle(context.Background(), b.command(row.body)) }()
+			go func() { done <- b.handler.Handle(context.Background(), b.command(row.body)).Acknowledged() }()
 			<-refused
 			b.gate.Close()
 			if <-done {
@@ -308,7 +308,7 @@ type odd struct {
 }
 
 func (o odd) ClaimWithSlot(context.Context, dedupe.ClaimRequest, dedupe.Slot) (dedupe.Claim, dedupe.Grant, error) {
-	return dedupe.Claim{State: o.claim}, dedupe.Grant{}, nil
+	return dedupe.Claim{Answer: dedupe.Answer{State: o.claim}}, dedupe.Grant{}, nil
 }
 
 // TestAnswersOfALaterVersion: nothing is concluded from an answer that is not known;
@@ -461,18 +461,18 @@ func TestRejectedTells(t *testing.T) {
 // TestWhatShowsThatRedisWorks: only an act that wrote; and while some masters work,
 // nobody waits for another's.
 func TestWhatShowsThatRedisWorks(t *testing.T) {
-	fine := func(context.Context) error { return nil }
+	works := func(context.Context) error { return nil }
 	for op, shows := range map[string]bool{"settle": true, "release": true, "claim": false, "read": false, "enter it in the index": false} {
 		h := bare(Config{})
 		h.health.Fails(PartRedis, errAway)
-		if end := h.untilDone(t.Context(), &delivery{log: h.log}, op, fine); end != waitedDone || h.health.Failing(PartRedis) == shows {
-			t.Errorf("%s: ended as %d, redis fails: %t", op, end, h.health.Failing(PartRedis))
+		if err := h.retryUntilDone(t.Context(), &delivery{log: h.log}, op, works); err != nil || h.health.Failing(PartRedis) == shows {
+			t.Errorf("%s: ended with %v, redis fails: %t", op, err, h.health.Failing(PartRedis))
 		}
 	}
 	h := bare(Config{})
 	unreadable := func(context.Context) error { return dedupe.ErrUnreadable }
-	if end := h.untilDone(t.Context(), &delivery{log: h.log}, "release", unreadable); end != waitedUnreadable || h.health.Failing(PartRedis) {
-		t.Errorf("a record that cannot be read: ended as %d, redis fails: %t", end, h.health.Failing(PartRedis))
+	if err := h.retryUntilDone(t.Context(), &delivery{log: h.log}, "release", unreadable); !errors.Is(err, dedupe.ErrUnreadable) || h.health.Failing(PartRedis) {
+		t.Errorf("a record that cannot be read: ended with %v, redis fails: %t", err, h.health.Failing(PartRedis))
 	}
 }
 

@@ -34,7 +34,7 @@ func TestDecidedElsewhereIsPublished(t *testing.T) {
 	b.reopen()
 	b.handler.alipay = overtaking{b.client, func() {
 		b.redis.SetTime(time.Now().Add(b.cfg.Lease + time.Second))
-		if !other.Handle(context.Background(), d) {
+		if !other.Handle(context.Background(), d).Acknowledged() {
 			t.Error("the other worker did not acknowledge")
 		}
 	}}
@@ -67,7 +67,7 @@ func TestDecidedElsewhereLeavesTheIndex(t *testing.T) {
 	b.reopen()
 	b.handler.alipay = overtaking{b.client, func() {
 		b.redis.SetTime(time.Now().Add(b.cfg.Lease + time.Second))
-		if !other.Handle(context.Background(), d) {
+		if !other.Handle(context.Background(), d).Acknowledged() {
 			t.Error("the other worker did not acknowledge")
 		}
 	}}
@@ -166,7 +166,7 @@ func TestPostponeWaitsForTheLease(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b := newBench(t, func(c *Config) { c.Lease, c.RetryDelays = row.lease, []time.Duration{row.next, time.Hour} })
-			if !b.handler.Postpone(t.Context(), b.command(refundBody("R1", "T1", "3.00"))) {
+			if !b.handler.Postpone(t.Context(), b.command(refundBody("R1", "T1", "3.00"))).Acknowledged() {
 				t.Fatal("not acknowledged")
 			}
 			b.wantDelays(row.want)

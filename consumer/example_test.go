@@ -73,7 +73,9 @@ func Example() {
 		RetryTopic: "refund-retry", EventTopic: "refund-event", ParkedTopic: "refund-parked",
 		Lease: time.Minute, Keep: 168 * time.Hour, MaxAge: 72 * time.Hour, QueryAfter: 10 * time.Second, AlipayTimeout: 15 * time.Second,
 		RetryDelays: []time.Duration{10 * time.Second, 30 * time.Second, time.Minute},
-	}, client, records, publisher, gate, health, noMetrics{}, log)
+	}, consumer.Dependencies{
+		Alipay: client, Records: records, Publisher: publisher, Gate: gate, Health: health, Metrics: noMetrics{}, Log: log,
+	})
 	intake := consumer.NewConsumer(consumer.RocketMQ{
 		NameServers: []string{broker.Addr()}, Group: "refundd", Instance: "example-consumer",
 		Topics: []string{"refund-command", "refund-retry"}, Concurrency: 8, Probe: records.Probe,
@@ -110,6 +112,7 @@ func (noMetrics) Published(string)                   {}
 func (noMetrics) PublishFailed(string)               {}
 func (noMetrics) Retried(string)                     {}
 func (noMetrics) Parked(string)                      {}
+func (noMetrics) FundsCut()                          {}
 func (noMetrics) Contradiction()                     {}
 func (noMetrics) FundsCut()                          {}
 

@@ -147,7 +147,7 @@ func (b *bench) reopen() {
 	log.SetOutput(io.MultiWriter(&lockedWriter{w: b.log}))
 	b.gate = NewGate(64)
 	b.health = NewHealth(log)
-	b.handler = NewHandler(b.cfg, b.client, b.store, b.publish, b.gate, b.health, b.metrics, log)
+	b.handler = NewHandler(b.cfg, Dependencies{b.client, b.store, b.publish, b.gate, b.health, b.metrics, log})
 }
 
 // command is a fresh delivery of the body on the refund topic.
@@ -162,7 +162,7 @@ func refundBody(number, trade, amount string) string {
 
 func (b *bench) handle(d Delivery) {
 	b.t.Helper()
-	if !b.handler.Handle(context.Background(), d) {
+	if !b.handler.Handle(context.Background(), d).Acknowledged() {
 		b.t.Fatalf("delivery %s was not acknowledged; log:\n%s", d.MsgID, b.log)
 	}
 }

@@ -74,7 +74,7 @@ func (g *Gate) Close() {
 	}
 }
 
-// Stopping tells whether the gate is closed.
+// Stopping reports whether the gate is closed.
 func (g *Gate) Stopping() bool {
 	select {
 	case <-g.stopping:

@@ -238,7 +238,7 @@ func (h *Health) State(p Part) (words string, ready bool) {
 	if len(lasting) == 0 {
 		return "ok", true
 	}
-	var causes []string // one cause is told once, with all that it stops
+	var causes []string // one cause is named once, with all that it stops
 	stops := map[string][]string{}
 	for _, f := range lasting {
 		cause := strings.ReplaceAll(f.err.Error(), "\n", "; ")

@@ -139,7 +139,7 @@ func (h *Handler) giveBack(c *claimedDelivery) {
 	}
 	c.grant = dedupe.Grant{}
 	h.bestEffort("give a reservation back", c.delivery, func(ctx context.Context) error {
-		return h.records.Undo(ctx, c.id.AppID, h.slot(c.cmd, actCall), c.token)
+		return h.records.Undo(ctx, c.id.AppID, h.slot(c.cmd, actCall), c.claim.Token)
 	})
 }
 

@@ -114,7 +114,7 @@ func (s stopsInReserve) Reserve(ctx context.Context, appID string, slot dedupe.S
 func TestStopWhileAskingForATurn(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Limits.Rate = 100 })
 	b.handler.records = stopsInReserve{b.store, b.gate}
-	if b.handler.Handle(context.Background(), b.command(refundBody("fault-gw-20000-after-1", "T1", "3.00"))) {
+	if b.handler.Handle(context.Background(), b.command(refundBody("fault-gw-20000-after-1", "T1", "3.00"))).Acknowledged() {
 		t.Error("acknowledged, although its outcome was unknown at the stop")
 	}
 	if calls := b.alipay.Calls(); len(calls) != 1 {

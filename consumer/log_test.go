@@ -89,7 +89,7 @@ func TestOneLineForEachEnd(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.RetryDelays = []time.Duration{time.Second} })
 	const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	log, hook := test.NewNullLogger()
-	b.handler = NewHandler(b.cfg, b.client, b.store, b.publish, b.gate, b.health, b.metrics, log)
+	b.handler = NewHandler(b.cfg, Dependencies{b.client, b.store, b.publish, b.gate, b.health, b.metrics, log})
 	always := []string{"kind", "message_id", "outcome"}
 	ours := append([]string{"out_request_no", "traceparent"}, always...)
 	rows := []struct {

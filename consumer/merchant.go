@@ -25,32 +25,33 @@ func (h *Handler) merchant(name string) (Merchant, bool) {
 const merchantGrace = 70 * time.Second
 
 // unknownMerchant ends a delivery whose merchant this process does not know. Another
-// one may, and may have claimed the command from another delivery: the record tells.
-func (h *Handler) unknownMerchant(ctx context.Context, d *delivery) bool {
-	d.log = d.named()
+// one may, and may have claimed the command from another delivery: the record says so.
+func (h *Handler) unknownMerchant(ctx context.Context, d *delivery) Ending {
 	age := time.Since(d.retryCopy.First)
-	switch {
-	case d.retryCopy.Claimed && age < h.cfg.MaxAge:
+	if !d.retryCopy.Claimed && age < merchantGrace {
+		return retried(d, producer.ReasonUnknownMerchant, 30*time.Second)
+	}
+	if !d.retryCopy.Claimed {
+		d.fingerprint = d.cmd.Fingerprint()
+		detail := fmt.Sprintf("merchant %.64q is not configured here", d.cmd.Merchant)
+		rec, ours, err := h.recordOf(ctx, d, rejection(producer.ReasonUnknownMerchant, detail))
+		switch {
+		case err != nil:
+			return h.withoutRecord(d, err)
+		case ours && rec.Decided:
+			return h.republishDecided(d, rec.Event, rec.Contradiction)
+		case !ours:
+			return h.rejected(d, producer.ReasonUnknownMerchant, detail)
+		}
+		if err := h.enter(ctx, d, gonePause); err != nil {
+			return Ending{}
+		}
+	}
+	if age < h.cfg.MaxAge {
 		d.log.Error("the merchant of a command that was already claimed is gone; it waits (blocked_configuration)")
-		return h.scheduleRetry(ctx, d, producer.ReasonBlockedConfiguration, gonePause)
-	case d.retryCopy.Claimed:
-		return h.claim(ctx, d, Merchant{}, producer.ReasonBlockedConfiguration)
-	case age < merchantGrace:
-		return h.scheduleRetry(ctx, d, producer.ReasonUnknownMerchant, 30*time.Second)
+		return retried(d, producer.ReasonBlockedConfiguration, gonePause)
 	}
-	d.fingerprint = d.cmd.Fingerprint()
-	detail := fmt.Sprintf("merchant %.64q is not configured here", d.cmd.Merchant)
-	switch rec, found, end := h.recordOf(ctx, d, rejection(producer.ReasonUnknownMerchant, detail)); {
-	case end == waitedStop:
-		return false
-	case end == waitedLong:
-		return h.scheduleRetry(ctx, d, producer.ReasonHeld, h.shortest())
-	case found && rec.Decided:
-		return h.republishDecided(ctx, d, rec.Event, rec.Contradiction)
-	case found:
-		return h.enter(ctx, d, gonePause) && h.unknownMerchant(ctx, d)
-	}
-	return h.reject(ctx, d, producer.ReasonUnknownMerchant, detail)
+	return h.claim(ctx, d, Merchant{}, producer.ReasonBlockedConfiguration)
 }
 
 // authorisation is a digest, so that the token itself is never in a record.

@@ -81,7 +81,7 @@ type Summary struct {
 	Found          string    // what it showed: ours, old, absent, unproven, other, closed, pending, config, limited; or nothing
 	QueryOnly      bool      // Redis may have forgotten its past: it is never called
 	OperationID    string
-	// Code, SubCode, SubMsg and TraceID are of the newest answer that told any.
+	// Code, SubCode, SubMsg and TraceID are of the newest answer that had any.
 	Code, SubCode, SubMsg, TraceID string
 	// Next is what a delivery would do first, now, with the same authorisation:
 	// call, query, wait, park, succeed or fail.

@@ -175,7 +175,7 @@ func TestRefusedStub(t *testing.T) {
 	})
 	d := b.command("no JSON")
 	ended := make(chan bool)
-	go func() { ended <- b.handler.Handle(context.Background(), d) }()
+	go func() { ended <- b.handler.Handle(context.Background(), d).Acknowledged() }()
 	waitFor(t, "trouble", func() bool { return failing(b.health) })
 	b.gate.Close()
 	if <-ended {

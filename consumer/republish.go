@@ -7,146 +7,86 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"refundd/dedupe"
 	"refundd/producer"
 )
 
 // Republish publishes what an overdue record keeps, made from the record alone (R10):
 // for dedupe's sweeper. The command of an undecided one goes to the retry topic again.
-// What was decided or parked is told, since its worker may have died before that (R6).
+// What was decided or parked is published, since its worker may have died before (R6).
 func (h *Handler) Republish(ctx context.Context, key string, r dedupe.Record) error {
-	if err := h.fromRecord(ctx, key, r); err != nil {
+	if err := h.republish(ctx, key, r); err != nil {
 		return fmt.Errorf("republish %s: %w", key, err)
 	}
 	return nil
 }
 
-func (h *Handler) fromRecord(ctx context.Context, key string, r dedupe.Record) error {
-	if r.Decided {
-		return h.republishStored(ctx, key, r)
-	}
-	n, err := decodeNote(r.Note)
-	switch {
-	case err != nil:
+func (h *Handler) republish(ctx context.Context, key string, r dedupe.Record) error {
+	d, e, err := h.endingOf(key, r)
+	if err != nil {
 		return err
-	case r.Parked:
-		return h.parkAgain(ctx, n, r.Generation)
 	}
-	err = h.republish(ctx, n, r.Generation)
+	err = h.finish(ctx, d, e)
 	if !errors.Is(err, producer.ErrContent) {
 		return err
 	}
 	// An error even so: the sweeper then leaves the entry as it was left here.
-	if !h.stay(ctx, h.inHand(n, r.Generation), 0) {
-		err = errors.Join(err, errStops)
+	d.fromRecord = false
+	inPlace := func(ctx context.Context, d *delivery) Ending { return h.workInPlace(ctx, d, 0) }
+	if !h.carryOut(ctx, d, inPlace).Acknowledged() {
+		err = errors.Join(err, errStopping)
 	}
 	return fmt.Errorf("it was worked on in place, since its copy cannot be published: %w", err)
 }
 
-// inHand is what a delivery of the copy would have in hand.
-func (h *Handler) inHand(n note, generation int64) *delivery {
-	d := &delivery{Delivery: Delivery{Body: n.Origin.Body, MsgID: n.Origin.MsgID}, retryCopy: h.copyOf(n, generation), log: h.log}
-	if cmd, ok := h.commandOf(n); ok {
-		d.kind, d.cmd = cmd.Kind, cmd
+// endingOf is how the delivery would have ended whose record this is.
+func (h *Handler) endingOf(key string, r dedupe.Record) (*delivery, Ending, error) {
+	if r.Decided {
+		// Nothing is left of a contradiction's command that could be parked: its person
+		// is called by the log.
+		e, err := producer.DecodeEncoded(r.Event)
+		d := &delivery{retryCopy: producer.Copy{Keys: e.Subject}, fromRecord: true, log: h.log.WithField("key", key)}
+		return d, Ending{Outcome: outcomeDuplicate, event: &e, contradiction: r.Contradiction}, err
 	}
-	d.log = d.named()
+	n, err := decodeNote(r.Note)
+	if err != nil {
+		return nil, Ending{}, err
+	}
+	d := h.deliveryOf(n, r.Generation)
+	if !r.Parked {
+		return d, retried(d, producer.ReasonHeld, 0), nil
+	}
+	// Nothing is called by this, since only a person may send it again.
+	e, err := h.parkedFully(d, parking{
+		note: &n, number: max(n.Park, 1), metadata: d.cmd.Metadata, reason: cmp.Or(n.Reason, producer.ReasonUnknownOutcome),
+	})
+	return d, e, err
+}
+
+// deliveryOf is what a delivery of the record's copy would be. The copy that the
+// broker has, or has lost, is of the same generation: the two merge by R7, the second
+// to be claimed is superseded by what the first one left.
+func (h *Handler) deliveryOf(n note, generation int64) *delivery {
+	d := &delivery{
+		Delivery: Delivery{Body: n.Origin.Body, MsgID: n.Origin.MsgID}, retryCopy: copyOf(n, generation), fromRecord: true, log: h.log,
+	}
+	kind, ok := h.kindOf(n.Origin.Topic)
+	cmd, err := DecodeCommand(kind, n.Origin.Body)
+	if !ok || err != nil {
+		return d // as one of an unknown kind
+	}
+	d.kind = kind
+	h.nameDelivery(d, cmd, nil)
+	d.retryCopy.Keys = cmd.OutRequestNo
 	return d
 }
 
-// retell publishes the stored event, the same bytes. Nothing is left of a
-// contradiction's command that could be parked, so this is how its person is called.
-func (h *Handler) republishStored(ctx context.Context, key string, r dedupe.Record) error {
-	e, err := producer.DecodeEncoded(r.Event)
-	if err != nil {
-		return err
-	}
-	about := &delivery{retryCopy: producer.Copy{Keys: e.Subject}, log: h.log.WithField("key", key)}
-	if err := h.tryPublish(ctx, about, e); err != nil {
-		return err
-	}
-	if r.Contradiction {
-		h.metrics.Contradiction()
-		h.log.WithFields(logrus.Fields{"key": key, "event_id": e.ID}).Error(alarmContradiction)
-	}
-	return nil
-}
-
-// parkAgain parks the copy that the record was parked with, and tells of it under the
-// same id: nothing is called by this, since only a person may send it again.
-func (h *Handler) parkAgain(ctx context.Context, n note, generation int64) error {
-	d := h.inHand(n, generation)
-	c := parkedCopy(d, max(n.Park, 1), cmp.Or(n.Reason, producer.ReasonUnknownOutcome))
-	err := h.publish.Park(ctx, c)
-	if errors.Is(err, producer.ErrContent) {
-		err = h.parkStubOnce(ctx, h.stub(d, c, producer.StubOfCommand, c.Body))
-	}
-	if err != nil {
-		h.metrics.PublishFailed(h.cfg.ParkedTopic)
-		return err
-	}
-	h.metrics.Parked(c.Reason)
-	if d.kind == "" {
-		return nil // as in parkCopy
-	}
-	e, err := h.unresolvedEvent(d.cmd, c, &n, d.cmd.Metadata).Encode()
-	if err != nil {
-		return err
-	}
-	return h.tryPublish(ctx, d, e)
-}
-
-// tellOnce is tell with a single attempt: the sweeper comes again.
-func (h *Handler) tryPublish(ctx context.Context, d *delivery, e producer.Encoded) error {
-	err := h.publish.Publish(ctx, e)
-	if errors.Is(err, producer.ErrContent) {
-		if err = h.parkStubOnce(ctx, h.stubOfEvent(d, e)); err == nil {
-			h.metrics.Parked(string(producer.ReasonTooLarge))
-			return nil
-		}
-	}
-	if err != nil {
-		h.metrics.PublishFailed(h.cfg.EventTopic)
-		return err
-	}
-	h.metrics.Published(string(e.Type))
-	return nil
-}
-
-// republish makes a copy of the record's generation. The copy that the broker
-// has, or has lost, is of the same: the two merge by R7, the second to be
-// claimed is superseded by what the first one left.
-func (h *Handler) republish(ctx context.Context, n note, generation int64) error {
-	c := h.copyOf(n, generation)
-	if err := h.publish.Retry(ctx, c, 0); err != nil {
-		h.metrics.PublishFailed(h.cfg.RetryTopic)
-		return err
-	}
-	h.metrics.Retried(string(producer.ReasonHeld))
-	return nil
-}
-
-func (h *Handler) copyOf(n note, generation int64) producer.Copy {
-	c := producer.Copy{
+func copyOf(n note, generation int64) producer.Copy {
+	return producer.Copy{
 		Body: n.Origin.Body, Topic: n.Origin.Topic, MsgID: n.Origin.MsgID, Traceparent: n.Origin.Traceparent,
 		Born: time.UnixMilli(n.Origin.Born), First: time.UnixMilli(n.Origin.First),
 		Reason: string(producer.ReasonHeld), Try: n.Try, Park: n.Park, Generation: generation, Claimed: true,
 	}
-	if cmd, ok := h.commandOf(n); ok {
-		c.Keys = cmd.OutRequestNo
-	}
-	return c
-}
-
-// commandOf reads the command that a note keeps.
-func (h *Handler) commandOf(n note) (Command, bool) {
-	kind, ok := h.kindOf(n.Origin.Topic)
-	if !ok {
-		return Command{}, false
-	}
-	cmd, err := DecodeCommand(kind, n.Origin.Body)
-	return cmd, err == nil
 }
 
 // Notified is what a verified notification says about a refund. It proves
@@ -209,8 +149,8 @@ func (h *Handler) nudge(ctx context.Context, about Notified, id dedupe.Identity)
 	if err != nil || n.Nudged {
 		return false, err
 	}
-	cmd, ok := h.commandOf(n)
-	if !ok || !cmd.sameTrade(about.TradeNo, about.OutTradeNo) || differs(cmd.AuthNo, about.AuthNo) {
+	d := h.deliveryOf(n, rec.Generation)
+	if !d.readable() || !d.cmd.sameTrade(about.TradeNo, about.OutTradeNo) || differs(d.cmd.AuthNo, about.AuthNo) {
 		return false, nil
 	}
 	n.Nudged = true
@@ -223,7 +163,8 @@ func (h *Handler) nudge(ctx context.Context, about Notified, id dedupe.Identity)
 	if err != nil || !amended {
 		return false, err
 	}
-	if err := h.republish(ctx, n, rec.Generation); err != nil {
+	d.retryCopy.Generation = rec.Generation
+	if err := h.finish(ctx, d, retried(d, producer.ReasonHeld, 0)); err != nil {
 		return false, err
 	}
 	h.log.WithField("out_request_no", id.OutRequestNo).Info("a notification makes an undecided refund be queried at once")

@@ -341,7 +341,7 @@ func TestStop(t *testing.T) {
 	b.handler.alipay = stopsAfterCall{b.client, b.gate}
 	number := "fault-gw-20000-after-1"
 	d := b.command(refundBody(number, "T1", "3.00"))
-	if b.handler.Handle(context.Background(), d) {
+	if b.handler.Handle(context.Background(), d).Acknowledged() {
 		t.Error("acknowledged, although its outcome was unknown at the stop")
 	}
 	if n := len(b.alipay.Calls()); n != 1 {
@@ -397,7 +397,7 @@ func TestPublishRefused(t *testing.T) {
 	b.broker.SetHook(refuse)
 	d := b.command(refundBody("R1", "T1", "3.00"))
 	ended := make(chan bool)
-	go func() { ended <- b.handler.Handle(context.Background(), d) }()
+	go func() { ended <- b.handler.Handle(context.Background(), d).Acknowledged() }()
 	waitFor(t, "two unconfirmed events", func() bool { return len(b.broker.Messages(eventTopic)) >= 2 })
 	b.gate.Close() // the process dies here, unacknowledged
 	if <-ended {
@@ -429,13 +429,15 @@ func TestContradiction(t *testing.T) {
 	// Another worker whose lease was lost long ago comes back with a proof.
 	cmd, err := DecodeCommand(KindRefund, d.Body)
 	check(t, err)
-	in := b.handler.parseDelivery(d)
-	in.cmd, in.id, in.fingerprint = cmd, identityOf(number), cmd.Fingerprint()
-	c := &claimedDelivery{delivery: in, token: dedupe.NewToken(), first: cmd, claimedAt: time.Now()}
+	late := b.handler.parseDelivery(d)
+	late.fingerprint = cmd.Fingerprint()
+	c := &claimedDelivery{delivery: late, first: cmd, claimedAt: time.Now()}
+	c.claim, err = b.store.Claim(t.Context(), dedupe.ClaimRequest{
+		ID: identityOf(number), Fingerprint: late.fingerprint, Token: dedupe.NewToken(), Born: d.Born, Fen: int64(cmd.Amount),
+	})
+	check(t, err)
 	c.claim.Fresh, c.note.Proof, c.note.Calls = true, provenByResponse, 1
-	if !b.handler.settle(t.Context(), c, producer.Succeeded, "") {
-		t.Fatal("not acknowledged")
-	}
+	check(t, b.handler.finish(t.Context(), late, b.handler.settle(t.Context(), c, producer.Succeeded, "")))
 	var outcomes []string
 	for _, e := range b.events() {
 		outcomes = append(outcomes, string(e.Outcome)+" "+string(e.Reason))
@@ -481,14 +483,14 @@ func TestForgedProperties(t *testing.T) {
 func TestPostpone(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.RetryDelays = []time.Duration{time.Second} })
 	d := b.command(refundBody("R1", "T1", "3.00"))
-	if !b.handler.Postpone(t.Context(), d) {
+	if !b.handler.Postpone(t.Context(), d).Acknowledged() {
 		t.Fatal("not acknowledged")
 	}
 	m := b.broker.Scheduled(retryTopic)
 	if len(m) != 1 || m[0].Properties["REFUNDD_TRY"] != "1" {
 		t.Fatalf("retries: %+v", m)
 	}
-	if !b.handler.Postpone(t.Context(), Delivery{Topic: retryTopic, Body: d.Body, Properties: m[0].Properties}) {
+	if !b.handler.Postpone(t.Context(), Delivery{Topic: retryTopic, Body: d.Body, Properties: m[0].Properties}).Acknowledged() {
 		t.Fatal("not acknowledged")
 	}
 	if len(b.parked()) != 1 {

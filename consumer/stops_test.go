@@ -96,7 +96,7 @@ func TestStopBeforeTheCall(t *testing.T) {
 				m.claimed = stop
 				b.handler.records = m
 			}
-			if b.handler.Handle(ctx, d) {
+			if b.handler.Handle(ctx, d).Acknowledged() {
 				t.Error("acknowledged")
 			}
 			b.wantUntouched(0)
@@ -113,7 +113,7 @@ func TestCutShort(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			b.handler.alipay = cut{b.client, cancel, lost}
-			acknowledged := b.handler.Handle(ctx, b.command(refundBody("R1", "T1", "3.00")))
+			acknowledged := b.handler.Handle(ctx, b.command(refundBody("R1", "T1", "3.00"))).Acknowledged()
 			if acknowledged == lost {
 				t.Errorf("acknowledged: %t", acknowledged)
 			}
@@ -137,7 +137,7 @@ func TestAsideWhileStopping(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			stop(b, cancel)
-			if b.handler.Handle(ctx, b.command(refundBody("R1", "T1", "3.00"))) || len(b.delays()) != 0 {
+			if b.handler.Handle(ctx, b.command(refundBody("R1", "T1", "3.00"))).Acknowledged() || len(b.delays()) != 0 {
 				t.Errorf("it was moved: %v", b.delays())
 			}
 		})
@@ -180,7 +180,7 @@ func TestOvertakenByADecision(t *testing.T) {
 	b.reopen()
 	b.handler.alipay = cut{b.client, func() {
 		b.redis.SetTime(time.Now().Add(b.cfg.Lease + time.Second))
-		if !other.Handle(context.Background(), d) {
+		if !other.Handle(context.Background(), d).Acknowledged() {
 			t.Error("the other worker did not acknowledge")
 		}
 		check(t, b.alipay.SetFaults(map[string]float64{"query-lost": 1}))
@@ -250,8 +250,8 @@ func TestNoTopicOfOurs(t *testing.T) {
 		reason producer.Reason
 		try    int
 	}{
-		"handled":  {func(b *bench) bool { return b.handler.Handle(t.Context(), d) }, producer.ReasonBlockedConfiguration, 1},
-		"panicked": {func(b *bench) bool { return b.handler.Postpone(t.Context(), d) }, producer.ReasonUnknownOutcome, 2},
+		"handled":  {func(b *bench) bool { return b.handler.Handle(t.Context(), d).Acknowledged() }, producer.ReasonBlockedConfiguration, 1},
+		"panicked": {func(b *bench) bool { return b.handler.Postpone(t.Context(), d).Acknowledged() }, producer.ReasonUnknownOutcome, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil)

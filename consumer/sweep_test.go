@@ -24,7 +24,7 @@ func (b *bench) diesUntold(d Delivery, topic string, until func(dedupe.Record) b
 		return rocketmqtest.Action{Kind: rocketmqtest.Refuse, Code: rocketmqtest.SystemError}
 	})
 	ended := make(chan bool)
-	go func() { ended <- b.handler.Handle(context.Background(), d) }()
+	go func() { ended <- b.handler.Handle(context.Background(), d).Acknowledged() }()
 	<-refused
 	b.gate.Close()
 	if <-ended {

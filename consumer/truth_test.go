@@ -17,19 +17,24 @@ import (
 // dying are the records of a process that dies: what it would write after some
 // moment never arrives. The delivery ends when its gate is closed.
 type dying struct {
-	records
+	*dedupe.Store
 	dead    atomic.Bool
 	refused atomic.Int64
 }
 
 var errDead = errors.New("the process is dead")
 
+func (d *dying) ClaimWithSlot(ctx context.Context, req dedupe.ClaimRequest, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant, error) {
+	claim, grant, err := d.Store.ClaimWithSlot(ctx, req, slot)
+	return claim.Through(d), grant, err
+}
+
 func (d *dying) Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error) {
 	if d.dead.Load() {
 		d.refused.Add(1)
 		return dedupe.Release{}, errDead
 	}
-	return d.records.Release(ctx, req)
+	return d.Store.Release(ctx, req)
 }
 
 func (d *dying) Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error) {
@@ -37,18 +42,18 @@ func (d *dying) Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Se
 		d.refused.Add(1)
 		return dedupe.Settlement{}, errDead
 	}
-	return d.records.Settle(ctx, req)
+	return d.Store.Settle(ctx, req)
 }
 
 // dieWorking hands a delivery to a process that dies when it would write its end
 // down. What it has asked Alipay by then is asked.
 func (b *bench) dieWorking(d Delivery) {
 	b.t.Helper()
-	last := &dying{records: b.store}
+	last := &dying{Store: b.store}
 	last.dead.Store(true)
 	b.handler.records = last
 	done := make(chan bool, 1)
-	go func() { done <- b.handler.Handle(context.Background(), d) }()
+	go func() { done <- b.handler.Handle(context.Background(), d).Acknowledged() }()
 	waitFor(b.t, "the last words", func() bool { return last.refused.Load() > 0 })
 	b.gate.Close()
 	if <-done {
@@ -291,11 +296,13 @@ func TestNotAcknowledgedBeforeItIsWritten(t *testing.T) {
 			if fault != "" {
 				number = "fault-" + fault + "-1"
 			}
-			away := &dying{records: b.store}
+			away := &dying{Store: b.store}
 			away.dead.Store(true)
 			b.handler.records = away
 			done := make(chan bool, 1)
-			go func() { done <- b.handler.Handle(context.Background(), b.command(refundBody(number, "T1", "3.00"))) }()
+			go func() {
+				done <- b.handler.Handle(context.Background(), b.command(refundBody(number, "T1", "3.00"))).Acknowledged()
+			}()
 			waitFor(t, "more tries than patience", func() bool { return away.refused.Load() > 5 })
 			select {
 			case <-done:

@@ -10,18 +10,23 @@ import (
 
 // spoilt are records of which one is overwritten while it is worked on.
 type spoilt struct {
-	records
+	*dedupe.Store
 	spoil func()
+}
+
+func (s spoilt) ClaimWithSlot(ctx context.Context, req dedupe.ClaimRequest, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant, error) {
+	claim, grant, err := s.Store.ClaimWithSlot(ctx, req, slot)
+	return claim.Through(s), grant, err
 }
 
 func (s spoilt) Settle(ctx context.Context, req dedupe.SettleRequest) (dedupe.Settlement, error) {
 	s.spoil()
-	return s.records.Settle(ctx, req)
+	return s.Store.Settle(ctx, req)
 }
 
 func (s spoilt) Release(ctx context.Context, req dedupe.ReleaseRequest) (dedupe.Release, error) {
 	s.spoil()
-	return s.records.Release(ctx, req)
+	return s.Store.Release(ctx, req)
 }
 
 // TestRecordSpoiltInHand: a record that cannot be read any more keeps no worker; the

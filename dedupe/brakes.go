@@ -165,7 +165,7 @@ func (w *BrakeWatch) Run(ctx context.Context) {
 	}
 }
 
-// look tells nobody of an error: whoever claims meets the same one, and
+// look reports no error: whoever claims meets the same one, and
 // Config.Observe has seen the exchange.
 func (w *BrakeWatch) look(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, brakeTimeout)

@@ -30,7 +30,7 @@ type Config struct {
 }
 
 // Store keeps one record per refund, and an index of those that are undecided or
-// whose end was not told yet.
+// whose end was not published yet.
 // Its methods may be called from many goroutines at once. Every method may be
 // repeated after an error: what it did the first time is recognised.
 type Store struct {
@@ -64,6 +64,14 @@ type Identity struct {
 	Kind         string // refund or coupon_refund
 	OutRequestNo string
 	Trade        string // trade or auth_no; set only under scope trade
+}
+
+// Refund is a refund as its record and the index know it.
+type Refund struct {
+	Identity
+	Fingerprint string    // of the command
+	Born        time.Time // its first message
+	Fen         int64     // its amount
 }
 
 // Key returns the Redis key of the identity's record (CONTRACT §9). Within one

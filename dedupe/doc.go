@@ -1,6 +1,6 @@
 // Package dedupe remembers what became of each refund, in Redis. Its record is a
 // fence (one worker at a time calls Alipay) and a memory (an ended refund is
-// told again, byte for byte). It is never the only guard: Redis may forget all
+// published again, byte for byte). It is never the only guard: Redis may forget all
 // of it at any moment, and then Alipay's own idempotency and the caller's query
 // keep the money right. It never talks to Alipay or to the broker, and it does
 // not log.
@@ -34,11 +34,11 @@
 //     confirmed one, by anyone but the holder: Superseded.
 //   - A lease that ended keeps its token until somebody else claims: that claim
 //     is Won and counts a lapse, because a call may still be in flight (R3), and is
-//     told for whom. A release counts lapses anew. Until then the late holder may
+//     said for whom. A release counts lapses anew. Until then the late holder may
 //     settle, release, and claim again. A lease ends at most one lease from now,
 //     however far Redis' clock was set back.
 //   - A copy of a newer generation than the record's, seen by its claim or by its
-//     confirmation, shows that Redis forgot a release and what its note told of calls.
+//     confirmation, shows that Redis forgot a release and what its note knew of calls.
 //     The next claim that is Won, by that copy or by another, counts it as a lapse;
 //     until then Settle(failed) is Stale.
 //   - A script may arrive twice, since clients send again what they got no answer
@@ -64,19 +64,20 @@
 //
 // A sorted set per application names every record that was released undecided, or
 // whose message was acknowledged undecided (Enter), with its due time, until what
-// became of it was told. The sweeper publishes from
-// the record what is overdue. The set is a hint, and the record is the truth: since
-// a script touches one key, on a Cluster the two may be on different nodes. It is
-// written by ordinary commands around the scripts, so that each crash is harmless:
+// became of it is published. The sweeper publishes from the record what is overdue.
+// The set is a hint, and the record is the truth: since a script touches one key, on
+// a Cluster the two may be on different nodes. It is written by ordinary commands
+// around the scripts, so that each crash is harmless:
 //   - Release: entry first, then record. A crash between them leaves an entry of
 //     a record that is still held; it comes due, and the sweeper reads the record.
-//   - Settle: the same, due at once. The entry stays until the event is published,
-//     and MarkPublished says so. A crash in between leaves an entry of a decided record; the
-//     sweeper tells its event, the same bytes.
-//   - A release that parks is due at once as well, until its person was told; then
+//   - Settle: the same, due at once. The entry stays until MarkPublished. A crash in
+//     between leaves an entry of a decided record; the sweeper publishes its event,
+//     the same bytes.
+//   - A release that parks is due at once as well, until its person was called; then
 //     Reschedule makes it due never. A crash in between: the sweeper parks it again.
-//   - MarkPublished looks at the record behind the removal. What it does not know, such as a
-//     contradiction that was settled while the failure was told, brings the entry back.
+//   - MarkPublished looks at the record behind the removal. What it does not know,
+//     such as a contradiction that was settled while the failure was published, brings
+//     the entry back.
 //   - A stale release or settle moves the due time of an entry that another holder
 //     owns. That holder's own release or settle puts it right, and the sweeper
 //     believes the record. Only a finite time is ever written before it is known
@@ -85,8 +86,11 @@
 // Entry and script go in one exchange. On a Cluster an exchange has one part for
 // each node, and these have no order. That is safe as well, because the delivery is
 // acknowledged only after both were answered: until then the broker holds the
-// message, and its next delivery writes both again. Only MarkPublished may then miss what is
-// settled in the very moment in which it asks.
+// message, and its next delivery writes both again. Only MarkPublished may then miss
+// what is settled in the very moment in which it asks.
+//
+// A Claim that is Won knows its refund, token and entry, and keeps this order:
+// Settle, Release, Park, and behind them Published.
 //
 // The fast path touches no index: of what a first try proves, the broker has the
 // only copy until the event is published, in a message that is not acknowledged.

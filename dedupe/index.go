@@ -18,17 +18,17 @@ import (
 const indexPage = 500
 
 // Undecided is one entry of the index: of a command that is undecided, or whose end
-// may not have been told.
+// may not have been published.
 type Undecided struct {
 	Entry     string    // as stored: what Reschedule and Forget take
 	FirstBorn time.Time // when the command's first message was born
 	Fen       int64     // the amount at stake
-	Due       time.Time // when it should have been tried again, or told; zero when Parked
-	Parked    bool      // never due: it waits for a person, who was told
+	Due       time.Time // when it should have been tried again, or published; zero when Parked
+	Parked    bool      // never due: it waits for a person, who was called
 	Key       string    // of the record; empty if the entry cannot be read
 }
 
-// Totals sums up the index. What was decided counts until it was told.
+// Totals sums up the index. What was decided counts until it is published.
 type Totals struct {
 	Count  int       // all entries, parked ones included
 	Parked int       // those never due
@@ -68,23 +68,23 @@ func (s *Store) Overdue(ctx context.Context, appID string, before time.Time, n i
 }
 
 func (s *Store) overdueFrom(ctx context.Context, appID string, before time.Time, offset, n int) ([]Undecided, error) {
-	return s.byScore(ctx, appID, "-inf", "("+strconv.FormatInt(before.UnixMilli(), 10), offset, n)
+	return s.byScore(ctx, appID, &redis.ZRangeBy{
+		Min: "-inf", Max: "(" + strconv.FormatInt(before.UnixMilli(), 10), Offset: int64(offset), Count: int64(n),
+	})
 }
 
 // parkedFrom returns up to n parked entries, from an offset in an order that
 // does not change while none are added or removed.
 func (s *Store) parkedFrom(ctx context.Context, appID string, offset, n int) ([]Undecided, error) {
-	return s.byScore(ctx, appID, "+inf", "+inf", offset, n)
+	return s.byScore(ctx, appID, &redis.ZRangeBy{Min: "+inf", Max: "+inf", Offset: int64(offset), Count: int64(n)})
 }
 
-func (s *Store) byScore(ctx context.Context, appID, low, high string, offset, n int) ([]Undecided, error) {
-	if n <= 0 {
+func (s *Store) byScore(ctx context.Context, appID string, page *redis.ZRangeBy) ([]Undecided, error) {
+	if page.Count <= 0 {
 		return nil, nil
 	}
 	defer s.observe("index", time.Now())
-	members, err := s.client.ZRangeByScoreWithScores(ctx, s.indexKey(appID), &redis.ZRangeBy{
-		Min: low, Max: high, Offset: int64(offset), Count: int64(n),
-	}).Result()
+	members, err := s.client.ZRangeByScoreWithScores(ctx, s.indexKey(appID), page).Result()
 	if err != nil {
 		return nil, fmt.Errorf("dedupe: read index %s: %w", s.indexKey(appID), err)
 	}
@@ -169,9 +169,13 @@ func (s *Store) Entered(ctx context.Context, appID, entry string) (Undecided, bo
 	return undecidedOf(redis.Z{Score: score, Member: entry}), true, nil
 }
 
-// Enter puts an entry into the index, due at a time. One that is there stays as it
+// Enter puts a refund into the index, due at a time. One that is there stays as it
 // is. Whoever acknowledges a message of an undecided command has it entered before.
-func (s *Store) Enter(ctx context.Context, appID, entry string, due time.Time) error {
+func (s *Store) Enter(ctx context.Context, r Refund, due time.Time) error {
+	return s.enter(ctx, r.AppID, s.Entry(r.Born, r.Fen, r.Identity), due)
+}
+
+func (s *Store) enter(ctx context.Context, appID, entry string, due time.Time) error {
 	defer s.observe("index", time.Now())
 	if err := s.client.ZAddNX(ctx, s.indexKey(appID), redis.Z{Score: score(due), Member: entry}).Err(); err != nil {
 		return fmt.Errorf("dedupe: enter in %s: %w", s.indexKey(appID), err)
@@ -238,27 +242,29 @@ func (s *Store) indexKey(appID string) string {
 	return s.cfg.Prefix + "u:" + escape(appID)
 }
 
-// MarkPublished takes the entry of a decided command out of the index, because its event is
-// published. If the record holds something else that has to be told, such as a
-// contradiction settled in between, or is undecided, because Redis was rolled back,
-// the entry comes back, due at once.
-func (s *Store) MarkPublished(ctx context.Context, id Identity, fingerprint, entry string, event []byte) error {
-	if err := errors.Join(checkIdentity(id), checkFingerprint(fingerprint)); err != nil {
-		return fmt.Errorf("dedupe: mark %s published: %w", s.Key(id), err)
+// MarkPublished takes the entry of a decided refund out of the index, because its
+// event is published. If the record holds something else that has to be published,
+// such as a contradiction settled in between, or is undecided, because Redis was
+// rolled back, the entry comes back, due at once.
+func (s *Store) MarkPublished(ctx context.Context, r Refund, event []byte) error {
+	if err := errors.Join(checkIdentity(r.Identity), checkFingerprint(r.Fingerprint)); err != nil {
+		return fmt.Errorf("dedupe: mark %s published: %w", s.Key(r.Identity), err)
 	}
-	return s.markPublished(ctx, id.AppID, s.Key(id), fingerprint, entry, event)
+	u := Undecided{Entry: s.Entry(r.Born, r.Fen, r.Identity), Key: s.Key(r.Identity)}
+	return s.markPublished(ctx, r.AppID, u, Record{Fingerprint: r.Fingerprint, Event: event})
 }
 
-func (s *Store) markPublished(ctx context.Context, appID, key, fingerprint, entry string, event []byte) error {
-	forget := redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), entry)
-	r, err := s.readKey(ctx, "index", key, forget)
+// markPublished takes out u, of which what the record held is published.
+func (s *Store) markPublished(ctx context.Context, appID string, u Undecided, published Record) error {
+	forget := redis.NewIntCmd(ctx, "zrem", s.indexKey(appID), u.Entry)
+	now, err := s.readKey(ctx, "index", u.Key, forget)
 	if err != nil {
-		return fmt.Errorf("dedupe: mark %s published: %w", key, err)
+		return fmt.Errorf("dedupe: mark %s published: %w", u.Key, err)
 	}
-	if !r.Exists || r.Fingerprint != fingerprint || r.Decided && bytes.Equal(r.Event, event) {
+	if !now.Exists || now.Fingerprint != published.Fingerprint || now.Decided && bytes.Equal(now.Event, published.Event) {
 		return nil
 	}
-	return s.Enter(ctx, appID, entry, time.Now())
+	return s.enter(ctx, appID, u.Entry, time.Now())
 }
 
 // announce puts an entry in the index before its record is changed, so that a crash

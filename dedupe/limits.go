@@ -99,7 +99,7 @@ func (s *Store) ClaimWithSlot(ctx context.Context, req ClaimRequest, slot Slot) 
 	if err := s.exchange(ctx, "claim", append([]*scriptCall{claiming}, asked...)); err != nil {
 		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
-	claim, err := readClaim(claiming.answer, began, s.cfg.Lease)
+	claim, err := s.readClaim(req, claiming.answer, began)
 	if err != nil {
 		return Claim{}, Grant{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
 	}
@@ -171,8 +171,10 @@ func (s *Store) Throttled(ctx context.Context, appID, merchant string, asked Gra
 		return fmt.Errorf("dedupe: throttle %s: %w", key, errors.New("no app id"))
 	}
 	age := max(0, time.Since(asked.Asked))
-	_, err := s.run(ctx, "limit", s.scripts.throttle, key, nil,
-		age.Microseconds(), int64(math.Round(turns.Pace*1e6)), cmp.Or(rate, MaxRate))
+	_, err := s.run(ctx, "limit", scriptCall{
+		script: s.scripts.throttle, key: key,
+		args: []any{age.Microseconds(), int64(math.Round(turns.Pace * 1e6)), cmp.Or(rate, MaxRate)},
+	})
 	if err != nil {
 		return fmt.Errorf("dedupe: throttle %s: %w", key, err)
 	}

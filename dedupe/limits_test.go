@@ -28,11 +28,11 @@ func (b *bench) reserve(t *testing.T, slot dedupe.Slot, token dedupe.Token) dedu
 	return grant
 }
 
-func (b *bench) claimWithSlot(t *testing.T, id dedupe.Identity, fp string, token dedupe.Token, slot dedupe.Slot) (dedupe.Claim, dedupe.Grant) {
+func (b *bench) claimWithSlot(t *testing.T, id dedupe.Identity, fp string, token dedupe.Token, slot dedupe.Slot) (dedupe.Answer, dedupe.Grant) {
 	t.Helper()
 	claim, grant, err := b.store.ClaimWithSlot(t.Context(), dedupe.ClaimRequest{ID: id, Fingerprint: fp, Token: token}, slot)
 	must(t, err)
-	return claim, grant
+	return claim.Answer, grant
 }
 
 func TestSlotOfAWonClaim(t *testing.T) {

@@ -229,7 +229,7 @@ func (r *modelRun) claim(t *testing.T, fp string, tok dedupe.Token, gen int64, n
 		t.Errorf("%v with deadline %v, claim sent after %v", got.State, got.Deadline, before)
 	}
 	want.Now, want.Deadline = got.Now, got.Deadline
-	r.compare(t, got, want)
+	r.compare(t, got.Answer, want)
 	answer := "claim " + got.State.String()
 	switch {
 	case got.Fresh:
@@ -287,7 +287,7 @@ func (r *modelRun) settle(t *testing.T, fp string, tok dedupe.Token, succeeded b
 	if r.b.mini != nil {
 		now = r.b.clock.UnixMilli()
 	}
-	want := r.m.Settle(fp, string(tok), succeeded, event, now, keep)
+	want := r.m.Settle(dedupe.SettleRequest{Fingerprint: fp, Token: tok, Succeeded: succeeded, Event: []byte(event)}, now, keep)
 	r.compare(t, got, want)
 	answer := "settle " + got.State.String()
 	if got.State == dedupe.Settled && got.Contradiction {

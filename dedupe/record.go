@@ -14,130 +14,6 @@ import (
 // maxGeneration is what Lua's numbers count exactly, with room to add.
 const maxGeneration = 1 << 52
 
-// ClaimRequest asks for a record.
-type ClaimRequest struct {
-	ID          Identity
-	Fingerprint string // of the command, versioned by the caller; not empty, no line feed
-	Token       Token  // a new one for each claim
-	// Generation is what the delivery carries; zero for a first delivery.
-	Generation int64
-	// Message is the id of the message that brought the command. One that was
-	// rejected is not claimed, unless a copy says that it was claimed before: then
-	// Redis had forgotten that, and the rejection is.
-	Message string
-	Claimed bool
-	// Note is stored if the claim makes the record; otherwise the stored one stays.
-	Note []byte
-	// Authorisation names for whom the holder may call. It is written by the claim
-	// itself, since its maker may die calling. Empty: the holder does not call.
-	Authorisation string
-}
-
-// Claim is the answer to a ClaimRequest.
-type Claim struct {
-	State State
-	// Fresh tells of a Won claim that no record was there: this claim made it.
-	// On a delivery that was tried before, Redis has forgotten (DESIGN R10).
-	Fresh bool
-	// Note is the stored note of a Won or Held record.
-	Note []byte
-	// Generation is the record's, when it is undecided and not a Conflict.
-	Generation int64
-	// Lapses counts the claims of a Won record that ended without a release
-	// since the last release: each may have a call in flight (DESIGN R3). A release
-	// that Redis forgot, as a copy newer than the record shows, counts as one.
-	Lapses int
-	// LapsedFor is, with Lapses above zero, how long ago by Redis' clock the
-	// newest of their leases ended, or the loss was noticed; never negative.
-	LapsedFor time.Duration
-	// LapsedAuthorisation is, with Lapses above zero, for whom those claims may have
-	// called. Empty: none of them called.
-	LapsedAuthorisation string
-	// HeldFor is how long a Held record stays held, at most its holder's lease. Zero:
-	// try again at once.
-	HeldFor time.Duration
-	// Event is what a Decided record holds.
-	Event []byte
-	// Reason is why a Rejected message was.
-	Reason string
-	// Contradiction tells that the Event of a Decided record is a success that
-	// replaced a stored failure. Who stored it may have died before telling a person.
-	Contradiction bool
-	// Now is Redis' clock when the claim was answered.
-	Now time.Time
-	// Deadline of a Won claim is when its lease ends at the earliest, by the
-	// local monotonic clock: the time before the claim was sent, plus the lease.
-	Deadline time.Time
-	// Parked tells that an undecided record waits for a person.
-	Parked bool
-}
-
-// Claim takes the record of an identity for one lease, or says why not. Claims
-// that run at the same time have at most one winner. A claim that the client
-// sent twice gets the same answer twice.
-func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
-	key := s.Key(req.ID)
-	if err := checkClaim(req); err != nil {
-		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
-	}
-	began := time.Now()
-	r, err := s.run(ctx, "claim", s.scripts.claim, key, nil, s.claimArgs(req)...)
-	if err != nil {
-		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
-	}
-	claim, err := readClaim(r, began, s.cfg.Lease)
-	if err != nil {
-		return Claim{}, fmt.Errorf("dedupe: claim %s: %w", key, err)
-	}
-	return claim, nil
-}
-
-func checkClaim(req ClaimRequest) error {
-	return errors.Join(checkIdentity(req.ID), checkFingerprint(req.Fingerprint), checkToken(req.Token))
-}
-
-func (s *Store) claimArgs(req ClaimRequest) []any {
-	claimed := 0
-	if req.Claimed {
-		claimed = 1
-	}
-	return []any{req.Fingerprint, string(req.Token), s.cfg.Lease.Milliseconds(), clamp(req.Generation), req.Note, req.Authorisation, req.Message, claimed}
-}
-
-func readClaim(r *reply, began time.Time, lease time.Duration) (Claim, error) {
-	claim := Claim{
-		Now:           time.UnixMilli(r.int(1)),
-		Fresh:         r.bool(2),
-		Generation:    r.int(3),
-		Lapses:        int(r.int(4)),
-		LapsedFor:     r.millis(5),
-		HeldFor:       r.millis(6),
-		Parked:        r.bool(7),
-		Contradiction: r.bool(8),
-	}
-	switch word := r.text(0); word {
-	case "won":
-		claim.State, claim.Note, claim.Deadline = Won, r.bytes(9), began.Add(lease)
-		claim.LapsedAuthorisation = r.text(10)
-	case "held":
-		claim.State, claim.Note = Held, r.bytes(9)
-	case "decided":
-		claim.State, claim.Event = Decided, r.bytes(9)
-	case "rejected":
-		claim.State, claim.Reason = Rejected, r.text(9)
-	case "superseded":
-		claim.State = Superseded
-	case "conflict":
-		claim.State = Conflict
-	default:
-		r.err = errors.Join(r.err, errReply)
-	}
-	if r.err != nil {
-		return Claim{}, r.err
-	}
-	return claim, nil
-}
-
 // SettleRequest decides a record.
 type SettleRequest struct {
 	ID          Identity
@@ -146,7 +22,7 @@ type SettleRequest struct {
 	Succeeded   bool
 	Event       []byte // not empty; what every later delivery gets
 	// Entry is put in the index, due at once, before the record is decided: until
-	// MarkPublished takes it out, the sweeper will tell the Event. From Store.Entry; empty:
+	// MarkPublished takes it out, the sweeper publishes the Event. From Store.Entry; empty:
 	// the index is left alone, as for a first try that proves at once.
 	Entry string
 }
@@ -155,8 +31,8 @@ type SettleRequest struct {
 type Settlement struct {
 	State Outcome // Settled, AlreadyDecided, Stale or Foreign
 	Event []byte  // what is stored for this command now, when Settled or AlreadyDecided
-	// Contradiction tells that Event is a success that replaced a stored failure.
-	// Repeats tell it again, so that it cannot get lost with an answer.
+	// Contradiction says that Event is a success that replaced a stored failure.
+	// Repeats say it again, so that it cannot get lost with an answer.
 	Contradiction bool
 }
 
@@ -184,8 +60,10 @@ func (s *Store) Settle(ctx context.Context, req SettleRequest) (Settlement, erro
 	if req.Succeeded {
 		succeeded = 1
 	}
-	r, err := s.run(ctx, "settle", s.scripts.settle, key, index,
-		req.Fingerprint, string(req.Token), succeeded, s.cfg.Keep.Milliseconds(), req.Event)
+	r, err := s.run(ctx, "settle", scriptCall{
+		script: s.scripts.settle, key: key, before: index,
+		args: []any{req.Fingerprint, string(req.Token), succeeded, s.cfg.Keep.Milliseconds(), req.Event},
+	})
 	if err != nil {
 		return Settlement{}, fmt.Errorf("dedupe: settle %s: %w", key, err)
 	}
@@ -221,8 +99,8 @@ type ReleaseRequest struct {
 	// Due is when the command should have been tried again; after a grace the
 	// sweeper asks why it was not. Zero: at once.
 	Due time.Time
-	// Parked tells whether the record waits for a person from now on. When that
-	// person was told, Reschedule makes its entry due never.
+	// Parked says whether the record waits for a person from now on. When that
+	// person was called, Reschedule makes its entry due never.
 	Parked bool
 }
 
@@ -251,8 +129,9 @@ func (s *Store) Release(ctx context.Context, req ReleaseRequest) (Release, error
 	if req.Parked {
 		parked = 1
 	}
-	r, err := s.run(ctx, "release", s.scripts.release, key, index,
-		string(req.Token), req.Note, parked, req.Fingerprint)
+	r, err := s.run(ctx, "release", scriptCall{
+		script: s.scripts.release, key: key, before: index, args: []any{string(req.Token), req.Note, parked, req.Fingerprint},
+	})
 	if err != nil {
 		return Release{}, fmt.Errorf("dedupe: release %s: %w", key, err)
 	}
@@ -281,7 +160,7 @@ func (s *Store) Confirm(ctx context.Context, id Identity, generation int64) erro
 	if err := checkIdentity(id); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
-	if _, err := s.run(ctx, "confirm", s.scripts.confirm, key, nil, clamp(generation)); err != nil {
+	if _, err := s.run(ctx, "confirm", scriptCall{script: s.scripts.confirm, key: key, args: []any{clamp(generation)}}); err != nil {
 		return fmt.Errorf("dedupe: confirm %s: %w", key, err)
 	}
 	return nil
@@ -298,7 +177,7 @@ func (s *Store) Amend(ctx context.Context, id Identity, read Record, note []byte
 	if !read.Exists || read.Decided || bytes.Equal(read.Note, note) {
 		return Record{}, false, nil
 	}
-	r, err := s.run(ctx, "amend", s.scripts.amend, key, nil, read.Note, note)
+	r, err := s.run(ctx, "amend", scriptCall{script: s.scripts.amend, key: key, args: []any{read.Note, note}})
 	if err != nil {
 		return Record{}, false, fmt.Errorf("dedupe: amend %s: %w", key, err)
 	}
@@ -344,7 +223,7 @@ func (s *Store) ReadKey(ctx context.Context, key string) (Record, error) {
 }
 
 func (s *Store) readKey(ctx context.Context, op, key string, before redis.Cmder) (Record, error) {
-	r, err := s.run(ctx, op, s.scripts.read, key, before)
+	r, err := s.run(ctx, op, scriptCall{script: s.scripts.read, key: key, before: before})
 	if err != nil {
 		return Record{}, fmt.Errorf("dedupe: read %s: %w", key, err)
 	}
@@ -367,7 +246,7 @@ func (s *Store) Reject(ctx context.Context, id Identity, message, reason string)
 	if reason == "" || strings.Contains(reason, " ") {
 		return Record{}, "", fmt.Errorf("dedupe: reject %s: the reason %q is empty or has a space", key, reason)
 	}
-	r, err := s.run(ctx, "reject", s.scripts.reject, key, nil, message, reason, s.cfg.Keep.Milliseconds())
+	r, err := s.run(ctx, "reject", scriptCall{script: s.scripts.reject, key: key, args: []any{message, reason, s.cfg.Keep.Milliseconds()}})
 	if err != nil {
 		return Record{}, "", fmt.Errorf("dedupe: reject %s: %w", key, err)
 	}

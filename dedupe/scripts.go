@@ -72,21 +72,28 @@ var ErrUnreadable = errors.New("the record cannot be read")
 // errReply means that a script answered in a form that this version does not know.
 var errReply = errors.New("reply not understood")
 
-// run sends a script on one key and returns its answer. The command of before
-// travels in the same exchange. On one node Redis carries it out first; on a
-// Cluster each node gets its own part, in no order between them.
-func (s *Store) run(
-	ctx context.Context, op string, script *redis.Script, key string, before redis.Cmder, args ...any,
-) (*reply, error) {
+// scriptCall is a script on one key, and its answer once there was an exchange.
+type scriptCall struct {
+	script *redis.Script
+	key    string
+	args   []any
+	before redis.Cmder // run's: it travels in the same exchange
+	answer *reply      // exchange's
+}
+
+// run sends a script on one key and returns its answer. On one node Redis carries out
+// the command of before first; on a Cluster each node gets its own part, in no order
+// between them.
+func (s *Store) run(ctx context.Context, op string, call scriptCall) (*reply, error) {
 	defer s.observe(op, time.Now())
-	if before == nil {
-		return readReply(script.Run(ctx, s.client, []string{key}, args...))
+	if call.before == nil {
+		return readReply(call.script.Run(ctx, s.client, []string{call.key}, call.args...))
 	}
-	cmd, err := s.pipeline(ctx, script.EvalSha, key, before, args)
+	cmd, err := s.pipeline(ctx, call.script.EvalSha, call)
 	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
 		// A pipeline cannot fall back by itself. The command before was carried out;
 		// that it is once more changes nothing.
-		cmd, err = s.pipeline(ctx, script.Eval, key, before, args)
+		cmd, err = s.pipeline(ctx, call.script.Eval, call)
 	}
 	if err != nil {
 		return nil, ofRecord(err)
@@ -95,22 +102,13 @@ func (s *Store) run(
 }
 
 func (s *Store) pipeline(
-	ctx context.Context, eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd,
-	key string, before redis.Cmder, args []any,
+	ctx context.Context, eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd, call scriptCall,
 ) (*redis.Cmd, error) {
 	pipe := s.client.Pipeline()
-	_ = pipe.Process(ctx, before) // queues; Exec reports
-	cmd := eval(ctx, pipe, []string{key}, args...)
+	_ = pipe.Process(ctx, call.before) // queues; Exec reports
+	cmd := eval(ctx, pipe, []string{call.key}, call.args...)
 	_, err := pipe.Exec(ctx)
 	return cmd, err
-}
-
-// scriptCall is a script on one key, and its answer once there was an exchange.
-type scriptCall struct {
-	script *redis.Script
-	key    string
-	args   []any
-	answer *reply
 }
 
 // exchange sends several scripts at once, in their order where they have the
@@ -158,7 +156,7 @@ type reply struct {
 	err    error
 }
 
-// ofRecord tells what a script says of its record from what Redis says of itself.
+// ofRecord sets what a script says of its record apart from what Redis says of itself.
 func ofRecord(err error) error {
 	if redis.HasErrorPrefix(err, "DEDUPE") {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)

@@ -258,13 +258,13 @@ func (b *bench) entries(t *testing.T) map[string]string {
 }
 
 //nolint:unparam // the fingerprint belongs to the call, whatever it is
-func (b *bench) claim(t *testing.T, id dedupe.Identity, fp string, token dedupe.Token, gen int64) dedupe.Claim {
+func (b *bench) claim(t *testing.T, id dedupe.Identity, fp string, token dedupe.Token, gen int64) dedupe.Answer {
 	t.Helper()
 	claim, err := b.store.Claim(t.Context(), dedupe.ClaimRequest{
 		ID: id, Fingerprint: fp, Token: token, Generation: gen, Note: []byte("note of " + string(token)),
 	})
 	must(t, err)
-	return claim
+	return claim.Answer
 }
 
 // won claims with a new token and expects to win.
@@ -301,7 +301,10 @@ func (b *bench) park(t *testing.T, id dedupe.Identity, entry string) {
 //nolint:unparam // the fingerprint belongs to the call, whatever it is
 func (b *bench) told(t *testing.T, id dedupe.Identity, fp, entry, event string) {
 	t.Helper()
-	must(t, b.store.MarkPublished(t.Context(), id, fp, entry, []byte(event)))
+	u, err := dedupe.ParseEntry(entry)
+	must(t, err)
+	r := dedupe.Refund{Identity: id, Fingerprint: fp, Born: u.FirstBorn, Fen: u.Fen}
+	must(t, b.store.MarkPublished(t.Context(), r, []byte(event)))
 }
 
 func refund(number string) dedupe.Identity {

@@ -11,7 +11,7 @@ import (
 // republish has to end within half of it.
 const sweeperLease = time.Minute
 
-// SweeperConfig says what a sweeper looks at and whom it tells.
+// SweeperConfig says what a sweeper looks at and whom it calls.
 type SweeperConfig struct {
 	AppID string
 	// Every is the pause between two rounds, above zero. Minutes are plenty.
@@ -25,19 +25,19 @@ type SweeperConfig struct {
 	Batch int
 	// Republish publishes what the record keeps: of an undecided one a copy of its
 	// command, with the record's generation; if that one is parked, the parked copy
-	// and what is told of it; and of a decided one its event. It returns nil only if
+	// and its event; and of a decided one its event. It returns nil only if
 	// the broker has it. Its context ends after half a minute.
 	Republish func(ctx context.Context, key string, r Record) error
-	// Alarm is told of every overdue entry before it is republished, with its
-	// record, and of every entry that cannot be read, without one. It may be nil.
+	// Alarm is called with every overdue entry before it is republished, with its
+	// record, and every entry that cannot be read, without one. It may be nil.
 	Alarm func(Undecided, Record)
-	// Failed is told why a round ended early or an entry was left as it is. It
+	// Failed is called with why a round ended early or an entry was left as it is. It
 	// may be nil.
 	Failed func(error)
 }
 
 // Sweeper publishes from the records what the broker seems to have lost: a command
-// that nobody tries any more, and an end that nobody told (DESIGN R10).
+// that nobody tries any more, and an end that nobody published (DESIGN R10).
 type Sweeper struct {
 	store *Store
 	cfg   SweeperConfig
@@ -153,7 +153,7 @@ func (w *Sweeper) look(ctx context.Context, u Undecided) (dropped bool, err erro
 		// one is of no use. It is not needed either: the command's copies live at
 		// the broker, and the next one to arrive makes record and entry anew.
 		return true, w.store.Forget(ctx, w.cfg.AppID, u.Entry)
-	case r.Decided: // and nobody has said that it was told
+	case r.Decided: // and nobody has said that it is published
 	case u.Parked && r.Parked:
 		return false, nil
 	case u.Parked:
@@ -170,10 +170,10 @@ func (w *Sweeper) look(ctx context.Context, u Undecided) (dropped bool, err erro
 		return false, fmt.Errorf("dedupe: republish %s: %w", u.Key, err)
 	}
 	switch {
-	case r.Parked: // and its person was told just now
+	case r.Parked: // and its person was called just now
 		return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, time.Time{})
 	case r.Decided:
-		return true, w.store.markPublished(ctx, w.cfg.AppID, u.Key, r.Fingerprint, u.Entry, r.Event)
+		return true, w.store.markPublished(ctx, w.cfg.AppID, u, r)
 	}
 	return false, w.store.Reschedule(ctx, w.cfg.AppID, u.Entry, later)
 }

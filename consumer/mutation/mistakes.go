@@ -42,12 +42,12 @@ func mistakes() []mistake {
 	return []mistake{
 		// R4, R6, R7: ends of a delivery
 		{
-			"acknowledge before the event is published", "consumer/ends.go",
-			"	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
-			"	go h.publishEvent(ctx, c.delivery, e)\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
+			"acknowledge before the event is published", "consumer/finish.go",
+			"	if err := h.publishAll(ctx, d, e); err != nil {\n		return err\n	}\n",
+			"	go func() { _ = h.publishAll(ctx, d, e) }()\n", flow,
 		},
 		{
-			"an unconfirmed publish counts as published", "consumer/ends.go",
+			"an unconfirmed publish counts as published", "consumer/patience.go",
 			"		h.health.Published(topic, h.needs(topic), err)\n		if err == nil {",
 			"		h.health.Published(topic, h.needs(topic), err)\n		if err == nil || topic != \"\" {", flow,
 		},
@@ -56,50 +56,54 @@ func mistakes() []mistake {
 			"case result.Status != primitive.SendOK:", "case result.Status > 100:", tell,
 		},
 		{
-			"publish before it is settled", "consumer/ends.go",
-			"	var s dedupe.Settlement\n	switch h.untilDone(",
-			"	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	var s dedupe.Settlement\n	switch h.untilDone(", flow,
+			"publish before it is settled", "consumer/settle.go",
+			"	var s dedupe.Settlement\n	err = h.retryUntilDone(",
+			"	if err := h.publishEvent(ctx, c.delivery, encoded); err != nil {\n		return Ending{}\n	}\n	var s dedupe.Settlement\n	err = h.retryUntilDone(", flow,
 		},
 		{
-			"an undecided command is acknowledged without a copy", "consumer/work.go",
-			"	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)", "	h.confirm(c)", flow,
+			"an undecided command is acknowledged without a copy", "consumer/finish.go",
+			"	if e.retry != nil {",
+			"	if e.retry != nil && e.published == nil {", flow,
 		},
 		{
-			"a copy is confirmed before it is published", "consumer/work.go",
-			"	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {\n		return false\n	}\n	h.confirm(c)",
-			"	h.confirm(c)\n	if !h.scheduleRetry(ctx, c.delivery, d.Reason, delay) {\n		return false\n	}", flow,
+			"a copy is confirmed before it is published", "consumer/settle.go",
+			"	e.published = c.claim.Published()\n	return e\n}\n\n// freeDelay",
+			"	for _, write := range c.claim.Published() {\n		h.bestEffort(\"confirm\", c.delivery, write)\n	}\n	return e\n}\n\n// freeDelay", flow,
 		},
 		{
-			"the copy does not carry the new generation", "consumer/work.go",
-			"	c.retryCopy.Claimed, c.retryCopy.Generation = true, rel.Generation", "	c.retryCopy.Claimed = true", flow,
+			"the copy does not carry the new generation", "consumer/settle.go",
+			"	c.retryCopy.Generation = rel.Generation\n	e := retried(",
+			"	_ = rel\n	e := retried(", flow,
 		},
 		{
-			"a duplicate of a held refund is dropped", "consumer/handler.go",
-			"		return h.retryWhenFree(ctx, d, claim.HeldFor)", "		return true", flow,
+			"a duplicate of a held refund is dropped", "consumer/claim.go",
+			"		return h.retryWhenFree(d, answer.HeldFor)",
+			"		return superseded()", flow,
 		},
 		{
-			"a stopping process acknowledges what it lets go", "consumer/work.go",
-			"		_, err := h.unparked(ctx, c, 0)\n		return err\n	})\n	return false",
-			"		_, err := h.unparked(ctx, c, 0)\n		return err\n	})\n	return true", flow,
+			"a stopping process acknowledges what it lets go", "consumer/settle.go",
+			"			_, err = c.claim.Release(ctx, note, c.now())\n		}\n		return err\n	})\n	return Ending{}",
+			"			_, err = c.claim.Release(ctx, note, c.now())\n		}\n		return err\n	})\n	return superseded()", flow,
 		},
 		{
-			"the parked message is not stored before the event", "consumer/ends.go",
-			"	if !h.parkOrStub(ctx, d, c) {\n		return false\n	}\n	h.metrics.Parked(string(reason))",
-			"	h.metrics.Parked(string(reason))", flow,
+			"the parked message is not stored before the event", "consumer/finish.go",
+			"	if e.park != nil {\n",
+			"	if e.park != nil && e.Outcome != string(producer.Unresolved) {\n", flow,
 		},
 		{
-			"a message refused for its content is trouble of the broker", "consumer/ends.go",
-			"		if errors.Is(err, producer.ErrContent) {\n			h.metrics.PublishFailed(topic)\n			return err\n		}\n", "", flow,
+			"a message refused for its content is trouble of the broker", "consumer/patience.go",
+			"		if errors.Is(err, producer.ErrContent) {\n			h.metrics",
+			"		if errors.Is(err, producer.ErrContent) && topic == \"\" {\n			h.metrics", flow,
 		},
 		{
-			"a stub is not parked", "consumer/refused.go",
-			"	return h.parkStub(ctx, d, h.stub(d, c, producer.StubOfCommand, c.Body))",
-			"	h.stub(d, c, producer.StubOfCommand, c.Body)\n	return true", flow,
+			"a stub is not parked", "consumer/finish.go",
+			"		return h.parkStub(ctx, d, c, producer.StubOf(producer.StubOfCommand, c.Body, d.place()))",
+			"		return nil", flow,
 		},
 		{
-			"a stub of a claimed command is rejected", "consumer/refused.go",
+			"a stub of a claimed command is rejected", "consumer/handler.go",
 			"	d.stays = true\n",
-			"	d.stays = true\n	if d.retryCopy.Claimed {\n		return h.reject(ctx, d, producer.ReasonTooLarge, \"the broker refuses it\")\n	}\n", flow,
+			"	d.stays = true\n	if d.retryCopy.Claimed {\n		return h.rejected(d, producer.ReasonTooLarge, \"the broker refuses it\")\n	}\n", flow,
 		},
 		{
 			"every refusal is one for the content", "producer/producer.go",
@@ -207,40 +211,43 @@ func mistakes() []mistake {
 			"			if h.gate.Stopping() { // asking", "			if h.gate.Stopping() && c.worked && !c.worked { // asking", flow,
 		},
 		{
-			"found: nobody knows for whom a crashed claim called", "consumer/work.go",
+			"found: nobody knows for whom a crashed claim called", "consumer/claim.go",
 			"		c.note.Authorised = cmp.Or(c.note.Authorised, c.claim.LapsedAuthorisation)", "		c.note.Authorised = cmp.Or(c.note.Authorised, \"\")", flow,
 		},
 		{
-			"found: a decided command is rejected where its merchant is missing", "consumer/handler.go",
+			"found: a decided command is rejected where its merchant is missing", "consumer/unread.go",
 			"		ours = rec.Fingerprint == d.fingerprint", "		ours = rec.HeldFor < 0", truth,
 		},
 		// of versions, files, clocks and parkings
 		{
-			"found: what the age decided is kept in memory only", "consumer/handler.go",
+			"found: what the age decided is kept in memory only", "consumer/claim.go",
 			"QueryOnly: h.tooOld(d.retryCopy.Born)}\n	stored, err := fresh.encode()", "}\n	stored, err := fresh.encode()\n	fresh.QueryOnly = h.tooOld(d.retryCopy.Born)", flow,
 		},
 		{
-			"found: the age counts from a producer's clock that is ahead", "consumer/handler.go",
+			"found: the age counts from a producer's clock that is ahead", "consumer/delivery.go",
 			"	if !d.Stored.IsZero() && (", "	if d.Stored.IsZero() && (", flow,
 		},
 		{
-			"found: the claim does not say for whom it is", "consumer/handler.go",
-			"		Authorisation: authorisation(m), Message:", "		Message:", flow,
+			"found: the claim does not say for whom it is", "consumer/claim.go",
+			"		Authorisation: authorisation(m),\n", "", flow,
 		},
 		{
-			"found: what an older version cannot read is rejected", "consumer/handler.go",
-			"	case found && !h.aged(d):\n", "	case found && len(d.Body) == 0:\n", flow,
+			"found: what an older version cannot read is rejected", "consumer/unread.go",
+			"	case ours && !h.aged(d):\n",
+			"	case ours && len(d.Body) == 0:\n", flow,
 		},
 		{
-			"found: who finds it held enters nothing in the index", "consumer/handler.go",
-			"	if !h.enter(ctx, d, heldFor) {\n		return false\n	}\n", "", flow,
+			"found: who finds it held enters nothing in the index", "consumer/ending.go",
+			"	e := retried(d, producer.ReasonHeld, heldFor).entered(heldFor)\n",
+			"	e := retried(d, producer.ReasonHeld, heldFor)\n", flow,
 		},
 		{
-			"found: acknowledged before it is released", "consumer/ends.go",
-			"	return h.retryRedis(ctx, d, op, math.MaxInt64, act)", "	h.retryRedis(ctx, d, op, min(h.cfg.Patience, math.MaxInt64), act)\n	return waitedDone", truth,
+			"found: acknowledged before it is released", "consumer/patience.go",
+			"	return h.retryFor(ctx, d, op, math.MaxInt64, act)",
+			"	_ = h.retryFor(ctx, d, op, min(h.cfg.Patience, math.MaxInt64), act)\n	return nil", truth,
 		},
 		{
-			"found: a copy of before the parking is worked on", "consumer/work.go",
+			"found: a copy of before the parking is worked on", "consumer/claim.go",
 			"	return c.claim.Parked && c.retryCopy.Park < c.note.Park && (", "	return c.claim.Parked && c.retryCopy.Park > c.note.Park && (", truth,
 		},
 		{
@@ -260,8 +267,9 @@ func mistakes() []mistake {
 			"if f[13] and undecided.till", "if not f[13] and undecided.till", redis,
 		},
 		{
-			"publish one's own bytes where the record says already decided", "consumer/ends.go",
-			"		told = s.Event\n		if e, err = producer.DecodeEncoded(s.Event); err != nil {", "		if _, err = producer.DecodeEncoded(s.Event); err != nil {", truth,
+			"publish one's own bytes where the record says already decided", "consumer/settle.go",
+			"		if encoded, err = producer.DecodeEncoded(s.Event); err != nil {",
+			"		if _, err = producer.DecodeEncoded(s.Event); err != nil {", truth,
 		},
 		{
 			"an event has v2's code whatever the protocol", "consumer/operation.go",
@@ -296,13 +304,14 @@ func mistakes() []mistake {
 			`	case n.Authorised != s.Authorised && n.Authorised != "":`, `	case n.Authorised != s.Authorised && n.Authorised == "nobody":`, flow,
 		},
 		{
-			"a claim that lapsed is no call in flight", "consumer/work.go",
+			"a claim that lapsed is no call in flight", "consumer/claim.go",
 			"	if c.claim.Lapses > 0 {", "	if c.claim.Lapses > 1000 {", flow,
 		},
 		// R5, R10: the record
 		{
-			"no fingerprint", "consumer/handler.go",
-			"	d.id, d.fingerprint = h.identity(d.cmd), d.cmd.Fingerprint()", "	d.id, d.fingerprint = h.identity(d.cmd), string(d.kind)", flow,
+			"no fingerprint", "consumer/claim.go",
+			"	d.fingerprint = d.cmd.Fingerprint()\n	fresh",
+			"	d.fingerprint = string(d.kind)\n	fresh", flow,
 		},
 		{
 			"a failure is settled without the token", "dedupe/settle.lua",
@@ -366,21 +375,22 @@ func mistakes() []mistake {
 			"	r.Lapses++\n", "", model,
 		},
 		{
-			"a contradiction is kept quiet", "consumer/ends.go",
-			"	if s.Contradiction && !h.contradiction(", "	if s.Contradiction && s.Event == nil && !h.contradiction(", flow,
+			"a contradiction is kept quiet", "consumer/settle.go",
+			"	if s.Contradiction {",
+			"	if s.Contradiction && s.Event == nil {", flow,
 		},
 		{
-			"what Redis forgot is called as if it were new", "consumer/work.go",
+			"what Redis forgot is called as if it were new", "consumer/claim.go",
 			"		c.note.unknownCall(c.claim.Now.Add(h.cfg.Lease))\n", "", flow,
 		},
 		{
-			"a message older than KEEP is executed", "consumer/handler.go",
+			"a message older than KEEP is executed", "consumer/delivery.go",
 			"	return time.Since(born) > h.cfg.Keep", "	return time.Since(born) > 1000*h.cfg.Keep", flow,
 		},
 		{
-			"an entry leaves the index before its event is out", "consumer/ends.go",
-			"	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)",
-			"	h.markPublished(c.delivery, h.entry(c), told)\n	if !h.publishEvent(ctx, c.delivery, e) {\n		return false\n	}\n	h.metrics.Command(string(c.kind), string(outcome)", flow,
+			"an entry leaves the index before its event is out", "consumer/finish.go",
+			"	if err := h.publishAll(ctx, d, e); err != nil {\n",
+			"	for _, write := range e.published {\n		h.bestEffort(\"mark what is published\", d, write)\n	}\n	if err := h.publishAll(ctx, d, e); err != nil {\n", flow,
 		},
 		{
 			"the sweeper drops what was decided and never told", "dedupe/sweeper.go",
@@ -393,16 +403,17 @@ func mistakes() []mistake {
 			[]stage{simulated, redis[0]},
 		},
 		{
-			"what was told stays in the index", "consumer/ends.go",
-			"		return h.records.MarkPublished(ctx, d.id, d.fingerprint, entry, event)\n", "		return nil\n", flow,
+			"what was told stays in the index", "dedupe/claim.go",
+			"return c.store.MarkPublished(ctx, c.Refund, stored) }",
+			"_ = stored; return nil }", flow,
 		},
 		// R11: a stop ends
 		{
-			"the shutdown of the client has no deadline", "consumer/rocketmq.go",
+			"the shutdown of the client has no deadline", "consumer/drain.go",
 			"	ctx, cancel := context.WithTimeout(ctx, closeTime)\n", "	ctx, cancel := context.WithCancel(context.Background())\n", adapter,
 		},
 		{
-			"the gate opens before the client is shut down", "consumer/rocketmq.go",
+			"the gate opens before the client is shut down", "consumer/drain.go",
 			"	case <-ctx.Done():\n		c.log.WithField(\"part\"", "	case <-ctx.Done():\n		c.gate.Open()\n		c.log.WithField(\"part\"", adapter,
 		},
 		{
@@ -410,7 +421,7 @@ func mistakes() []mistake {
 			"		case <-c.gate.stopping:\n			return c.abandon(", "		case <-context.Background().Done():\n			return c.abandon(", adapter,
 		},
 		{
-			"the consumer's lock is held while the client resumes", "consumer/rocketmq.go",
+			"the consumer's lock is held while the client resumes", "consumer/drain.go",
 			"	sdk := c.running()\n	switch {\n	case sdk == nil || c.gate.Stopping():\n",
 			"	sdk := c.running()\n	c.mu.Lock()\n	defer c.mu.Unlock()\n	switch {\n	case sdk == nil || c.gate.Stopping():\n", adapter,
 		},
@@ -425,11 +436,12 @@ func mistakes() []mistake {
 			"	return left >= h.cfg.AlipayTimeout+min(callMargin, h.cfg.Lease/10)", "	return left > 0", flow,
 		},
 		{
-			"a claimed command is rejected when it cannot be read", "consumer/handler.go",
-			"	case found || d.retryCopy.Claimed:\n", "	case found && len(d.Body) == 0:\n", flow,
+			"a claimed command is rejected when it cannot be read", "consumer/unread.go",
+			"	case ours || d.retryCopy.Claimed:\n",
+			"	case ours && len(d.Body) == 0:\n", flow,
 		},
 		{
-			"a claimed command is rejected as a conflict", "consumer/handler.go",
+			"a claimed command is rejected as a conflict", "consumer/claim.go",
 			"	case dedupe.Conflict:\n		if d.retryCopy.Claimed {", "	case dedupe.Conflict:\n		if d.retryCopy.Claimed && d.cmd.Amount == 0 {", flow,
 		},
 		// R12: health
@@ -443,7 +455,7 @@ func mistakes() []mistake {
 			"redis.call('HSET', KEYS[1], 'tok', ARGV[1])\nredis.call('PEXPIRE', KEYS[1], ARGV[2])\n", "redis.call('HGET', KEYS[1], 'tok')\n", redis,
 		},
 		{
-			"what only read counts as works", "consumer/ends.go",
+			"what only read counts as works", "consumer/patience.go",
 			"			if op == \"settle\" || op == \"release\" {", "			if op != \"\" {", health,
 		},
 		{
@@ -481,7 +493,8 @@ func mistakes() []mistake {
 		},
 		{
 			"a paused command is claimed", "consumer/handler.go",
-			"	paused := func() bool { return !d.retryCopy.Claimed && h.paused(d) }", "	paused := func() bool { return false }", pauses,
+			"	paused := func() bool { return !claimed && h.paused(d) }",
+			"	paused := func() bool { return false }", pauses,
 		},
 		{
 			"the pace never falls", "dedupe/throttle.lua",

@@ -215,7 +215,10 @@ func newInstance(redis *dedupetest.Redis, o outside, rate, shared int, exchanged
 			return consumer.Merchant{AppAuthToken: firstToken(name)}, true
 		},
 		Workers: shared,
-	}, o, store, publish, consumer.NewGate(256), consumer.NewHealth(log), metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, log)
+	}, consumer.Dependencies{
+		Alipay: o, Records: store, Publisher: publish, Gate: consumer.NewGate(256), Health: consumer.NewHealth(log),
+		Metrics: metrics{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}, Log: log,
+	})
 }
 
 // share is how many calls passed from one moment until another as a share of what

@@ -67,7 +67,9 @@ func (w *world) start() {
 	}
 	p.store = store
 	publish := producer.New(p, producer.Config{EventTopic: eventTopic, RetryTopic: retryTopic, ParkedTopic: parkedTopic})
-	p.handler = consumer.NewHandler(w.config(p), gateway{p}, store, publish, p.gate, p.health, w.metrics, log)
+	p.handler = consumer.NewHandler(w.config(p), consumer.Dependencies{
+		Alipay: gateway{p}, Records: store, Publisher: publish, Gate: p.gate, Health: p.health, Metrics: w.metrics, Log: log,
+	})
 	p.calls, p.cancel = context.WithCancel(as(context.Background(), "sweeper "+p.name))
 	sweeper, err := dedupe.NewSweeper(store, dedupe.SweeperConfig{
 		AppID: appID, Every: sweepEvery, Grace: grace, Republish: p.handler.Republish, Alarm: p.alarm,
@@ -134,7 +136,7 @@ func (w *world) deliver(m *message, p *process) {
 		}
 		ended := func() bool {
 			defer p.gate.Leave()
-			return p.handler.Handle(ctx, d)
+			return p.handler.Handle(ctx, d).Acknowledged()
 		}()
 		if ended {
 			w.park(context.WithoutCancel(ctx), &op{proc: p, what: "ack " + m.role, do: func() { w.ack(p, m, id) }})

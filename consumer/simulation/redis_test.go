@@ -72,7 +72,7 @@ func (w *world) seen(t dedupetest.Transition) {
 		f.Expires = t.After.Expires
 	}
 	switch answer := t.Answer.(type) {
-	case dedupe.Claim:
+	case dedupe.Answer:
 		f.What, f.Result, f.Fresh, f.Unheard = history.Claim, answer.State.String(), answer.Fresh, o.unheard
 		f.Message, f.Sent, f.Fingerprint = w.broker.origin(o.actor), o.parked.Sub(w.begin).Milliseconds(), t.After.Fingerprint
 		if answer.State == dedupe.Won {

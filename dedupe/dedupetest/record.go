@@ -42,17 +42,17 @@ type Record struct {
 }
 
 // Claim is claim.lua.
-func (r *Record) Claim(req dedupe.ClaimRequest, now int64, lease time.Duration) dedupe.Claim {
+func (r *Record) Claim(req dedupe.ClaimRequest, now int64, lease time.Duration) dedupe.Answer {
 	token, generation := string(req.Token), req.Generation
 	ends := now + lease.Milliseconds()
 	reason := r.rejected(req.Message)
 	switch {
 	case r.Decided && r.Fingerprint != req.Fingerprint:
-		return dedupe.Claim{State: dedupe.Conflict}
+		return dedupe.Answer{State: dedupe.Conflict}
 	case r.Decided:
-		return dedupe.Claim{State: dedupe.Decided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
+		return dedupe.Answer{State: dedupe.Decided, Event: []byte(r.Event), Contradiction: r.Letter == "C"}
 	case reason != "" && !req.Claimed:
-		return dedupe.Claim{State: dedupe.Rejected, Reason: reason}
+		return dedupe.Answer{State: dedupe.Rejected, Reason: reason}
 	case reason != "":
 		r.Rejections = strings.Replace(r.Rejections, " "+req.Message+"="+reason, "", 1)
 	}
@@ -62,11 +62,11 @@ func (r *Record) Claim(req dedupe.ClaimRequest, now int64, lease time.Duration) 
 			Exists: true, Fingerprint: req.Fingerprint, Token: token, Until: ends, Lease: lease.Milliseconds(), Authorisation: req.Authorisation,
 			Generation: generation, Note: string(req.Note), Fresh: true, Rejections: r.Rejections,
 		}
-		return dedupe.Claim{State: dedupe.Won, Fresh: true, Generation: generation, Note: req.Note}
+		return dedupe.Answer{State: dedupe.Won, Fresh: true, Generation: generation, Note: req.Note}
 	case r.Fingerprint != req.Fingerprint:
-		return dedupe.Claim{State: dedupe.Conflict}
+		return dedupe.Answer{State: dedupe.Conflict}
 	}
-	other := dedupe.Claim{Generation: r.Generation, Parked: r.Parked}
+	other := dedupe.Answer{Generation: r.Generation, Parked: r.Parked}
 	mine := r.Token == token
 	until := r.until(now)
 	switch {
@@ -95,7 +95,7 @@ func (r *Record) Claim(req dedupe.ClaimRequest, now int64, lease time.Duration) 
 	}
 	r.Token, r.Until, r.Lease, r.Authorisation = token, ends, lease.Milliseconds(), req.Authorisation
 	r.Generation = max(r.Generation, generation)
-	claim := dedupe.Claim{
+	claim := dedupe.Answer{
 		State: dedupe.Won, Fresh: r.Fresh, Generation: r.Generation, Note: []byte(r.Note), Lapses: int(r.Lapses), Parked: r.Parked,
 		LapsedAuthorisation: r.LapsedAuthorisation,
 	}
@@ -118,13 +118,13 @@ func (r *Record) lapse(at int64) {
 }
 
 // Settle is settle.lua.
-func (r *Record) Settle(fingerprint, token string, succeeded bool, event string, now int64, keep time.Duration) dedupe.Settlement {
-	letter := "F"
+func (r *Record) Settle(req dedupe.SettleRequest, now int64, keep time.Duration) dedupe.Settlement {
+	token, succeeded, letter := string(req.Token), req.Succeeded, "F"
 	if succeeded {
 		letter = "S"
 	}
 	switch {
-	case r.Decided && r.Fingerprint != fingerprint:
+	case r.Decided && r.Fingerprint != req.Fingerprint:
 		return dedupe.Settlement{State: dedupe.Foreign}
 	case r.Decided && r.Letter == "F" && succeeded:
 		letter = "C"
@@ -134,10 +134,10 @@ func (r *Record) Settle(fingerprint, token string, succeeded bool, event string,
 		return dedupe.Settlement{State: dedupe.Stale}
 	}
 	*r = Record{
-		Exists: true, Decided: true, Fingerprint: fingerprint, Letter: letter, Event: event,
+		Exists: true, Decided: true, Fingerprint: req.Fingerprint, Letter: letter, Event: string(req.Event),
 		Expires: now + keep.Milliseconds(),
 	}
-	return dedupe.Settlement{State: dedupe.Settled, Event: []byte(event), Contradiction: letter == "C"}
+	return dedupe.Settlement{State: dedupe.Settled, Event: req.Event, Contradiction: letter == "C"}
 }
 
 // Release is release.lua. An empty fingerprint is not compared.

@@ -37,7 +37,7 @@ type Transition struct {
 	Op, Key       string // claim, settle, release, confirm, amend
 	Token         string // of the request; empty for confirm and amend
 	Generation    int64  // of the request, where it has one
-	Answer        any    // dedupe.Claim, dedupe.Settlement, dedupe.Release, or whether it was amended
+	Answer        any    // dedupe.Answer, dedupe.Settlement, dedupe.Release, or whether it was amended
 	Before, After Record
 	Now           int64 // ms of Redis' clock
 }

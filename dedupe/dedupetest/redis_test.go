@@ -143,7 +143,7 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 		said = w.same(fmt.Sprintf("claim %s %.4s %d %+v", fp, token, generation, slot), func(s *dedupe.Store) (any, error) {
 			c, g, err := s.ClaimWithSlot(ctx, dedupe.ClaimRequest{ID: id, Fingerprint: fp, Token: token, Generation: generation, Note: note}, slot)
 			c.Deadline, g = time.Time{}, bySpans(g)
-			return fmt.Sprintf("%+v %+v", c, g), err
+			return fmt.Sprintf("%+v %+v", c.Answer, g), err
 		})
 	case 2:
 		succeeded, event := rng.IntN(4) == 0, fmt.Appendf(nil, "event\n%d", rng.IntN(9))
@@ -218,7 +218,7 @@ func (w *twins) step(rng *rand.Rand, tokens *[]dedupe.Token, seen map[string]int
 	case 13:
 		event := fmt.Appendf(nil, "event\n%d", rng.IntN(9))
 		w.same(fmt.Sprintf("told %s %q", fp, event), func(s *dedupe.Store) (any, error) {
-			return nil, s.MarkPublished(ctx, id, fp, entry, event)
+			return nil, s.MarkPublished(ctx, dedupe.Refund{Identity: id, Fingerprint: fp, Born: time.UnixMilli(1_700_000_000_000), Fen: 12}, event)
 		})
 	}
 	for word := range strings.FieldsSeq(strings.NewReplacer("{", " ", "}", " ", "already decided", "already-decided").Replace(said)) {

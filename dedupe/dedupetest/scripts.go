@@ -57,7 +57,7 @@ func claim(r *Redis, key string, args []string) (any, error) {
 		return rec.Claim(dedupe.ClaimRequest{
 			Fingerprint: args[0], Token: dedupe.Token(args[1]), Generation: generation, Note: []byte(args[4]), Authorisation: args[5], Message: args[6], Claimed: args[7] == "1",
 		}, at, time.Duration(lease)*time.Millisecond)
-	}).(dedupe.Claim)
+	}).(dedupe.Answer)
 	content := c.Note
 	if c.State == dedupe.Decided {
 		content = c.Event
@@ -74,7 +74,9 @@ func settle(r *Redis, key string, args []string) (any, error) {
 		return nil, err
 	}
 	s, _ := r.transition(Transition{Op: "settle", Key: key, Token: args[1]}, func(rec *Record, now int64) any {
-		return rec.Settle(args[0], args[1], args[2] == "1", args[4], now, time.Duration(keep)*time.Millisecond)
+		return rec.Settle(dedupe.SettleRequest{
+			Fingerprint: args[0], Token: dedupe.Token(args[1]), Succeeded: args[2] == "1", Event: []byte(args[4]),
+		}, now, time.Duration(keep)*time.Millisecond)
 	}).(dedupe.Settlement)
 	return fields(wordOf(s.State), s.Contradiction, s.Event), nil
 }

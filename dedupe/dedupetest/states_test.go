@@ -82,7 +82,7 @@ type script struct {
 
 // rules are the scripts that the walk uses: the model, or a mutation of it.
 type rules struct {
-	claim   func(r *dedupetest.Record, token string, gen int64) dedupe.Claim
+	claim   func(r *dedupetest.Record, token string, gen int64) dedupe.Answer
 	settle  func(r *dedupetest.Record, token string, ok bool) dedupe.Settlement
 	release func(r *dedupetest.Record, token string) dedupe.Release
 	confirm func(r *dedupetest.Record, gen int64)
@@ -90,7 +90,7 @@ type rules struct {
 
 func model() rules {
 	return rules{
-		claim: func(r *dedupetest.Record, token string, gen int64) dedupe.Claim {
+		claim: func(r *dedupetest.Record, token string, gen int64) dedupe.Answer {
 			return r.Claim(dedupe.ClaimRequest{Fingerprint: "fp", Token: dedupe.Token(token), Generation: gen}, 0, time.Millisecond)
 		},
 		settle: func(r *dedupetest.Record, token string, ok bool) dedupe.Settlement {
@@ -98,7 +98,7 @@ func model() rules {
 			if ok {
 				event = "succeeded"
 			}
-			return r.Settle("fp", token, ok, event, 0, 0)
+			return r.Settle(dedupe.SettleRequest{Fingerprint: "fp", Token: dedupe.Token(token), Succeeded: ok, Event: []byte(event)}, 0, 0)
 		},
 		release: func(r *dedupetest.Record, token string) dedupe.Release { return r.Release("fp", token, "", false) },
 		confirm: func(r *dedupetest.Record, gen int64) { r.Confirm(gen, 0) },
@@ -249,7 +249,7 @@ func (w world) act(r rules, i int, name string, tell func(string, world, string)
 		to.run(r, s, name+" claims", func(to *world, answer any) {
 			me := &to.workers[i]
 			me.token = s.token
-			claim, _ := answer.(dedupe.Claim)
+			claim, _ := answer.(dedupe.Answer)
 			switch claim.State {
 			case dedupe.Won:
 				me.at, me.valid = working, true
@@ -324,7 +324,7 @@ func (w world) run(r rules, s script, act string, then func(*world, any), tell f
 
 func answerText(answer any) string {
 	switch a := answer.(type) {
-	case dedupe.Claim:
+	case dedupe.Answer:
 		return ": " + a.State.String()
 	case dedupe.Settlement:
 		return ": " + a.State.String()
@@ -429,7 +429,7 @@ func TestEveryStateFindsMutations(t *testing.T) {
 		mutate       func(*rules)
 	}{
 		{"a claim takes a record whose lease still runs", fence, func(r *rules) {
-			r.claim = func(rec *dedupetest.Record, token string, gen int64) dedupe.Claim {
+			r.claim = func(rec *dedupetest.Record, token string, gen int64) dedupe.Answer {
 				rec.Until = 0
 				return model().claim(rec, token, gen)
 			}
@@ -451,7 +451,7 @@ func TestEveryStateFindsMutations(t *testing.T) {
 			}
 		}},
 		{"a decided record can be claimed", fence, func(r *rules) {
-			r.claim = func(rec *dedupetest.Record, token string, gen int64) dedupe.Claim {
+			r.claim = func(rec *dedupetest.Record, token string, gen int64) dedupe.Answer {
 				if rec.Decided {
 					*rec = dedupetest.Record{}
 				}
@@ -459,7 +459,7 @@ func TestEveryStateFindsMutations(t *testing.T) {
 			}
 		}},
 		{"the confirmed generation itself is superseded", copies, func(r *rules) {
-			r.claim = func(rec *dedupetest.Record, token string, gen int64) dedupe.Claim {
+			r.claim = func(rec *dedupetest.Record, token string, gen int64) dedupe.Answer {
 				if rec.Confirmed > 0 && !rec.Decided {
 					gen--
 				}

@@ -24,8 +24,8 @@ import (
 type (
 	// Handler is the flow.
 	Handler interface {
-		Handle(ctx context.Context, d consumer.Delivery) bool
-		Postpone(ctx context.Context, d consumer.Delivery) bool
+		Handle(ctx context.Context, d consumer.Delivery) consumer.Ending
+		Postpone(ctx context.Context, d consumer.Delivery) consumer.Ending
 	}
 	// Gateway is Alipay.
 	Gateway interface {
@@ -68,15 +68,15 @@ type handled struct {
 	topics Topics
 }
 
-func (h handled) Handle(ctx context.Context, d consumer.Delivery) bool {
+func (h handled) Handle(ctx context.Context, d consumer.Delivery) consumer.Ending {
 	return h.process(ctx, d, h.inner.Handle)
 }
 
-func (h handled) Postpone(ctx context.Context, d consumer.Delivery) bool {
+func (h handled) Postpone(ctx context.Context, d consumer.Delivery) consumer.Ending {
 	return h.process(ctx, d, h.inner.Postpone)
 }
 
-func (h handled) process(ctx context.Context, d consumer.Delivery, act func(context.Context, consumer.Delivery) bool) bool {
+func (h handled) process(ctx context.Context, d consumer.Delivery, act func(context.Context, consumer.Delivery) consumer.Ending) consumer.Ending {
 	in := delivery{id: h.j.name("d"), message: d.MsgID}
 	f := history.Fact{What: history.Delivery, Delivery: in.id, Copy: d.MsgID, Message: d.MsgID, Topic: history.TopicCommand}
 	topic := d.Topic
@@ -94,7 +94,7 @@ func (h handled) process(ctx context.Context, d consumer.Delivery, act func(cont
 	f.AppID, f.Merchant, f.Kind, f.Number = in.about.AppID, in.about.Merchant, in.about.Kind, in.about.Number
 	h.j.add(time.Now(), f)
 	ended := act(context.WithValue(ctx, deliveryKey{}, in), d)
-	if ended {
+	if ended.Acknowledged() {
 		f.What = history.Ack
 		h.j.add(time.Now(), f)
 	}
@@ -143,7 +143,7 @@ func (r Records) ClaimWithSlot(ctx context.Context, req dedupe.ClaimRequest, slo
 		f.Lease = sent.Add(r.lease).UnixMilli()
 	}
 	r.j.add(time.Now(), f)
-	return claim, grant, nil
+	return claim.Through(r), grant, nil
 }
 
 // Settle is Store's.

@@ -332,7 +332,10 @@ func (s *service) handler(tell *producer.Producer) *consumer.Handler {
 			},
 		}, Additions: consumer.Additions{NotifyURL: s.cfg.AlipayNotifyURL, QueryOptions: s.cfg.AlipayQueryOptions},
 		Merchant: s.changing.merchant, Workers: shared(s.cfg),
-	}, s.trace.Gateway(s.acts.gateway(s.changing)), s.acts.records(s.store, s.redis), s.trace.Publisher(tell), s.gate, s.health, observed{s.metrics, s.state, s.page}, s.log)
+	}, consumer.Dependencies{
+		Alipay: s.trace.Gateway(s.acts.gateway(s.changing)), Records: s.acts.records(s.store, s.redis), Publisher: s.trace.Publisher(tell),
+		Gate: s.gate, Health: s.health, Metrics: observed{s.metrics, s.state, s.page}, Log: s.log,
+	})
 }
 
 func (s *service) consumer(h *consumer.Handler) *consumer.Consumer {

@@ -20,8 +20,8 @@ import (
 // The parts that are wrapped, as package consumer wants them.
 type (
 	handler interface {
-		Handle(ctx context.Context, d consumer.Delivery) bool
-		Postpone(ctx context.Context, d consumer.Delivery) bool
+		Handle(ctx context.Context, d consumer.Delivery) consumer.Ending
+		Postpone(ctx context.Context, d consumer.Delivery) consumer.Ending
 	}
 	gateway interface {
 		Refund(ctx context.Context, req *alipay.RefundRequest) (*alipay.RefundResponse, error)
@@ -64,15 +64,15 @@ type handled struct {
 	inner handler
 }
 
-func (h handled) Handle(ctx context.Context, d consumer.Delivery) bool {
+func (h handled) Handle(ctx context.Context, d consumer.Delivery) consumer.Ending {
 	return h.t.process(ctx, d, h.inner.Handle)
 }
 
-func (h handled) Postpone(ctx context.Context, d consumer.Delivery) bool {
+func (h handled) Postpone(ctx context.Context, d consumer.Delivery) consumer.Ending {
 	return h.t.process(ctx, d, h.inner.Postpone)
 }
 
-func (t *Tracer) process(ctx context.Context, d consumer.Delivery, act func(context.Context, consumer.Delivery) bool) (done bool) {
+func (t *Tracer) process(ctx context.Context, d consumer.Delivery, act func(context.Context, consumer.Delivery) consumer.Ending) (e consumer.Ending) {
 	ctx, span := t.tracer.Start(below(ctx, d.Properties[producer.PropertyTraceparent]), "process "+d.Topic,
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 			semconv.MessagingSystemRocketMQ, semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
@@ -88,14 +88,14 @@ func (t *Tracer) process(ctx context.Context, d consumer.Delivery, act func(cont
 		switch {
 		case !returned: // consumer recovers, logs and repeats
 			span.SetStatus(codes.Error, "panic")
-		case !done:
+		case !e.Acknowledged():
 			span.SetAttributes(attrLeft.Bool(true))
 		}
 		span.End()
 	}()
-	done = act(ctx, d)
+	e = act(ctx, d)
 	returned = true
-	return done
+	return e
 }
 
 // Gateway makes a span of each call of Alipay.

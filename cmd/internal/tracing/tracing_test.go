@@ -31,10 +31,10 @@ const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 const canary = "CANARY"
 
 // act is a handler that does one thing.
-type act func(context.Context, consumer.Delivery) bool
+type act func(context.Context, consumer.Delivery) consumer.Ending
 
-func (a act) Handle(ctx context.Context, d consumer.Delivery) bool   { return a(ctx, d) }
-func (a act) Postpone(ctx context.Context, d consumer.Delivery) bool { return a(ctx, d) }
+func (a act) Handle(ctx context.Context, d consumer.Delivery) consumer.Ending   { return a(ctx, d) }
+func (a act) Postpone(ctx context.Context, d consumer.Delivery) consumer.Ending { return a(ctx, d) }
 
 // answers is a gateway whose calls end with err.
 type answers struct{ err error }
@@ -128,13 +128,16 @@ func TestOneTraceFromTheCommandToTheEvent(t *testing.T) {
 		Signed: true, Class: alipay.ClassUnknown, Err: errors.New(canary),
 	}
 	event := encoded(t)
-	h := tracer.Handler(act(func(ctx context.Context, _ consumer.Delivery) bool {
+	h := tracer.Handler(act(func(ctx context.Context, _ consumer.Delivery) consumer.Ending {
 		req := &alipay.RefundRequest{OutRequestNo: "R1", RefundReason: canary, AppAuthToken: canary, OutTradeNo: canary}
 		_, _ = tracer.Gateway(answers{secret}).Refund(ctx, req)
 		_, _ = tracer.Gateway(answers{}).QueryRefund(ctx, &alipay.RefundQueryRequest{OutRequestNo: "R1", AppAuthToken: canary})
 		ctx = context.WithoutCancel(ctx) // as final acts have it
 		_ = tracer.Publisher(sent{fmt.Errorf("%w: %s", producer.ErrUnconfirmed, canary)}).Publish(ctx, event)
-		return tracer.Publisher(sent{}).Publish(ctx, event) == nil
+		if err := tracer.Publisher(sent{}).Publish(ctx, event); err != nil {
+			t.Error(err)
+		}
+		return consumer.Ending{Outcome: "succeeded"}
 	}))
 	h.Handle(t.Context(), consumer.Delivery{
 		Topic: "refund-command", MsgID: "M1", Body: []byte(canary),
@@ -223,10 +226,10 @@ func TestCopiesAndCoupons(t *testing.T) {
 func TestEndsWithoutAnEvent(t *testing.T) {
 	tracer, stop := recording(t)
 	d := consumer.Delivery{Topic: "T", Properties: map[string]string{producer.PropertyTry: "2", producer.PropertyTraceparent: canary}}
-	tracer.Handler(act(func(context.Context, consumer.Delivery) bool { return false })).Postpone(t.Context(), d)
+	tracer.Handler(act(func(context.Context, consumer.Delivery) consumer.Ending { return consumer.Ending{} })).Postpone(t.Context(), d)
 	func() {
 		defer func() { _ = recover() }()
-		tracer.Handler(act(func(context.Context, consumer.Delivery) bool { panic(canary) })).Handle(t.Context(), d)
+		tracer.Handler(act(func(context.Context, consumer.Delivery) consumer.Ending { panic(canary) })).Handle(t.Context(), d)
 	}()
 	spans := stop()
 	holds(t, spans[0], map[string]string{"refundd.left": "true", "refundd.try": "2"})
@@ -239,7 +242,7 @@ func TestEndsWithoutAnEvent(t *testing.T) {
 // allocated besides.
 func TestOffIsNothing(t *testing.T) {
 	var off *Tracer
-	inner := &struct{ act }{func(context.Context, consumer.Delivery) bool { return true }}
+	inner := &struct{ act }{func(context.Context, consumer.Delivery) consumer.Ending { return consumer.Ending{Outcome: "succeeded"} }}
 	if off.Handler(inner) != handler(inner) {
 		t.Error("the handler is wrapped")
 	}
@@ -277,7 +280,7 @@ func TestNobodyTakesTheSpans(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := tracer.Handler(act(func(context.Context, consumer.Delivery) bool { return true }))
+			h := tracer.Handler(act(func(context.Context, consumer.Delivery) consumer.Ending { return consumer.Ending{Outcome: "succeeded"} }))
 			for range 5000 { // more than the queue takes
 				h.Handle(t.Context(), consumer.Delivery{Topic: "T"})
 			}
