@@ -13,12 +13,8 @@ import (
 	"refundd/consumer"
 )
 
-const (
-	// maxLine is what a broker takes at most; the service takes 64 KiB.
-	maxLine = 4 << 20
-	// progressEvery is the pause between two lines of progress.
-	progressEvery = 2 * time.Second
-)
+// maxLine is what a broker takes at most; the service takes 64 KiB.
+const maxLine = 4 << 20
 
 // command is one line on its way.
 type command struct {
@@ -54,7 +50,14 @@ func (b *batch) run(ctx context.Context, lines io.Reader) error {
 			}
 		})
 	}
-	stopProgress := b.progress()
+	stopProgress := func() {}
+	if b.many {
+		stopProgress = b.env.progress(func() string {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return "so far " + b.counts()
+		})
+	}
 	err := b.feed(ctx, lines, queue)
 	close(queue)
 	wg.Wait()
@@ -163,6 +166,19 @@ func (b *batch) complain(c command, format string, args ...any) {
 	_, _ = fmt.Fprintf(b.env.stderr, "%s%s\n", where, fmt.Sprintf(format, args...))
 }
 
+// batchResult counts every line once.
+type batchResult struct {
+	Commands    int `json:"commands"`
+	Sent        int `json:"sent"`
+	Invalid     int `json:"invalid"`
+	Failed      int `json:"failed"`
+	Interrupted int `json:"interrupted"`
+}
+
+func (b *batch) result() batchResult {
+	return batchResult{b.read, b.sent, b.invalid, b.failed, b.interrupted}
+}
+
 // counts is the closing line. The caller holds the lock.
 func (b *batch) counts() string {
 	verb := "sent"
@@ -174,32 +190,4 @@ func (b *batch) counts() string {
 		text += fmt.Sprintf(", %d not sent because of the interrupt", b.interrupted)
 	}
 	return text
-}
-
-// progress prints a line now and then until the function that it returns is
-// called. Short jobs print none.
-func (b *batch) progress() (stop func()) {
-	if !b.many {
-		return func() {}
-	}
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(progressEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				b.mu.Lock()
-				_, _ = fmt.Fprintf(b.env.stderr, "so far %s\n", b.counts())
-				b.mu.Unlock()
-			}
-		}
-	})
-	return func() {
-		close(done)
-		wg.Wait()
-	}
 }

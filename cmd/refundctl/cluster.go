@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/tap"
@@ -22,9 +23,10 @@ type connection struct {
 	verbose     bool
 }
 
-func (c *connection) register(flags *flag.FlagSet) {
+func (c *connection) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&c.nameServers, "nameserver", "", "`host:port,...` of RocketMQ's name servers; default REFUNDD_ROCKETMQ_NAMESERVERS")
-	flags.BoolVar(&c.verbose, "v", false, "log of the RocketMQ client to standard error")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log of the RocketMQ client to standard error")
 }
 
 // open checks how to reach the cluster, and that the topic is there.
@@ -36,7 +38,7 @@ func (c *connection) open(ctx context.Context, env environment, topic string) (t
 	c.redirectLog(env)
 	if err := cluster.CheckTopic(ctx, topic); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
-			return tap.Cluster{}, wrongUsage("-topic: %v", err)
+			return tap.Cluster{}, wrongUsage("--topic: %v", err)
 		}
 		return tap.Cluster{}, fmt.Errorf("ask for topic %s: %w", topic, err)
 	}
@@ -44,12 +46,12 @@ func (c *connection) open(ctx context.Context, env environment, topic string) (t
 }
 
 func (c *connection) cluster(env environment) (tap.Cluster, error) {
-	name, text := "-nameserver", c.nameServers
+	name, text := "--nameserver", c.nameServers
 	if text == "" {
 		name, text = "REFUNDD_ROCKETMQ_NAMESERVERS", env.getenv("REFUNDD_ROCKETMQ_NAMESERVERS")
 	}
 	if strings.TrimSpace(text) == "" {
-		return tap.Cluster{}, wrongUsage("-nameserver or REFUNDD_ROCKETMQ_NAMESERVERS is required")
+		return tap.Cluster{}, wrongUsage("--nameserver or REFUNDD_ROCKETMQ_NAMESERVERS is required")
 	}
 	var cluster tap.Cluster
 	for server := range strings.SplitSeq(text, ",") {
@@ -91,11 +93,23 @@ func (c *connection) redirectLog(env environment) {
 
 // topic is the flag's, else the variable's, else the contract's.
 func topic(given string, env environment, variable, standard string) string {
-	if given == "" {
-		given = env.getenv(variable)
+	return cmp.Or(given, env.getenv(variable), standard)
+}
+
+// groupFlag names the group that topics are read as. Its offsets are never moved.
+func groupFlag(cmd *cobra.Command, group *string) {
+	cmd.Flags().StringVar(group, "group", tap.ToolsGroup, "consumer `group` to read as; brokers have the default one from birth. Its offsets are never moved")
+}
+
+// notTheServices refuses the service's own group.
+func notTheServices(group string, env environment) error {
+	if group == "" || group == cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd") {
+		return wrongUsage("--group: %q is the service's own group, or none; it would take messages from the service", group)
 	}
-	if given == "" {
-		given = standard
-	}
-	return given
+	return nil
+}
+
+// trouble tells what a reading goes on after.
+func (env environment) trouble(err error) {
+	_, _ = fmt.Fprintf(env.stderr, "refundctl: %v; trying again\n", err)
 }

@@ -3,12 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
@@ -23,10 +22,10 @@ type deskFlags struct {
 	group string
 }
 
-func (f *deskFlags) register(flags *flag.FlagSet) {
-	f.connection.register(flags)
-	flags.StringVar(&f.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
-	flags.StringVar(&f.group, "group", tap.ToolsGroup, "consumer `group` to read topics as; brokers have the default one from birth")
+func (f *deskFlags) register(cmd *cobra.Command) {
+	f.connection.register(cmd)
+	cmd.Flags().StringVar(&f.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
+	groupFlag(cmd, &f.group)
 }
 
 // desk is how one environment's refunds are looked at: its records, its topics,
@@ -49,13 +48,13 @@ type desk struct {
 
 // open reads the variables that the service reads, and checks them. The caller
 // calls done at the end.
-func (f *deskFlags) open(command string, env environment) (d *desk, done func(), err error) {
+func (f *deskFlags) open(env environment) (d *desk, done func(), err error) {
 	d = &desk{env: env, group: f.group, appID: cmp.Or(f.appID, env.getenv("REFUNDD_ALIPAY_APP_ID"))}
 	if d.appID == "" {
-		return nil, nil, wrongUsage("%s: -app-id or REFUNDD_ALIPAY_APP_ID is required", command)
+		return nil, nil, wrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
 	}
-	if f.group == "" || f.group == cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd") {
-		return nil, nil, wrongUsage("%s: -group: %q is the service's own group, or none; it would take messages from the service", command, f.group)
+	if err := notTheServices(f.group, env); err != nil {
+		return nil, nil, err
 	}
 	switch scope := env.getenv("REFUNDD_DEDUPE_SCOPE"); scope {
 	case "", "merchant":
@@ -106,17 +105,14 @@ func (d *desk) read(ctx context.Context, topic string, since time.Time, tell fun
 	if err := d.cluster.CheckTopic(ctx, topic); err != nil {
 		return fmt.Errorf("read %s: %w", topic, err)
 	}
-	n := 0
-	progress := time.Now().Add(progressEvery)
+	var n atomic.Int64
+	defer d.env.progress(func() string { return fmt.Sprintf("%s: %d messages read", topic, n.Load()) })()
 	err := tap.Follow(ctx, d.cluster, tap.Following{
 		Topic: topic, Group: d.group, Beginning: since.IsZero(), Since: since, UntilNow: true,
-		Trouble: func(err error) { _, _ = fmt.Fprintf(d.env.stderr, "refundctl: %v; trying again\n", err) },
+		Trouble: d.env.trouble,
 	}, func(m tap.Message) {
 		tell(m)
-		if n++; time.Now().After(progress) {
-			_, _ = fmt.Fprintf(d.env.stderr, "%s: %d messages read\n", topic, n)
-			progress = time.Now().Add(progressEvery)
-		}
+		n.Add(1)
 	})
 	switch {
 	case err != nil:
@@ -125,68 +121,4 @@ func (d *desk) read(ctx context.Context, topic string, since time.Time, tell fun
 		return fmt.Errorf("read %s: interrupted: %w", topic, ctx.Err())
 	}
 	return nil
-}
-
-// timeAgo is a flag for how long ago, with days.
-type timeAgo time.Duration
-
-func (s *timeAgo) String() string {
-	if *s == 0 {
-		return ""
-	}
-	return time.Duration(*s).String()
-}
-
-func (s *timeAgo) Set(text string) error {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return errors.New("not a duration such as 90m, 12h or 7d")
-		}
-		*s = timeAgo(time.Duration(n) * 24 * time.Hour)
-		return nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
-		return errors.New("not a duration such as 90m, 12h or 7d")
-	}
-	*s = timeAgo(d)
-	return nil
-}
-
-// parseWithNumber is parse for commands that take one argument, before or
-// behind the flags.
-func parseWithNumber(flags *flag.FlagSet, args []string, env environment, help string) (number string, err error) {
-	if err := parseFlags(flags, args, env, help); err != nil {
-		return "", err
-	}
-	if flags.NArg() == 0 {
-		return "", wrongUsage("%s: the out_request_no is missing", flags.Name())
-	}
-	number = flags.Arg(0)
-	return number, parse(flags, flags.Args()[1:], env, help)
-}
-
-// checkKind accepts nothing, too.
-func checkKind(command, kind string) error {
-	if kind != "" && kind != string(consumer.KindRefund) && kind != string(consumer.KindCouponRefund) {
-		return wrongUsage("%s: -kind: %q is not refund or coupon_refund", command, kind)
-	}
-	return nil
-}
-
-func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// ago is a duration as a person reads it.
-func ago(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(time.Second).String()
-	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
-	default:
-		return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
-	}
 }

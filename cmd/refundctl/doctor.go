@@ -2,42 +2,38 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"refundd/cmd/internal/config"
 )
 
-const doctorHelp = `refundctl doctor checks a live environment as refundd would find it, and tells
-what is wrong, what may become wrong, and how to mend each. It changes nothing but
-one key in Redis, by which it sees whether a claim could be written; a minute later
-that is gone.
-
-usage: refundctl doctor [flags]
-
-  refundctl doctor                  with the service's environment
-  refundctl doctor -live            asks Alipay as well: keys, permissions, clock
-  refundctl doctor -watch 35s       also whether all instances subscribe to the same topics
-  refundctl doctor -o json | jq '.findings[] | select(.severity == "problem")'
+const doctorLong = `Checks a live environment as refundd would find it, and tells what is wrong, what may
+become wrong, and how to mend each. It changes nothing but one key in Redis, by
+which it sees whether a claim could be written; a minute later that is gone.
 
 It reads the service's whole environment (REFUNDD_…), with its files. What it looks at:
   configuration  everything that refundd -check looks at
   RocketMQ       name servers, topics, queues, permissions, group, members, lag; flushing,
                  replication, retention, delay levels of each broker
   Redis          whether it takes writes, mode, role, eviction, persistence, memory, clock
-  Alipay         keys, certificates, notify URL; with -live a query for a trade that does
+  Alipay         keys, certificates, notify URL; with --live a query for a trade that does
                  not exist, for the app and for each merchant, and the gateway's clock
   times          REFUNDD_KEEP against retention, delays against each other
 
--live sends read-only queries and nothing else. -watch takes a group's members at
+--live sends read-only queries and nothing else. --watch takes a group's members at
 their word: a broker believes the last of their heartbeats, which come every 30 seconds.
 
-Exit codes: 0 no problem (there may be warnings), 1 problems, 2 wrong usage.
-`
+Exit codes: 0 no problem (there may be warnings), 1 problems, 2 wrong usage.`
+
+const doctorExample = `  refundctl doctor                  with the service's environment
+  refundctl doctor --live           asks Alipay as well: keys, permissions, clock
+  refundctl doctor --watch 35s      also whether all instances subscribe to the same topics
+  refundctl doctor -o json | jq '.findings[] | select(.severity == "problem")'`
 
 // severity of a finding.
 type severity string
@@ -83,31 +79,33 @@ func (d *doctor) add(check string, s severity, fix, saw string, args ...any) {
 	d.print(f)
 }
 
-func runDoctor(ctx context.Context, args []string, env environment) error {
+func doctorCommand(env environment) *cobra.Command {
 	d := &doctor{env: env, print: func(finding) {}}
 	var out output
 	var quiet bool
-	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
-	out.register(flags)
-	flags.BoolVar(&d.live, "live", false, "ask Alipay, too")
-	flags.DurationVar(&d.watch, "watch", 0, "watch the group's subscriptions for this `time`")
-	flags.BoolVar(&quiet, "q", false, "only what is not ok")
-	if err := parse(flags, args, env, doctorHelp); err != nil {
-		return err
-	}
-	if err := out.check("doctor"); err != nil {
-		return err
-	}
-	if d.watch < 0 {
-		return wrongUsage("doctor: -watch: %s is below zero", d.watch)
-	}
-	if !out.json() {
-		d.print = func(f finding) {
-			if !quiet || f.Severity != fine {
-				printFinding(env.stdout, f)
+	var watch period
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "check a live environment: RocketMQ, Redis, Alipay, configuration", Long: doctorLong, Example: doctorExample,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d.watch = time.Duration(watch)
+			if !out.json() {
+				d.print = func(f finding) {
+					if !quiet || f.Severity != fine {
+						env.printFinding(f)
+					}
+				}
 			}
-		}
+			return d.run(cmd.Context(), out)
+		},
 	}
+	out.register(cmd)
+	cmd.Flags().BoolVar(&d.live, "live", false, "ask Alipay, too")
+	cmd.Flags().Var(&watch, "watch", "watch the group's subscriptions for this `time`")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only what is not ok")
+	return cmd
+}
+
+func (d *doctor) run(ctx context.Context, out output) error {
 	d.examine(ctx)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("interrupted: %w", err)
@@ -116,15 +114,10 @@ func runDoctor(ctx context.Context, args []string, env environment) error {
 	for _, f := range d.findings {
 		counts[f.Severity]++
 	}
-	var err error
-	if out.json() {
-		err = printJSON(env.stdout, struct {
-			Findings []finding        `json:"findings"`
-			Counts   map[severity]int `json:"counts"`
-		}{d.findings, counts})
-	} else {
-		_, err = fmt.Fprintf(env.stdout, "%d problems, %d warnings, %d ok\n", counts[problem], counts[warning], counts[fine])
-	}
+	err := out.print(d.env, struct {
+		Findings []finding        `json:"findings"`
+		Counts   map[severity]int `json:"counts"`
+	}{d.findings, counts}, "%d problems, %d warnings, %d ok\n", counts[problem], counts[warning], counts[fine])
 	switch {
 	case err != nil:
 		return err
@@ -134,10 +127,11 @@ func runDoctor(ctx context.Context, args []string, env environment) error {
 	return nil
 }
 
-func printFinding(w io.Writer, f finding) {
-	_, _ = fmt.Fprintf(w, "%-8s %-20s %s\n", f.Severity, f.Check, f.Saw)
+func (env environment) printFinding(f finding) {
+	colour := map[severity]int{fine: green, warning: yellow, problem: red}[f.Severity]
+	_, _ = fmt.Fprintf(env.stdout, "%s %-20s %s\n", env.paint(colour, fmt.Sprintf("%-8s", f.Severity)), f.Check, f.Saw)
 	if f.Fix != "" {
-		_, _ = fmt.Fprintf(w, "%30s%s\n", "", "fix: "+f.Fix)
+		_, _ = fmt.Fprintf(env.stdout, "%30s%s\n", "", "fix: "+f.Fix)
 	}
 }
 

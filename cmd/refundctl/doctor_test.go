@@ -50,7 +50,7 @@ func TestDoctor(t *testing.T) {
 		return err == nil && len(m.Clients) == 1 && len(m.Topics) == 3
 	})
 
-	healthy := w.doctor(exitDone, nil, "-live")
+	healthy := w.doctor(exitDone, nil, "--live")
 	for check, saw := range map[string]string{
 		"configuration": "refundd would start", "name server": "knows 1 brokers", "topic": "refund-parked has queues rocketmqtest: 1",
 		"redis writes": "it takes a write", "group": "refundd has 1 members", "subscriptions": "", "lag": "refund-command: ", "delay levels": "", "retention": "3d0h",
@@ -91,8 +91,8 @@ func TestDoctor(t *testing.T) {
 		"unequal topics":      {map[string]string{"REFUNDD_TOPIC_COUPON_REFUND": ""}, "subscriptions", "subscribes to coupon-refund-command refund-command refund-retry; here it is refund-command refund-retry", nil},
 		"a dead name server":  {map[string]string{"REFUNDD_ROCKETMQ_NAMESERVERS": w.broker.Addr() + ",127.0.0.1:1"}, "name server", "127.0.0.1:1: ", nil},
 		"no Redis":            {map[string]string{"REFUNDD_REDIS_URL": "redis://127.0.0.1:1?max_retries=-1"}, "redis", "refused", nil},
-		"another private key": {map[string]string{"REFUNDD_ALIPAY_PRIVATE_KEY_FILE": filepath.Join(other, "app_private_key.pem")}, "alipay", "refuses our configuration", []string{"-live"}},
-		"another Alipay":      {map[string]string{"REFUNDD_ALIPAY_PUBLIC_KEY_FILE": filepath.Join(other, "alipay_public_key.pem")}, "alipay", "no answer that can be believed", []string{"-live"}},
+		"another private key": {map[string]string{"REFUNDD_ALIPAY_PRIVATE_KEY_FILE": filepath.Join(other, "app_private_key.pem")}, "alipay", "refuses our configuration", []string{"--live"}},
+		"another Alipay":      {map[string]string{"REFUNDD_ALIPAY_PUBLIC_KEY_FILE": filepath.Join(other, "alipay_public_key.pem")}, "alipay", "no answer that can be believed", []string{"--live"}},
 		"configuration":       {map[string]string{"REFUNDD_LEASE": "10s", "REFUNDD_KEEP": "1x"}, "configuration", "REFUNDD_KEEP: is not a duration", nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,7 @@ func (d *doctor) keys() {
 	d.add("app key", pick(key.N.BitLen() >= 2048, fine, problem), "a key of 2048 bits (RSA2)", "%d bits; sha256 of its public half %s", key.N.BitLen(), printOf(key))
 	certificates := d.cfg.Secrets.Certificates
 	if certificates == nil {
-		d.add("key pair", fine, "", "key mode: only Alipay knows whether the public half that it has is %s (-live asks); %d keys of Alipay's are pinned",
+		d.add("key pair", fine, "", "key mode: only Alipay knows whether the public half that it has is %s (--live asks); %d keys of Alipay's are pinned",
 			printOf(key), len(d.cfg.Secrets.PublicKeys))
 		return
 	}
@@ -135,7 +135,7 @@ func (d *doctor) asked(ctx context.Context) {
 	names := append([]string{""}, d.cfg.Secrets.Merchants.Names()...)
 	for i, name := range names {
 		if i > mostAsked {
-			d.add("alipay", warning, "refundctl explain -live asks for any one", "%d more merchants were not asked for", len(names)-i)
+			d.add("alipay", warning, "refundctl explain --live asks for any one", "%d more merchants were not asked for", len(names)-i)
 			return
 		}
 		token, _ := d.cfg.Secrets.Merchants.Token(name)

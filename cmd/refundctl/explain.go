@@ -3,13 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
-	"flag"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
@@ -17,25 +18,22 @@ import (
 	"refundd/producer"
 )
 
-const explainHelp = `refundctl explain tells everything about one refund: a timeline from its record in
-Redis and from the event, retry and parked topics, then what is true, what happens
-next and when, and what a person should do. With -live Alipay is asked as well, by
-one query, which changes nothing.
-
-usage: refundctl explain NUMBER [flags]
-
-  refundctl explain R-1
-  refundctl explain R-1 -from 30d -live
-  refundctl explain R-1 -kind coupon_refund -merchant shop-a -o json
+const explainLong = `Tells everything about one refund: a timeline from its record in Redis and from the
+event, retry and parked topics, then what is true, what happens next and when, and
+what a person should do. With --live Alipay is asked as well, by one query, which
+changes nothing.
 
 NUMBER is the out_request_no, or the message id that stands in a rejected event's
 subject. Where several refunds have the number (kinds, merchants, trades), each is told.
 Topics are looked up by the brokers' index of keys; where that is off or full they
-are read message by message (-scan), with a position of this command's own.
--live reads the service's whole configuration, with its keys, from the environment.
+are read message by message (--scan), with a position of this command's own.
+--live reads the service's whole configuration, with its keys, from the environment.
 
-Exit codes: 0 told, 1 failed, or nothing is known of the number, 2 wrong usage.
-`
+Exit codes: 0 told, 1 failed, or nothing is known of the number, 2 wrong usage.`
+
+const explainExample = `  refundctl explain R-1
+  refundctl explain R-1 --from 30d --live
+  refundctl explain R-1 -k coupon_refund -m shop-a -o json`
 
 // moment is one line of a timeline.
 type moment struct {
@@ -78,7 +76,7 @@ type explainer struct {
 	ofMerchant bool
 	trade      string
 	live       bool
-	from       timeAgo
+	from       when
 	scan       bool
 	number     string
 	desk       *desk
@@ -86,27 +84,30 @@ type explainer struct {
 	strays     *story            // what belongs to no identity, such as an event about a message id
 }
 
-func explain(ctx context.Context, args []string, env environment) error {
-	e := &explainer{from: timeAgo(7 * 24 * time.Hour), stories: map[string]*story{}}
-	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
-	e.register(flags)
-	e.out.register(flags)
-	flags.StringVar(&e.kind, "kind", "", "only `refund|coupon_refund`; default both")
-	flags.Func("merchant", "only the refund of this `name`; empty: the app's own; default whatever is found", func(name string) error {
-		e.merchant, e.ofMerchant = name, true
-		return nil
-	})
+func explainCommand(env environment) *cobra.Command {
+	e := &explainer{from: newWhen("7d"), stories: map[string]*story{}}
+	cmd := &cobra.Command{
+		Use: "explain NUMBER", Short: "everything about one refund: what is true, what happens next, what to do",
+		Long: explainLong, Example: explainExample, Args: oneNumber,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e.number, e.ofMerchant = args[0], cmd.Flags().Changed("merchant")
+			return e.explain(cmd.Context(), env)
+		},
+	}
+	e.register(cmd)
+	e.out.register(cmd)
+	choice{value: &e.kind, of: kinds()}.register(cmd, "kind", "k", "only refund or coupon_refund; default both")
+	flags := cmd.Flags()
+	flags.StringVarP(&e.merchant, "merchant", "m", "", "only the refund of this `name`; empty: the app's own; default whatever is found")
 	flags.StringVar(&e.trade, "trade", "", "trade `number` (or auth_no) as the command names it, where nothing found names it")
 	flags.BoolVar(&e.live, "live", false, "ask Alipay, too, by a query")
 	flags.BoolVar(&e.scan, "scan", false, "read the topics message by message, and not through the brokers' index")
-	flags.Var(&e.from, "from", "read topics from so long `ago`: 12h, 7d")
+	flags.Var(&e.from, "from", "read topics from this `time` on, or from so long ago: 12h, 7d")
+	return cmd
+}
+
+func (e *explainer) explain(ctx context.Context, env environment) error {
 	var err error
-	if e.number, err = parseWithNumber(flags, args, env, explainHelp); err != nil {
-		return err
-	}
-	if err := checkAll(e.out.check("explain"), checkKind("explain", e.kind)); err != nil {
-		return err
-	}
 	var ask *asker
 	if e.live {
 		if ask, err = newAsker(env); err != nil {
@@ -114,7 +115,7 @@ func explain(ctx context.Context, args []string, env environment) error {
 		}
 		defer ask.close()
 	}
-	desk, done, err := e.open("explain", env)
+	desk, done, err := e.open(env)
 	if err != nil {
 		return err
 	}
@@ -155,13 +156,12 @@ func (e *explainer) print(w io.Writer, stories []*story) error {
 // gather reads the topics first, since they may name merchants and trades that
 // nobody gave, and then the records.
 func (e *explainer) gather(ctx context.Context) ([]*story, error) {
-	since := time.Now().Add(-time.Duration(e.from))
 	for _, source := range []struct {
 		topic string
 		since time.Time
 		tell  func(tap.Message)
 	}{
-		{e.desk.event, since, e.event}, {e.desk.retry, since, e.try}, {e.desk.parked, time.Time{}, e.park},
+		{e.desk.event, e.from.Time, e.event}, {e.desk.retry, e.from.Time, e.try}, {e.desk.parked, time.Time{}, e.park},
 	} {
 		if !e.scan {
 			if found, ok := e.desk.cluster.ByKey(ctx, source.topic, e.number, source.since); ok {
@@ -175,7 +175,7 @@ func (e *explainer) gather(ctx context.Context) ([]*story, error) {
 			return nil, err
 		}
 	}
-	if err := checkAll(e.guess(ctx), e.desk.readMarks(ctx)); err != nil {
+	if err := errors.Join(e.guess(ctx), e.desk.readMarks(ctx)); err != nil {
 		return nil, err
 	}
 	var list []*story
@@ -275,15 +275,15 @@ func (s *story) print(w io.Writer) error {
 	}
 	_, _ = fmt.Fprintln(w, name)
 	slices.SortStableFunc(s.Timeline, func(a, b moment) int { return a.At.Compare(b.At) })
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := newTable(w)
 	for _, m := range s.Timeline {
-		_, _ = fmt.Fprintf(table, "  %s\t%s\t%s\n", m.At.Format("2006-01-02T15:04:05.000Z"), m.Where, m.What)
+		t.row("  "+m.At.Format("2006-01-02T15:04:05.000Z"), m.Where, m.What)
 	}
 	if s.Live != nil {
-		_, _ = fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Live.At.Format("2006-01-02T15:04:05.000Z"), "Alipay", s.Live.Says)
+		t.row("  "+s.Live.At.Format("2006-01-02T15:04:05.000Z"), "Alipay", s.Live.Says)
 	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
+	if err := t.flush(); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(w, "true:  %s\nnext:  %s\ndo:    %s\n\n", s.True, s.Next, s.Do)
 	if err != nil {

@@ -20,7 +20,7 @@ type asker struct {
 func newAsker(env environment) (*asker, error) {
 	cfg, err := config.Load(env.environ)
 	if err != nil {
-		return nil, wrongUsage("-live needs the service's configuration: %v", err)
+		return nil, wrongUsage("--live needs the service's configuration: %v", err)
 	}
 	client, err := cfg.OpenAlipay()
 	if err != nil {
@@ -47,7 +47,7 @@ func (a *asker) about(ctx context.Context, s *story) *liveAnswer {
 	live := &liveAnswer{At: time.Now().UTC()}
 	switch {
 	case cmd.Kind == consumer.KindRefund && cmd.TradeNo == "" && cmd.OutTradeNo == "":
-		live.Says = "not asked: nothing here names the trade; give -trade"
+		live.Says = "not asked: nothing here names the trade; give --trade"
 		return live
 	case cmd.Kind == consumer.KindCouponRefund && s.memory.OperationID == "" && cmd.OutOrderNo == "":
 		live.Says = "not asked: a coupon refund can be asked for by its operation id or out_order_no only, and neither is known"

@@ -86,21 +86,21 @@ func (s *story) rejected() {
 func (s *story) unknown() {
 	s.Stands, s.True = "unknown", "nothing here knows this number: no record, and no message of this time"
 	s.Next = "nothing, unless a command still waits in its topic: see the lag in refundctl doctor"
-	s.Do = "check number, kind, merchant and app; look further back with -from; ask Alipay with -live -trade"
+	s.Do = "check number, kind, merchant and app; look further back with --from; ask Alipay with --live --trade"
 }
 
 func (s *story) forgotten() {
 	s.Stands, s.True = "forgotten", "Redis has no record of it, so its outcome is not known here"
 	s.Next = "a copy that comes back asks Alipay before anything is called"
-	s.Do = "ask Alipay with -live"
+	s.Do = "ask Alipay with --live"
 	if p := s.newestParked(); p != nil {
 		s.Next = "nothing by itself: it is parked"
-		s.Do = "ask Alipay with -live, then requeue it: " + requeueLine(s)
+		s.Do = "ask Alipay with --live, then requeue it: " + requeueLine(s)
 	}
 }
 
 func requeueLine(s *story) string {
-	return "refundctl parked requeue -number " + s.OutRequestNo + ` -reason-text "…"`
+	return "refundctl parked requeue --number " + s.OutRequestNo + ` --reason-text "…"`
 }
 
 func (s *story) newestParked() *parkedRefund {
@@ -125,11 +125,11 @@ func (s *story) undecided(now time.Time) {
 	case acted && act.Deed == consumer.Requeued:
 		s.Stands = "requeued"
 		s.Next = "its copy waits in the retry topic, " + ago(now.Sub(act.At)) + " by now, and was not taken up yet"
-		s.Do = "nothing for a few minutes; then see that refundd runs, and requeue it with -again, which is safe"
+		s.Do = "nothing for a few minutes; then see that refundd runs, and requeue it with --again, which is safe"
 	case acted && act.Deed == consumer.Dropped:
 		s.Stands = "dropped"
 		s.Next = "nothing: " + told(act) + ". It stays unresolved"
-		s.Do = "nothing, or take the drop back: " + requeueLine(s) + " -again"
+		s.Do = "nothing, or take the drop back: " + requeueLine(s) + " --again"
 	case r.Parked:
 		s.Stands = "parked"
 		s.Next = "nothing, until a person requeues it; a notification of Alipay's makes it be asked for once"
@@ -144,7 +144,7 @@ func (s *story) undecided(now time.Time) {
 	}
 	for _, b := range s.brakes {
 		s.Next += fmt.Sprintf("; new calls are paused by %s since %s: %s", b.By, clock(b.Since), b.Reason)
-		s.Do = "when the cause of the pause is over: refundctl resume, with the same -kind and -merchant as the pause; then: " + s.Do
+		s.Do = "when the cause of the pause is over: refundctl resume, with the same --kind and --merchant as the pause; then: " + s.Do
 	}
 }
 
@@ -212,19 +212,19 @@ func (s *story) advice(reason producer.Reason) string {
 	case producer.ReasonBlockedMerchant:
 		return "mend the merchant's funds or account at Alipay (" + code + "), then: " + requeue
 	case producer.ReasonBlockedConfiguration:
-		return "mend keys, certificate, permission or authorisation (" + code + "; refundctl doctor -live helps), then: " + requeue
+		return "mend keys, certificate, permission or authorisation (" + code + "; refundctl doctor --live helps), then: " + requeue
 	case producer.ReasonConflictAtAlipay:
 		return "find out who used this number at Alipay with another amount. Requeueing helps only if that was a mistake of the query; else agree with accounting, then refundctl parked drop"
 	case producer.ReasonContradiction:
 		return "tell accounting: failed was published, and the money moved"
 	case producer.ReasonTooOld:
-		return "compare with Alipay's bill, or ask with -live. A requeue only asks and never calls: " + requeue
+		return "compare with Alipay's bill, or ask with --live. A requeue only asks and never calls: " + requeue
 	case producer.ReasonGatewayUnavailable, producer.ReasonRateLimited, producer.ReasonPaused, producer.ReasonHeld:
 		return "see that the cause is over (" + string(reason) + "), then: " + requeue
 	case producer.ReasonUnknownOutcome, producer.ReasonUnreadable, producer.ReasonInvalid, producer.ReasonConflict,
 		producer.ReasonUnknownMerchant, producer.ReasonTooLarge, producer.ReasonRefused, producer.ReasonClosed:
 	}
-	return "ask Alipay with -live; then requeue it, which asks before it calls: " + requeue
+	return "ask Alipay with --live; then requeue it, which asks before it calls: " + requeue
 }
 
 // compare holds what is known here to what Alipay says.
@@ -241,12 +241,12 @@ func (s *story) compare() {
 		s.True = "succeeded was published, and Alipay's query does not show the refund now: " + s.True
 		s.Do = "compare with Alipay's bill before anything else; a query may be asked with the wrong trade or merchant"
 	case there && s.Stands == "unknown":
-		s.True = "Alipay has this refund, and nothing here knows of it: it was made elsewhere, or its events are older than -from"
+		s.True = "Alipay has this refund, and nothing here knows of it: it was made elsewhere, or its events are older than --from"
 	case there && (s.Stands == "parked" || s.Stands == "dropped" || s.Stands == "forgotten"):
 		s.True = "the money moved, as Alipay shows; it is not settled here yet"
 		s.Do = "requeue it, so that succeeded is published: " + requeueLine(s)
 		if s.Stands == "dropped" {
-			s.Do += " -again"
+			s.Do += " --again"
 		}
 	case there && (s.Stands == "retrying" || s.Stands == "working" || s.Stands == "requeued"):
 		s.True = "the money moved, as Alipay shows; the next try will find it"

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"refundd/consumer"
 )
@@ -18,14 +20,15 @@ type members struct {
 	set                                                   []string // names of those that were given
 }
 
-func (m *members) register(flags *flag.FlagSet) {
+func (m *members) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&m.outRequestNo, "out-request-no", "", "`number` of the refund: the key that makes it happen once")
-	flags.StringVar(&m.outTradeNo, "out-trade-no", "", "`number` of the trade, yours; this or -trade-no")
+	flags.StringVar(&m.outTradeNo, "out-trade-no", "", "`number` of the trade, yours; this or --trade-no")
 	flags.StringVar(&m.tradeNo, "trade-no", "", "`number` of the trade, Alipay's")
 	flags.StringVar(&m.amount, "amount", "", "`yuan`, such as 12.50")
-	flags.StringVar(&m.reason, "reason", "", "refund_reason, a `text` of at most 256 characters")
+	flags.StringVarP(&m.reason, "reason", "r", "", "refund_reason, a `text` of at most 256 characters")
 	flags.StringVar(&m.currency, "currency", "", "refund_currency, three capital `letters`")
-	flags.StringVar(&m.merchant, "merchant", "", "`name` of a merchant that the service is configured for")
+	flags.StringVarP(&m.merchant, "merchant", "m", "", "`name` of a merchant that the service is configured for")
 	flags.Var(&m.metadata, "metadata", "`key=value` that comes back in the event; may be repeated")
 	flags.StringVar(&m.authNo, "auth-no", "", "coupon_refund: `number` of the red packet")
 	flags.StringVar(&m.outOrderNo, "out-order-no", "", "coupon_refund: your order `number`, for queries")
@@ -34,11 +37,11 @@ func (m *members) register(flags *flag.FlagSet) {
 
 // note remembers which of the flags were given; empty ones count too, and are
 // for the check to refuse.
-func (m *members) note(flags *flag.FlagSet) {
-	var known flag.FlagSet
+func (m *members) note(cmd *cobra.Command) {
+	var known cobra.Command
 	(&members{}).register(&known)
-	flags.Visit(func(f *flag.Flag) {
-		if known.Lookup(f.Name) != nil {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if known.Flags().Lookup(f.Name) != nil {
 			m.set = append(m.set, f.Name)
 		}
 	})
@@ -49,7 +52,7 @@ func (m *members) given() string {
 	if len(m.set) == 0 {
 		return ""
 	}
-	return "-" + m.set[0]
+	return "--" + m.set[0]
 }
 
 // body writes the command, members in the order of the contract. Whether they
@@ -109,7 +112,7 @@ func (m *members) body(kind consumer.Kind) ([]byte, error) {
 	}
 	for _, name := range m.set {
 		if given[name] {
-			return nil, wrongUsage("-%s: not a member of kind %s", name, kind)
+			return nil, wrongUsage("--%s: not a member of kind %s", name, kind)
 		}
 	}
 	return append(append([]byte{'{'}, body.Bytes()...), '}'), nil
@@ -119,6 +122,8 @@ func (m *members) body(kind consumer.Kind) ([]byte, error) {
 type metadata map[string]string
 
 func (m *metadata) String() string { return "" }
+
+func (m *metadata) Type() string { return "key=value" }
 
 // Set takes key=value; a key twice is a mistake.
 func (m *metadata) Set(text string) error {

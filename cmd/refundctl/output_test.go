@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // typist is a terminal with somebody at it.
@@ -48,17 +49,17 @@ func TestAgreement(t *testing.T) {
 				return at, nil
 			}}
 			var a agreement
-			flags := flag.NewFlagSet("move", flag.ContinueOnError)
-			a.register(flags)
-			if err := flags.Parse([]string{fmt.Sprintf("-yes=%t", c.yes)}); err != nil {
+			var move cobra.Command
+			a.register(&move)
+			if err := move.ParseFlags([]string{fmt.Sprintf("--yes=%t", c.yes)}); err != nil {
 				t.Fatal(err)
 			}
-			err := a.ask(c.ctx, "move", env, "Move 3 messages?")
+			err := a.ask(c.ctx, env, "Move 3 messages?")
 			_, wrong := errors.AsType[*usageError](err)
 			if wrong != c.wrong || !wrong && !errors.Is(err, c.want) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
-			if before := a.possible("move", env); (before != nil) != c.wrong {
+			if before := a.possible(env); (before != nil) != c.wrong {
 				t.Errorf("before any work: %v", before)
 			}
 			if c.at != nil && at.asked.String() != "Move 3 messages? [yes/no] " {

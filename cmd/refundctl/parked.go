@@ -3,32 +3,25 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"refundd/alipay"
 	"refundd/consumer"
 	"refundd/producer"
 )
 
-const parkedListHelp = `refundctl parked list tells which refunds wait for a person, why, and what has
-become of each since. The parked topic keeps a message whatever is done with it
-(until its retention ends), so what was done stands in Redis, in the refund's
-record: decided since, requeued or dropped, by whom and why.
-
-usage: refundctl parked list [flags]
-
-  refundctl parked list                              what waits for a person now
-  refundctl parked list -all                         decided, requeued and dropped ones too
-  refundctl parked list -reason blocked_merchant -merchant shop-a -older 2h
-  refundctl parked list -o json | jq -r '.refunds[].out_request_no'
+const parkedListLong = `Tells which refunds wait for a person, why, and what has become of each since. The
+parked topic keeps a message whatever is done with it (until its retention ends),
+so what was done stands in Redis, in the refund's record: decided since, requeued
+or dropped, by whom and why.
 
 How a refund stands:
   open           undecided; the next step is a person's: mend the cause, then requeue
@@ -39,51 +32,66 @@ How a refund stands:
   stub           stands for what the broker refuses to store; there is no body to send
   rejected       never sent to Alipay, as its event said
   requeued       sent again and not taken up yet; after 15 minutes it is listed again
-  working, retrying, decided, dropped, newer (another parked copy of it is): with -all
+  working, retrying, decided, dropped, newer (another parked copy of it is): with --all
 
-Exit codes: 0 told, 1 failed, 2 wrong usage.
-`
+Exit codes: 0 told, 1 failed, 2 wrong usage.`
 
-const parkedShowHelp = `refundctl parked show prints everything about the parked messages of one refund:
-properties, record, deeds, and the command's body, which is upstream's own data.
+const parkedListExample = `  refundctl parked list                              what waits for a person now
+  refundctl parked list --all                        decided, requeued and dropped ones too
+  refundctl parked list -r blocked_merchant -m shop-a --older 2h
+  refundctl parked list -o json | jq -r '.refunds[].out_request_no'`
 
-usage: refundctl parked show NUMBER [flags]
+const parkedShowLong = `Prints everything about the parked messages of one refund: properties, record, deeds,
+and the command's body, which is upstream's own data.`
 
-  refundctl parked show R-1
-  refundctl parked show R-1 -kind coupon_refund -merchant shop-a -o json
-`
+const parkedShowExample = `  refundctl parked show R-1
+  refundctl parked show R-1 -k coupon_refund -m shop-a -o json`
+
+func parkedCommand(env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "parked", Short: "those that wait for a person: list, show, requeue, drop",
+		Long: "Works off the refunds that wait for a person.", Example: "  refundctl parked list\n  refundctl help parked requeue",
+	}
+	cmd.AddCommand(parkedListCommand(env), parkedShowCommand(env), parkedRequeueCommand(env), parkedDropCommand(env))
+	return cmd
+}
 
 // parkedFilter says which parked refunds are meant.
 type parkedFilter struct {
 	reason, merchant, kind, number string
-	older, newer                   timeAgo
-	ofMerchant                     bool // -merchant was given; "" is the app's own
+	older, newer                   when
+	ofMerchant                     bool // --merchant was given; "" is the app's own
 }
 
-func (f *parkedFilter) register(flags *flag.FlagSet) {
-	flags.StringVar(&f.reason, "reason", "", "only these `reasons`, with commas between them")
-	flags.Func("merchant", "only refunds of this `name`; empty: the app's own", func(name string) error {
-		f.merchant, f.ofMerchant = name, true
-		return nil
-	})
-	flags.StringVar(&f.kind, "kind", "", "only `refund|coupon_refund`")
+func (f *parkedFilter) register(cmd *cobra.Command) {
+	choice{value: &f.reason, of: reasons(), many: true}.register(cmd, "reason", "r", "only these `reasons`, with commas between them")
+	f.registerOne(cmd)
+	flags := cmd.Flags()
 	flags.StringVar(&f.number, "number", "", "only these out_request_no, with commas between `them`")
-	flags.Var(&f.older, "older", "only parked longer ago than this `time`: 90m, 12h, 7d")
-	flags.Var(&f.newer, "newer", "only parked within this `time`: 90m, 12h, 7d")
+	flags.Var(&f.older, "older", "only parked before this `time`, or longer ago than: 90m, 12h, 7d")
+	flags.Var(&f.newer, "newer", "only parked since this `time`, or within: 90m, 12h, 7d")
 }
+
+// registerOne is for the commands about one number.
+func (f *parkedFilter) registerOne(cmd *cobra.Command) {
+	choice{value: &f.kind, of: kinds()}.register(cmd, "kind", "k", "only refund or coupon_refund")
+	cmd.Flags().StringVarP(&f.merchant, "merchant", "m", "", "only refunds of this `name`; empty: the app's own")
+}
+
+// note takes what only the flags know.
+func (f *parkedFilter) note(cmd *cobra.Command) { f.ofMerchant = cmd.Flags().Changed("merchant") }
 
 func (f *parkedFilter) any() bool {
-	return f.reason != "" || f.ofMerchant || f.kind != "" || f.number != "" || f.older != 0 || f.newer != 0
+	return f.reason != "" || f.ofMerchant || f.kind != "" || f.number != "" || !f.older.IsZero() || !f.newer.IsZero()
 }
 
-func (f *parkedFilter) takes(p *parkedRefund, now time.Time) bool {
-	age := now.Sub(p.message.Born)
+func (f *parkedFilter) takes(p *parkedRefund) bool {
 	return (f.reason == "" || slices.Contains(strings.Split(f.reason, ","), p.copy.Reason)) &&
 		(!f.ofMerchant || f.merchant == p.cmd.Merchant) &&
 		(f.kind == "" || f.kind == string(p.kind)) &&
 		(f.number == "" || slices.Contains(strings.Split(f.number, ","), p.number)) &&
-		(f.older == 0 || age > time.Duration(f.older)) &&
-		(f.newer == 0 || age <= time.Duration(f.newer))
+		(f.older.IsZero() || p.message.Born.Before(f.older.Time)) &&
+		(f.newer.IsZero() || !p.message.Born.Before(f.newer.Time))
 }
 
 // parkedSum counts the refunds of one reason and standing.
@@ -118,38 +126,45 @@ func sums(refunds []*parkedRefund) []parkedSum {
 	return list
 }
 
-func parkedList(ctx context.Context, args []string, env environment) error {
-	var (
-		d   deskFlags
-		f   parkedFilter
-		out output
-		all bool
-	)
-	flags := flag.NewFlagSet("parked list", flag.ContinueOnError)
-	d.register(flags)
-	f.register(flags)
-	out.register(flags)
-	flags.BoolVar(&all, "all", false, "also those that wait for nobody")
-	if err := parse(flags, args, env, parkedListHelp); err != nil {
-		return err
+// parkedList holds the flags of list and show.
+type parkedList struct {
+	deskFlags
+	parkedFilter
+	output
+	all bool
+}
+
+func parkedListCommand(env environment) *cobra.Command {
+	var o parkedList
+	cmd := &cobra.Command{
+		Use: "list", Short: "the refunds that wait for a person, by reason, and what became of them", Long: parkedListLong, Example: parkedListExample,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.note(cmd)
+			return o.list(cmd.Context(), env)
+		},
 	}
-	if err := checkAll(out.check(flags.Name()), checkKind(flags.Name(), f.kind)); err != nil {
-		return err
-	}
-	desk, done, err := d.open(flags.Name(), env)
+	o.deskFlags.register(cmd)
+	o.parkedFilter.register(cmd)
+	o.output.register(cmd)
+	cmd.Flags().BoolVarP(&o.all, "all", "a", false, "also those that wait for nobody")
+	return cmd
+}
+
+func (o *parkedList) list(ctx context.Context, env environment) error {
+	desk, done, err := o.open(env)
 	if err != nil {
 		return err
 	}
 	defer done()
-	found, messages, err := desk.scan(ctx, &f)
+	found, messages, err := desk.scan(ctx, &o.parkedFilter)
 	if err != nil {
 		return err
 	}
 	shown := found
-	if !all {
+	if !o.all {
 		shown = slices.DeleteFunc(slices.Clone(found), func(p *parkedRefund) bool { return !p.waits() })
 	}
-	if out.json() {
+	if o.json() {
 		list := struct {
 			Topic    string        `json:"topic"`
 			Messages int           `json:"messages"`
@@ -164,35 +179,27 @@ func parkedList(ctx context.Context, args []string, env environment) error {
 	return printParked(env.stdout, desk.parked, messages, found, shown)
 }
 
-func checkAll(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
+func printParked(w io.Writer, topic string, messages int, found, shown []*parkedRefund) error {
+	_, _ = fmt.Fprintf(w, "%s: %d messages, %d of them asked for\n", topic, messages, len(found))
+	if len(found) > 0 {
+		_, _ = fmt.Fprintln(w)
+		t := newTable(w, "reason", "stands", "refunds", "yuan")
+		for _, s := range sums(found) {
+			t.row(s.Reason, s.Stands, s.Refunds, s.Amount)
+		}
+		if err := t.flush(); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func printParked(w io.Writer, topic string, messages int, found, shown []*parkedRefund) error {
-	_, _ = fmt.Fprintf(w, "%s: %d messages, %d of them asked for\n", topic, messages, len(found))
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if len(found) > 0 {
-		_, _ = fmt.Fprintf(table, "\nreason\tstands\trefunds\tyuan\n")
+	if len(shown) == 0 {
+		return nil
 	}
-	for _, s := range sums(found) {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\n", s.Reason, s.Stands, s.Refunds, s.Amount)
-	}
-	if len(shown) > 0 {
-		_, _ = fmt.Fprintf(table, "\nparked\tkind\tnumber\tmerchant\tyuan\treason\tstands\t\n")
-	}
+	_, _ = fmt.Fprintln(w)
+	t := newTable(w, "parked", "kind", "number", "merchant", "yuan", "reason", "stands", "")
 	for _, p := range shown {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			clock(p.message.Born), p.kind, p.number, p.cmd.Merchant, p.yuan(), p.copy.Reason, p.stands, p.says())
+		t.row(clock(p.message.Born), p.kind, p.number, p.cmd.Merchant, p.yuan(), p.copy.Reason, p.stands, p.says())
 	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	return t.flush()
 }
 
 func (p *parkedRefund) yuan() string {
@@ -244,42 +251,37 @@ func (p *parkedRefund) short() parkedShort {
 	}
 }
 
-func parkedShow(ctx context.Context, args []string, env environment) error {
-	var (
-		d   deskFlags
-		f   parkedFilter
-		out output
-	)
-	flags := flag.NewFlagSet("parked show", flag.ContinueOnError)
-	d.register(flags)
-	out.register(flags)
-	flags.StringVar(&f.kind, "kind", "", "only `refund|coupon_refund`")
-	flags.Func("merchant", "only the refund of this `name`; empty: the app's own", func(name string) error {
-		f.merchant, f.ofMerchant = name, true
-		return nil
-	})
-	number, err := parseWithNumber(flags, args, env, parkedShowHelp)
-	if err != nil {
-		return err
+func parkedShowCommand(env environment) *cobra.Command {
+	var o parkedList
+	cmd := &cobra.Command{
+		Use: "show NUMBER", Short: "one of them in full", Long: parkedShowLong, Example: parkedShowExample, Args: oneNumber,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.note(cmd)
+			o.number = args[0]
+			return o.show(cmd.Context(), env)
+		},
 	}
-	f.number = number
-	if err := checkAll(out.check(flags.Name()), checkKind(flags.Name(), f.kind)); err != nil {
-		return err
-	}
-	desk, done, err := d.open(flags.Name(), env)
+	o.deskFlags.register(cmd)
+	o.registerOne(cmd)
+	o.output.register(cmd)
+	return cmd
+}
+
+func (o *parkedList) show(ctx context.Context, env environment) error {
+	desk, done, err := o.open(env)
 	if err != nil {
 		return err
 	}
 	defer done()
-	found, _, err := desk.scan(ctx, &f)
+	found, _, err := desk.scan(ctx, &o.parkedFilter)
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 {
-		return fmt.Errorf("%s has no message of %q; refundctl explain looks elsewhere, too", desk.parked, number)
+		return fmt.Errorf("%s has no message of %q; refundctl explain looks elsewhere, too", desk.parked, o.number)
 	}
 	for _, p := range found {
-		if out.json() {
+		if o.json() {
 			err = printJSON(env.stdout, p.full())
 		} else {
 			err = p.print(env.stdout)
@@ -318,10 +320,10 @@ func (p *parkedRefund) full() parkedFull {
 
 func (p *parkedRefund) print(w io.Writer) error {
 	f := p.full()
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := newTable(w)
 	row := func(name, value string) {
 		if value != "" {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", name, value)
+			t.row(name, value)
 		}
 	}
 	row("number", p.number)
@@ -343,8 +345,8 @@ func (p *parkedRefund) print(w io.Writer) error {
 		row("Alipay said", strings.TrimSpace(strings.Join([]string{m.Code, m.SubCode, m.SubMsg}, " ")))
 		row("a requeue", outlook(m.Next))
 	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
+	if err := t.flush(); err != nil {
+		return err
 	}
 	if p.stub != nil {
 		_, _ = fmt.Fprintf(w, "sha256 of the whole: %s\nits first %d bytes:\n%q\n\n", p.stub.SHA256, len(p.stub.Head), p.stub.Head)

@@ -3,61 +3,57 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
 )
 
-const parkedRequeueHelp = `refundctl parked requeue sends parked commands to refundd again, once their cause
-is mended: with a new age, no try spent, and the same number, so the money of one
-refund still moves at most once, however often it is requeued. A plan says what
-each one would do; then you are asked.
-
-usage: refundctl parked requeue (-every | filters) -reason-text WHY [flags]
-
-  refundctl parked requeue -reason blocked_merchant -merchant shop-a -plan
-  refundctl parked requeue -reason blocked_merchant -merchant shop-a -reason-text "topped up, ticket 17"
-  refundctl parked requeue -number R-1,R-2 -reason-text "key rolled back" -yes
-  refundctl parked requeue -every -reason-text "gateway back" -rate 5 -yes -o json
+const parkedRequeueLong = `Sends parked commands to refundd again, once their cause is mended: with a new age, no
+try spent, and the same number, so the money of one refund still moves at most
+once, however often it is requeued. A plan says what each one would do; then you
+are asked.
 
 What is decided, retried or worked on already is skipped, and so is what a person
-has requeued or dropped, unless -again. Who requeued what, when and why is written
+has requeued or dropped, unless --again. Who requeued what, when and why is written
 into the refund's record before its copy is sent. A refund whose record Redis has
 lost is asked for at Alipay before anything is called, and never called if it is
 older than REFUNDD_KEEP; what was done then stands beside the records.
 
 The closing line counts every refund once: found = requeued + skipped + failed.
-Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.
-`
+Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.`
 
-const parkedDropHelp = `refundctl parked drop marks parked refunds that nobody will try again, so that
-parked list does not show them any more. It writes who, when and why into the
-refund's record (beside the records, where none is undecided), and does nothing else.
+const parkedRequeueExample = `  refundctl parked requeue -r blocked_merchant -m shop-a --plan
+  refundctl parked requeue -r blocked_merchant -m shop-a --reason-text "topped up, ticket 17"
+  refundctl parked requeue --number R-1,R-2 --reason-text "key rolled back" --yes
+  refundctl parked requeue --every --reason-text "gateway back" --rate 5 --yes -o json`
 
-usage: refundctl parked drop (-every | filters) -reason-text WHY [flags]
-
-  refundctl parked drop -number R-1 -plan
-  refundctl parked drop -number R-1 -reason-text "refunded by bank transfer, ticket 18"
-  refundctl parked list -all | grep dropped
+const parkedDropLong = `Marks parked refunds that nobody will try again, so that parked list does not show
+them any more. It writes who, when and why into the refund's record (beside the
+records, where none is undecided), and does nothing else.
 
 A drop says nothing about the money. Alipay may have moved it, so no event is
 published and none is taken back: for accounting the refund stays unresolved, and it
 stays in refundd_undecided_amount_yuan. The record is kept, without expiry: a copy
 or a notification that comes after all still meets it, is judged by all that was
 asked before, and may still prove the refund. So a dropped refund can be requeued
-(-again), and its number must not be used for anything else.
+(--again), and its number must not be used for anything else.
 
 A contradiction is dropped when accounting has been told, an unreadable or rejected
 message when its sender has. What is decided or has a copy on its way is not dropped.
 The closing line counts every refund once: found = dropped + skipped + failed.
-Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.
-`
+Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.`
+
+const parkedDropExample = `  refundctl parked drop --number R-1 --plan
+  refundctl parked drop --number R-1 --reason-text "refunded by bank transfer, ticket 18"
+  refundctl parked list --all | grep dropped`
 
 // outlook says what a requeue would do first, by Summary.Next.
 func outlook(next string) string {
@@ -87,62 +83,69 @@ type parkedAct struct {
 	rate      int
 }
 
-func parkedRequeue(ctx context.Context, args []string, env environment) error {
-	return (&parkedAct{deed: consumer.Requeued}).run(ctx, "parked requeue", args, env, parkedRequeueHelp)
+func parkedRequeueCommand(env environment) *cobra.Command {
+	a := &parkedAct{deed: consumer.Requeued}
+	cmd := a.command(env, "requeue", "send them again once their cause is mended")
+	cmd.Long, cmd.Example = parkedRequeueLong, parkedRequeueExample
+	cmd.Flags().BoolVar(&a.again, "again", false, "also those that a person has requeued or dropped before")
+	return cmd
 }
 
-func parkedDrop(ctx context.Context, args []string, env environment) error {
-	return (&parkedAct{deed: consumer.Dropped}).run(ctx, "parked drop", args, env, parkedDropHelp)
+func parkedDropCommand(env environment) *cobra.Command {
+	cmd := (&parkedAct{deed: consumer.Dropped}).command(env, "drop", "mark those that nobody will try again")
+	cmd.Long, cmd.Example = parkedDropLong, parkedDropExample
+	return cmd
 }
 
-func (a *parkedAct) register(flags *flag.FlagSet, env environment) {
-	a.deskFlags.register(flags)
-	a.filter.register(flags)
-	a.out.register(flags)
-	a.agreement.register(flags)
+func (a *parkedAct) command(env environment, name, says string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name + " (--every | filters) --reason-text WHY", Short: says,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.filter.note(cmd)
+			return a.run(cmd.Context(), env)
+		},
+	}
+	a.deskFlags.register(cmd)
+	a.filter.register(cmd)
+	a.out.register(cmd)
+	a.agreement.register(cmd)
+	flags := cmd.Flags()
 	flags.BoolVar(&a.every, "every", false, "all that wait for a person, where no filter is given")
 	flags.BoolVar(&a.plan, "plan", false, "only say what each one would do")
 	flags.StringVar(&a.actor, "actor", env.getenv("USER"), "`who` does it")
 	flags.StringVar(&a.why, "reason-text", "", "`why`, for whoever finds it; required")
 	flags.IntVar(&a.rate, "rate", 20, "refunds per second at most; 0 = no limit")
-	if a.deed == consumer.Requeued {
-		flags.BoolVar(&a.again, "again", false, "also those that a person has requeued or dropped before")
-	}
+	return cmd
 }
 
-func (a *parkedAct) check(command string) error {
+func (a *parkedAct) check() error {
 	switch {
 	case !a.filter.any() && !a.every:
-		return wrongUsage("%s: say which: -number, -reason, -merchant, -kind, -older or -newer, or -every", command)
+		return wrongUsage("say which: --number, --reason, --merchant, --kind, --older or --newer, or --every")
 	case a.filter.any() && a.every:
-		return wrongUsage("%s: -every and a filter contradict each other", command)
+		return wrongUsage("--every and a filter contradict each other")
 	case !a.plan && strings.TrimSpace(a.why) == "":
-		return wrongUsage("%s: -reason-text is required", command)
+		return wrongUsage("--reason-text is required")
 	case !a.plan && strings.TrimSpace(a.actor) == "":
-		return wrongUsage("%s: -actor is required where USER is not set", command)
+		return wrongUsage("--actor is required where USER is not set")
 	case len(a.why) > mostWhy || len(a.actor) > mostActor:
-		return wrongUsage("%s: -reason-text takes up to %d bytes, -actor %d", command, mostWhy, mostActor)
+		return wrongUsage("--reason-text takes up to %d bytes, --actor %d", mostWhy, mostActor)
 	case a.rate < 0:
-		return wrongUsage("%s: -rate: %d is below zero", command, a.rate)
+		return wrongUsage("--rate: %d is below zero", a.rate)
 	}
-	return checkAll(a.out.check(command), checkKind(command, a.filter.kind))
+	return nil
 }
 
-func (a *parkedAct) run(ctx context.Context, command string, args []string, env environment, help string) error {
-	flags := flag.NewFlagSet(command, flag.ContinueOnError)
-	a.register(flags, env)
-	if err := parse(flags, args, env, help); err != nil {
-		return err
-	}
-	if err := a.check(command); err != nil {
+func (a *parkedAct) run(ctx context.Context, env environment) error {
+	if err := a.check(); err != nil {
 		return err
 	}
 	if !a.plan {
-		if err := a.agreement.possible(command, env); err != nil {
+		if err := a.agreement.possible(env); err != nil {
 			return err
 		}
 	}
-	d, done, err := a.deskFlags.open(command, env)
+	d, done, err := a.deskFlags.open(env)
 	if err != nil {
 		return err
 	}
@@ -170,7 +173,7 @@ func (a *parkedAct) run(ctx context.Context, command string, args []string, env 
 			verb = "Drop"
 		}
 		question := fmt.Sprintf("%s %d refunds of %d found?", verb, meant, len(found))
-		if err := a.agreement.ask(ctx, command, env, question); err != nil {
+		if err := a.agreement.ask(ctx, env, question); err != nil {
 			return err
 		}
 	}
@@ -274,8 +277,10 @@ func (a *parkedAct) carryOut(ctx context.Context, d *desk, env environment, foun
 		pace = time.NewTicker(time.Second / time.Duration(a.rate))
 		defer pace.Stop()
 	}
-	progress := time.Now().Add(progressEvery)
-	for i, p := range found {
+	var looked atomic.Int64
+	defer env.progress(func() string { return fmt.Sprintf("so far %d of %d refunds", looked.Load(), len(found)) })()
+	for _, p := range found {
+		looked.Add(1)
 		if ok, says := a.would(d, p); !ok {
 			counts.Skipped[string(p.stands)]++
 			if a.out.json() && !a.plan {
@@ -313,10 +318,6 @@ func (a *parkedAct) carryOut(ctx context.Context, d *desk, env environment, foun
 				return err
 			}
 		}
-		if time.Now().After(progress) {
-			_, _ = fmt.Fprintf(env.stderr, "%d of %d refunds\n", i+1, len(found))
-			progress = time.Now().Add(progressEvery)
-		}
 	}
 	return a.close(env, counts)
 }
@@ -346,7 +347,7 @@ func (a *parkedAct) one(ctx context.Context, d *desk, sender *tap.Sender, p *par
 	c.Generation, c.Park = max(c.Generation, p.record.Generation), max(c.Park, p.memory.Parks)
 	_, err := sender.Send(ctx, tap.Outgoing{Topic: d.retry, Keys: p.number, Properties: c.Properties(), Body: c.Body})
 	if err != nil {
-		return fmt.Errorf("it counts as requeued, and -again sends it again, which is safe: %w", err)
+		return fmt.Errorf("it counts as requeued, and --again sends it again, which is safe: %w", err)
 	}
 	return nil
 }

@@ -100,12 +100,8 @@ func (p *parkedRefund) lastAct() (consumer.Act, bool) {
 
 // scan reads the parked topic and, for what the filter takes, the records.
 func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund, messages int, err error) {
-	var since time.Time
-	if f.newer > 0 {
-		since = time.Now().Add(-time.Duration(f.newer))
-	}
 	var all []*parkedRefund
-	if err := d.read(ctx, d.parked, since, func(m tap.Message) { all = append(all, d.open(m)) }); err != nil {
+	if err := d.read(ctx, d.parked, f.newer.Time, func(m tap.Message) { all = append(all, d.open(m)) }); err != nil {
 		return nil, 0, err
 	}
 	slices.SortStableFunc(all, func(a, b *parkedRefund) int {
@@ -125,9 +121,8 @@ func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund
 		}
 		newest[key] = p
 	}
-	now := time.Now()
 	for _, p := range all {
-		if f.takes(p, now) {
+		if f.takes(p) {
 			found = append(found, p)
 		}
 	}

@@ -32,10 +32,10 @@ func TestOnARealStack(t *testing.T) {
 	} {
 		vars[variable] = name + "-" + which
 	}
-	if got := ctl(t.Context(), vars, "", "topics", "create", "-print"); got.code != exitFailed || strings.Count(got.stdout, "mqadmin ") < 5 {
-		t.Fatalf("-print: %+v", got)
+	if got := ctl(t.Context(), vars, "", "topics", "create", "--print"); got.code != exitFailed || strings.Count(got.stdout, "mqadmin ") < 5 {
+		t.Fatalf("--print: %+v", got)
 	}
-	if got := ctl(t.Context(), vars, "", "topics", "create", "-queues", "1"); got.code != exitDone || strings.Count(got.stdout, "created ") < 5 {
+	if got := ctl(t.Context(), vars, "", "topics", "create", "--queues", "1"); got.code != exitDone || strings.Count(got.stdout, "created ") < 5 {
 		t.Fatalf("create: %+v", got)
 	}
 	t.Cleanup(func() { removeTopics(t, server, name, vars) })
@@ -50,7 +50,7 @@ func TestOnARealStack(t *testing.T) {
 		m, err := remoting.Members(t.Context(), broker, name)
 		return err == nil && len(m.Clients) == 1 && len(m.Topics) == 2
 	})
-	got := ctl(t.Context(), w.vars, "", "doctor", "-o", "json", "-live")
+	got := ctl(t.Context(), w.vars, "", "doctor", "-o", "json", "--live")
 	var d diagnosis
 	must(t, json.Unmarshal([]byte(got.stdout), &d))
 	for _, check := range []string{"topic", "group", "subscriptions", "delay levels", "redis clock", "redis mode", "redis role", "redis eviction", "redis persistence", "alipay"} {
@@ -64,13 +64,13 @@ func TestOnARealStack(t *testing.T) {
 		}
 	}
 
-	w.ctl(exitDone, "send", "-out-request-no", "fault-frozen-1", "-out-trade-no", "T", "-amount", "1.00")
+	w.ctl(exitDone, "send", "--out-request-no", "fault-frozen-1", "--out-trade-no", "T", "--amount", "1.00")
 	w.until("parked", func() bool { return w.list().stands("fault-frozen-1") == standsOpen })
 	w.alipay.Heal()
-	w.ctl(exitDone, "parked", "requeue", "-every", "-reason-text", "thawed", "-yes")
-	w.until("decided", func() bool { return w.list("-all").stands("fault-frozen-1") == standsDecided })
+	w.ctl(exitDone, "parked", "requeue", "--every", "--reason-text", "thawed", "--yes")
+	w.until("decided", func() bool { return w.list("--all").stands("fault-frozen-1") == standsDecided })
 	w.until("the index has the end", func() bool { return strings.Contains(w.ctl(exitDone, "explain", "fault-frozen-1"), "refund.succeeded") })
-	if index, scan := w.ctl(exitDone, "explain", "fault-frozen-1"), w.ctl(exitDone, "explain", "fault-frozen-1", "-scan"); index != scan {
+	if index, scan := w.ctl(exitDone, "explain", "fault-frozen-1"), w.ctl(exitDone, "explain", "fault-frozen-1", "--scan"); index != scan {
 		t.Errorf("by the index:\n%s\nread whole:\n%s", index, scan)
 	}
 	w.says(exitDone, "fault-frozen-1", []string{"event refund.unresolved, blocked_merchant", "retry sent to come back", "parked parked for a person", "event refund.succeeded"})

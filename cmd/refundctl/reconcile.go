@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/match"
 	"refundd/cmd/internal/tap"
@@ -16,22 +17,16 @@ import (
 	"refundd/producer"
 )
 
-const reconcileHelp = `refundctl reconcile holds events against the other side's account of the same
-money, and explains every fen:
+const reconcileLong = `Holds events against the other side's account of the same money, and explains every
+fen:
 
-  -bill FILE       Alipay's bills as downloaded: the trade bill (业务明细) and the fund
+  --bill FILE      Alipay's bills as downloaded: the trade bill (业务明细) and the fund
                    bill (账务明细), ZIP or the CSV in it; may be repeated for more days
-  -commands FILE   commands that "refundctl record" wrote; with -renumber those that
+  --commands FILE  commands that "refundctl record" wrote; with --renumber those that
                    "refundctl replay" made of them
 
 The events come from the event topic, or from a file: recorded, or the lines of
 "refundctl events -o json".
-
-usage: refundctl reconcile (-bill FILE ... | -commands FILE) [flags]
-
-  refundctl reconcile -bill 20880000000000010156_20260131.csv.zip -report differences.csv
-  refundctl reconcile -bill trade.zip -bill fund.zip -events events.jsonl.gz -all -report all.csv
-  refundctl reconcile -commands commands.jsonl.gz -renumber LT1- -events events.jsonl.gz
 
 With bills, lines are: matched; amount_differs; missing_here (Alipay moved money and
 no event says so); missing_there (an event says so and the bill does not); outside
@@ -39,18 +34,21 @@ no event says so); missing_there (an event says so and the bill does not); outsi
 bill), which are no differences. The time of an event is Alipay's refunded_at. The
 trade bill is matched by request number and trade. The fund bill does not name
 request numbers: there, refunds are matched by trade and amount.
-With commands, rows are as in "refundctl replay -h".
+With commands, rows are as in "refundctl help replay".
 
--report FILE takes the lines that differ, with -all all of them (.csv, else JSON
-lines). Exit codes: 0 no difference, 1 a difference, 2 wrong usage or no bill.
-`
+--report FILE takes the lines that differ, with --all all of them (.csv, else JSON
+lines). Exit codes: 0 no difference, 1 a difference, 2 wrong usage or no bill.`
+
+const reconcileExample = `  refundctl reconcile --bill 20880000000000010156_20260131.csv.zip --report differences.csv
+  refundctl reconcile --bill trade.zip --bill fund.zip --events events.jsonl.gz --all --report all.csv
+  refundctl reconcile --commands commands.jsonl.gz --renumber LT1- --events events.jsonl.gz`
 
 type reconcileOptions struct {
 	connection
 	span
 	output
 	renumbering
-	bills            files
+	bills            []string
 	commands, kind   string
 	events, topic    string
 	merchant, report string
@@ -58,59 +56,46 @@ type reconcileOptions struct {
 	all              bool
 }
 
-// files is a flag that may be repeated.
-type files []string
-
-func (f *files) String() string { return "" }
-
-// Set adds a name.
-func (f *files) Set(name string) error {
-	*f = append(*f, name)
-	return nil
-}
-
-func (o *reconcileOptions) register(flags *flag.FlagSet) {
-	o.connection.register(flags)
-	o.span.register(flags, "beginning")
-	o.output.register(flags)
-	flags.Var(&o.bills, "bill", "bill `file`; may be repeated")
-	flags.StringVar(&o.commands, "commands", "", "`file` of recorded commands")
-	flags.StringVar(&o.kind, "kind", "refund", "with -commands, what they are: `refund` or coupon_refund")
-	flags.StringVar(&o.prefix, "renumber", "", "with -commands, the `prefix` that they were replayed with")
-	flags.StringVar(&o.events, "events", "", "`file` of events, instead of the event topic; - is standard input")
-	flags.StringVar(&o.topic, "event-topic", "", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; -from, -to, -queue and -group say which part")
-	flags.StringVar(&o.merchant, "merchant", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
-	flags.StringVar(&o.report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
-	flags.BoolVar(&o.all, "all", false, "with -bill, write the lines that match as well")
-	flags.StringVar(&o.temp, "temp", "", "`folder` for some 300 bytes a refund; default the system's")
+func reconcileCommand(env environment) *cobra.Command {
+	o := reconcileOptions{kind: string(consumer.KindRefund)}
+	cmd := &cobra.Command{
+		Use:   "reconcile (--bill FILE ... | --commands FILE)",
+		Short: "hold events against Alipay's bills, or against recorded commands", Long: reconcileLong, Example: reconcileExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), env) },
+	}
+	o.connection.register(cmd)
+	o.span.register(cmd)
+	o.output.register(cmd)
+	flags := cmd.Flags()
+	flags.StringArrayVar(&o.bills, "bill", nil, "bill `file`; may be repeated")
+	completeFiles(cmd, "bill")
+	fileFlag(cmd, &o.commands, "commands", "", "`file` of recorded commands")
+	choice{value: &o.kind, of: kinds()}.register(cmd, "kind", "k", "with --commands, what they are: refund or coupon_refund")
+	flags.StringVar(&o.prefix, "renumber", "", "with --commands, the `prefix` that they were replayed with")
+	fileFlag(cmd, &o.events, "events", "", "`file` of events, instead of the event topic; - is standard input")
+	topicFlag(cmd, env, &o.topic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; --from, --to, --queue and --group say which part")
+	flags.StringVarP(&o.merchant, "merchant", "m", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
+	fileFlag(cmd, &o.report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
+	flags.BoolVarP(&o.all, "all", "a", false, "with --bill, write the lines that match as well")
+	fileFlag(cmd, &o.temp, "temp", "", "`folder` for some 300 bytes a refund; default the system's")
+	return cmd
 }
 
 func (o *reconcileOptions) checkFlags() error {
 	switch {
 	case (len(o.bills) == 0) == (o.commands == ""):
-		return wrongUsage("give one of -bill and -commands")
-	case o.kind != string(consumer.KindRefund) && o.kind != string(consumer.KindCouponRefund):
-		return wrongUsage("-kind: %q is neither refund nor coupon_refund", o.kind)
+		return wrongUsage("give one of --bill and --commands")
 	case o.all && o.report == "":
-		return wrongUsage("-all needs -report")
+		return wrongUsage("--all needs --report")
 	case o.all && o.commands != "":
-		return wrongUsage("-all goes with -bill")
+		return wrongUsage("--all goes with --bill")
 	case o.prefix != "" && o.commands == "":
-		return wrongUsage("-renumber goes with -commands")
+		return wrongUsage("--renumber goes with --commands")
 	}
-	if err := o.output.check("reconcile"); err != nil {
-		return err
-	}
-	return o.renumbering.check()
+	return o.check()
 }
 
-func reconcile(ctx context.Context, args []string, env environment) error {
-	var o reconcileOptions
-	flags := flag.NewFlagSet("reconcile", flag.ContinueOnError)
-	o.register(flags)
-	if err := parse(flags, args, env, reconcileHelp); err != nil {
-		return err
-	}
+func (o *reconcileOptions) run(ctx context.Context, env environment) error {
 	if err := o.checkFlags(); err != nil {
 		return err
 	}
@@ -130,7 +115,7 @@ func (o *reconcileOptions) eventSource(ctx context.Context, env environment) (so
 		return &eventFile{fileSource{o.events, env.stdin}}, nil
 	}
 	o.topic = topic(o.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
-	f, err := o.following(env, o.topic, time.Now())
+	f, err := o.following(env, o.topic)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +127,7 @@ func (o *reconcileOptions) eventSource(ctx context.Context, env environment) (so
 	o.redirectLog(env)
 	if err := cluster.CheckTopic(ctx, o.topic); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
-			return nil, wrongUsage("-event-topic: %v", err)
+			return nil, wrongUsage("--event-topic: %v", err)
 		}
 		return nil, fmt.Errorf("ask for topic %s: %w", o.topic, err)
 	}
@@ -156,7 +141,7 @@ type eventFile struct{ fileSource }
 func (s *eventFile) each(ctx context.Context, take func(tape.Message) error) error {
 	r, err := tape.Open(s.name, s.in)
 	if err != nil {
-		return wrongUsage("-events: %v", err)
+		return wrongUsage("--events: %v", err)
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	for ctx.Err() == nil {
@@ -186,7 +171,7 @@ func (s *eventFile) each(ctx context.Context, take func(tape.Message) error) err
 // eachEvent reads all events. What is no event is counted and left out.
 func (o *reconcileOptions) eachEvent(ctx context.Context, env environment, from source, take func(producer.Event, time.Time) error) (strange int64, err error) {
 	read := counter{}
-	defer every(env.stderr, func() string { return fmt.Sprintf("so far %s events", read.of(from.total())) })()
+	defer env.progress(func() string { return fmt.Sprintf("so far %s events", read.of(from.total())) })()
 	err = from.each(ctx, func(m tape.Message) error {
 		read.n.Add(1)
 		ev, err := producer.DecodeEvent(m.Body)
@@ -214,7 +199,7 @@ var errStopped = errors.New("stopped before everything was read: no verdict")
 func (o *reconcileOptions) reconcileCommands(ctx context.Context, env environment, events source) error {
 	table, err := match.New(match.Config{Dir: o.temp})
 	if err != nil {
-		return wrongUsage("-temp: %v", err)
+		return wrongUsage("--temp: %v", err)
 	}
 	defer func() { _ = table.Close() }() // a folder that stays does no harm to the verdict
 	v := verdict{Source: o.commands}
@@ -237,7 +222,7 @@ func (o *reconcileOptions) reconcileCommands(ctx context.Context, env environmen
 		return table.Command(p.Command)
 	}); err != nil {
 		if _, wrong := errors.AsType[*usageError](err); wrong {
-			return wrongUsage("-commands: %s", strings.TrimPrefix(err.Error(), "-file: "))
+			return wrongUsage("--commands: %s", strings.TrimPrefix(err.Error(), "--file: "))
 		}
 		return err
 	}

@@ -100,20 +100,20 @@ func (o *reconcileOptions) readBills(env environment) (accounts []*account, err 
 	for _, kind := range []bill.Kind{bill.Trade, bill.Fund} {
 		table, err := match.NewBills(match.Config{Dir: o.temp}, kind == bill.Fund)
 		if err != nil {
-			return accounts, wrongUsage("-temp: %v", err)
+			return accounts, wrongUsage("--temp: %v", err)
 		}
 		of[kind] = &account{Kind: kind, table: table}
 		accounts = append(accounts, of[kind])
 	}
 	read := counter{}
-	defer every(env.stderr, func() string { return fmt.Sprintf("so far %s refunds in bills", read.of(0)) })()
+	defer env.progress(func() string { return fmt.Sprintf("so far %s refunds in bills", read.of(0)) })()
 	for _, name := range o.bills {
 		infos, err := bill.Read(name, func(r bill.Row) error {
 			read.n.Add(1)
 			return of[r.Kind].table.Row(match.Refund{TradeNo: r.TradeNo, OutTradeNo: r.OutTradeNo, OutRequestNo: r.OutRequestNo, Fen: r.Fen, At: r.At})
 		})
 		if err != nil {
-			return accounts, wrongUsage("-bill: %v", err)
+			return accounts, wrongUsage("--bill: %v", err)
 		}
 		for _, info := range infos {
 			of[info.Kind].Files = append(of[info.Kind].Files, info)
@@ -205,10 +205,8 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 			_, _ = fmt.Fprintf(w, "%s bill %s: %s to %s, %d refunds, %d other rows\n", a.Kind, f.File, stamp(f.From), stamp(f.To), f.Refunds, f.OtherRow)
 		}
 		r := a.Result
-		line := func(text string, bill, event *match.Sum) {
-			_, _ = fmt.Fprintf(w, "  %-28s %22s %22s\n", text, sumText(bill), sumText(event))
-		}
-		_, _ = fmt.Fprintf(w, "  %-28s %22s %22s\n", "", "bill", "events")
+		t := newTable(w, "", "bill", "events")
+		line := func(text string, bill, event *match.Sum) { t.row("  "+text, sumText(bill), sumText(event)) }
 		line("matched", &r.Matched, &r.Matched)
 		line("amount differs", &r.DiffersBill, &r.DiffersEvent)
 		line("missing here (no event)", &r.MissingHere, nil)
@@ -216,6 +214,9 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 		line("of another time", nil, &r.Outside)
 		line("red packets", nil, &r.Coupon)
 		line("sum", &r.Bill, &r.Events)
+		if err := t.flush(); err != nil {
+			return err
+		}
 		if !a.AddsUp {
 			_, _ = fmt.Fprintln(w, "  THE SUMS DO NOT ADD UP: that is a mistake of this program")
 		}
@@ -225,23 +226,16 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 	}
 	for _, l := range first {
 		_, _ = fmt.Fprintf(w, "  %s bill: %-14s %s (trade %s): bill %s, event %s: %s\n",
-			l.Bill, l.State, known(l.OutRequestNo), known(l.OutTradeNo), known(l.BillAmount), known(l.EventAmount), l.Detail)
+			l.Bill, l.State, orQuestion(l.OutRequestNo), orQuestion(l.OutTradeNo), orQuestion(l.BillAmount), orQuestion(l.EventAmount), l.Detail)
 	}
 	if len(first) == shownRows && o.report == "" {
-		_, _ = fmt.Fprintln(w, "  … -report FILE has them all")
+		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")
 	}
 	if o.report != "" {
 		_, _ = fmt.Fprintf(w, "lines are in %s\n", o.report)
 	}
 	_, _ = fmt.Fprintf(w, "verdict: %s\n", verdict)
 	return nil
-}
-
-func known(text string) string {
-	if text == "" {
-		return "?"
-	}
-	return text
 }
 
 func stamp(at time.Time) string {

@@ -3,33 +3,29 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/tap"
 	"refundd/cmd/internal/tape"
 )
 
-const recordHelp = `refundctl record writes a part of a topic to a file: JSON lines, one message a line
-with body, keys, properties, born time, queue and offset, in the order in which
-they were stored; compressed if the name ends in .gz. It reads from outside, so
-nobody misses a message because of it. Bodies are payment data: the file is
-readable by its owner alone. "refundctl replay -file" sends it again,
-"refundctl reconcile" reads it.
+const recordLong = `Writes a part of a topic to a file: JSON lines, one message a line with body, keys,
+properties, born time, queue and offset, in the order in which they were stored;
+compressed if the name ends in .gz. It reads from outside, so nobody misses a
+message because of it. Bodies are payment data: the file is readable by its owner
+alone. "refundctl replay --file" sends it again, "refundctl reconcile" reads it.
 
-usage: refundctl record -topic TOPIC -file FILE [flags]
+Ctrl-C ends it early and leaves a whole file of what was read until then.`
 
-  refundctl record -topic refund-command -from 24h -file commands.jsonl.gz
-  refundctl record -topic refund-event -from 2026-01-31T00:00:00+08:00 -to 2026-02-01T00:00:00+08:00 -file events.jsonl.gz
-  refundctl record -topic refund-command -queue broker-a/3 -from offset:120000 -to offset:130000 -file some.jsonl
-
-Ctrl-C ends it early and leaves a whole file of what was read until then.
-`
+const recordExample = `  refundctl record --topic refund-command --from 24h -f commands.jsonl.gz
+  refundctl record --topic refund-event --from 2026-01-31T00:00:00+08:00 --to 2026-02-01T00:00:00+08:00 -f events.jsonl.gz
+  refundctl record --topic refund-command --queue broker-a/3 --from offset:120000 --to offset:130000 -f some.jsonl`
 
 type recordOptions struct {
 	connection
@@ -45,7 +41,7 @@ type recorded struct {
 	File     string        `json:"file"`
 	Messages int64         `json:"messages"`
 	Bytes    int64         `json:"body_bytes"`
-	Stopped  bool          `json:"stopped"` // before its end, by Ctrl-C or -n
+	Stopped  bool          `json:"stopped"` // before its end, by Ctrl-C or --count
 	Queues   []queueOfTape `json:"queues"`
 }
 
@@ -56,30 +52,31 @@ type queueOfTape struct {
 	To    int64  `json:"to"`
 }
 
-func record(ctx context.Context, args []string, env environment) error {
+func recordCommand(env environment) *cobra.Command {
 	var o recordOptions
-	flags := flag.NewFlagSet("record", flag.ContinueOnError)
-	o.connection.register(flags)
-	o.span.register(flags, "beginning")
-	o.output.register(flags)
-	flags.StringVar(&o.topic, "topic", "", "`topic` to read; required")
-	flags.StringVar(&o.file, "file", "", "`file` to write, which must not exist; required")
-	flags.Int64Var(&o.count, "n", 0, "end after so many messages; 0 = no limit")
-	if err := parse(flags, args, env, recordHelp); err != nil {
-		return err
+	cmd := &cobra.Command{
+		Use: "record --topic TOPIC --file FILE", Short: "write a part of a topic to a file", Long: recordLong, Example: recordExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.record(cmd.Context(), env) },
 	}
+	o.connection.register(cmd)
+	o.span.register(cmd)
+	o.output.register(cmd)
+	topicFlag(cmd, env, &o.topic, "topic", "`topic` to read; required")
+	fileFlag(cmd, &o.file, "file", "f", "`file` to write, which must not exist; required")
+	cmd.Flags().Int64VarP(&o.count, "count", "n", 0, "end after so many messages; 0 = no limit")
+	return cmd
+}
+
+func (o *recordOptions) record(ctx context.Context, env environment) error {
 	switch {
 	case o.topic == "":
-		return wrongUsage("-topic is required")
+		return wrongUsage("--topic is required")
 	case o.file == "":
-		return wrongUsage("-file is required")
+		return wrongUsage("--file is required")
 	case o.count < 0:
-		return wrongUsage("-n: %d is below zero", o.count)
+		return wrongUsage("--count: %d is below zero", o.count)
 	}
-	if err := o.check("record"); err != nil {
-		return err
-	}
-	f, err := o.following(env, o.topic, time.Now())
+	f, err := o.following(env, o.topic)
 	if err != nil {
 		return err
 	}
@@ -99,10 +96,11 @@ func record(ctx context.Context, args []string, env environment) error {
 		stopped = " (stopped before the end)"
 	}
 	_, _ = fmt.Fprintf(env.stdout, "recorded %d messages of %s in %s%s\n", result.Messages, o.topic, o.file, stopped)
+	t := newTable(env.stdout, "queue", "from", "to")
 	for _, q := range result.Queues {
-		_, _ = fmt.Fprintf(env.stdout, "  %-20s offsets %d to %d\n", q.Queue, q.From, q.To)
+		t.row(q.Queue, q.From, q.To)
 	}
-	return nil
+	return t.flush()
 }
 
 // write reads the topic into the file.
@@ -110,9 +108,9 @@ func (o *recordOptions) write(ctx context.Context, env environment, cluster tap.
 	out, err := tape.Create(o.file)
 	if err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return recorded{}, wrongUsage("-file: %s exists; it is not written over", o.file)
+			return recorded{}, wrongUsage("--file: %s exists; it is not written over", o.file)
 		}
-		return recorded{}, wrongUsage("-file: %v", err)
+		return recorded{}, wrongUsage("--file: %v", err)
 	}
 	reading, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -125,7 +123,7 @@ func (o *recordOptions) write(ctx context.Context, env environment, cluster tap.
 			queues[s.Queue] = &queueOfTape{s.Queue, s.Next, s.Next}
 		}
 	}
-	stopProgress := every(env.stderr, func() string { return fmt.Sprintf("so far %d of %d messages", done.Load(), total.Load()) })
+	stopProgress := env.progress(func() string { return fmt.Sprintf("so far %d of %d messages", done.Load(), total.Load()) })
 	err = tap.Follow(reading, cluster, f, func(m tap.Message) {
 		if err := out.Write(taped(o.topic, m)); err != nil {
 			cancel(err)

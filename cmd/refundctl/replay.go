@@ -2,43 +2,41 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/match"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 )
 
-const replayHelp = `refundctl replay sends recorded commands again, from a file that "refundctl record"
-wrote or from a topic itself, and then holds each command against its final event,
-row by row. It follows the event topic from before the first send, and ends when
-every command has its event or when none has come for -wait.
+const replayLong = `Sends recorded commands again, from a file that "refundctl record" wrote or from a
+topic itself, and then holds each command against its final event, row by row. It
+follows the event topic from before the first send, and ends when every command
+has its event or when none has come for --wait.
 
-A command moves money. With -renumber PREFIX every out_request_no becomes a new
+A command moves money. With --renumber PREFIX every out_request_no becomes a new
 one, and so every command a new refund, for a load test against a local Alipay;
 the same old number gives the same new one each time, so repeats stay repeats and
-a second run with the same PREFIX moves nothing. -renumber-trades does the same to
-the numbers of trades, so that a local Alipay has fresh ones. With -same-numbers
+a second run with the same PREFIX moves nothing. --renumber-trades does the same to
+the numbers of trades, so that a local Alipay has fresh ones. With --same-numbers
 commands go out as they were: refunds that the service remembers are not made
 again and only their events come once more. One of the two has to be chosen.
-
-usage: refundctl replay (-file FILE | -source TOPIC) -topic TOPIC (-renumber PREFIX | -same-numbers) [flags]
-
-  refundctl replay -file commands.jsonl.gz -topic load-command -renumber LT1- -renumber-trades -rate 500
-  refundctl replay -source refund-command -from 2h -to 1h -topic load-command -renumber LT2- -pace recorded -speed 2
-  refundctl replay -file events.jsonl.gz -topic events-again -same-numbers -reconcile=false
 
 Rows: matched = one final event; missing = none; unresolved = parked for a person;
 conflicting = two different final events or one for another amount. A repeat of the
 same event id is fine and counted for itself. Those that do not match are written
-to -report FILE (.csv, else JSON lines), or the first of them to standard output.
+to --report FILE (.csv, else JSON lines), or the first of them to standard output.
 Latency is from sending here to storing the first final event at the broker.
 Ctrl-C ends the sending; what was sent is still held against its events.
-Exit codes: 0 all sent and matched, 1 not all of it, 2 wrong usage.
-`
+Exit codes: 0 all sent and matched, 1 not all of it, 2 wrong usage.`
+
+const replayExample = `  refundctl replay -f commands.jsonl.gz --topic load-command --renumber LT1- --renumber-trades --rate 500
+  refundctl replay --source refund-command --from 2h --to 1h --topic load-command --renumber LT2- --pace recorded --speed 2
+  refundctl replay -f events.jsonl.gz --topic events-again --same-numbers --reconcile=false`
 
 type replayOptions struct {
 	connection
@@ -55,82 +53,78 @@ type replayOptions struct {
 	speed           float64
 	count           int64
 	concurrency     int
-	wait            time.Duration
+	wait            period
 	report, temp    string
 	dryRun          bool
 }
 
-func (o *replayOptions) register(flags *flag.FlagSet) {
-	o.connection.register(flags)
-	o.span.register(flags, "beginning")
-	o.output.register(flags)
-	o.agreement.register(flags)
-	flags.StringVar(&o.file, "file", "", "recorded `file` to send; - is standard input")
-	flags.StringVar(&o.source, "source", "", "`topic` to send from, instead of a file; -from, -to, -queue and -group say which part")
-	flags.StringVar(&o.topic, "topic", "", "`topic` to send to; required")
-	flags.StringVar(&o.kind, "kind", "refund", "what the commands are: `refund` or coupon_refund")
+func replayCommand(env environment) *cobra.Command {
+	o := replayOptions{kind: string(consumer.KindRefund), pace: paceEven, wait: period(2 * time.Minute)}
+	cmd := &cobra.Command{
+		Use:   "replay (--file FILE | --source TOPIC) --topic TOPIC (--renumber PREFIX | --same-numbers)",
+		Short: "send recorded commands again, and hold each against its event", Long: replayLong, Example: replayExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.replay(cmd.Context(), env) },
+	}
+	o.connection.register(cmd)
+	o.span.register(cmd)
+	o.output.register(cmd)
+	o.agreement.register(cmd)
+	fileFlag(cmd, &o.file, "file", "f", "recorded `file` to send; - is standard input")
+	topicFlag(cmd, env, &o.source, "source", "`topic` to send from, instead of a file; --from, --to, --queue and --group say which part")
+	topicFlag(cmd, env, &o.topic, "topic", "`topic` to send to; required")
+	topicFlag(cmd, env, &o.eventTopic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
+	choice{value: &o.kind, of: kinds()}.register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
+	choice{value: &o.pace, of: []string{paceEven, paceRecorded}}.register(cmd, "pace", "", "even, or recorded: with the pauses of the recording")
+	flags := cmd.Flags()
 	flags.StringVar(&o.prefix, "renumber", "", "`prefix` that makes new refunds of the commands")
 	flags.BoolVar(&o.trades, "renumber-trades", false, "rename trades, red packets and their orders as well")
 	flags.BoolVar(&o.same, "same-numbers", false, "send the commands as they were")
-	flags.BoolVar(&o.reconcile, "reconcile", true, "hold every command against its event; -reconcile=false only sends")
-	flags.StringVar(&o.eventTopic, "event-topic", "", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
+	flags.BoolVar(&o.reconcile, "reconcile", true, "hold every command against its event; --reconcile=false only sends")
 	flags.IntVar(&o.rate, "rate", 0, "messages per second at most; 0 = no limit")
-	flags.StringVar(&o.pace, "pace", "even", "`even`, or recorded: with the pauses of the recording")
-	flags.Float64Var(&o.speed, "speed", 1, "with -pace recorded: so many times as fast")
-	flags.Int64Var(&o.count, "n", 0, "end after so many messages; 0 = no limit")
+	flags.Float64Var(&o.speed, "speed", 1, "with --pace recorded: so many `times` as fast")
+	flags.Int64VarP(&o.count, "count", "n", 0, "end after so many messages; 0 = no limit")
 	flags.IntVar(&o.concurrency, "concurrency", 32, "`number` of messages sent at once")
-	flags.DurationVar(&o.wait, "wait", 2*time.Minute, "give up when no further final event has come for this `time`")
-	flags.StringVar(&o.report, "report", "", "`file` for the rows that do not match: .csv, else JSON lines")
-	flags.StringVar(&o.temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
+	flags.Var(&o.wait, "wait", "give up when no further final event has come for this `time`")
+	fileFlag(cmd, &o.report, "report", "", "`file` for the rows that do not match: .csv, else JSON lines")
+	fileFlag(cmd, &o.temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan and send nothing")
+	return cmd
 }
 
-// stoppedWait is -wait after an interrupt.
+// The paces.
+const paceEven, paceRecorded = "even", "recorded"
+
+// stoppedWait is --wait after an interrupt.
 const stoppedWait = 3 * time.Second
 
 func (o *replayOptions) checkFlags() error {
 	switch {
 	case (o.file == "") == (o.source == ""):
-		return wrongUsage("give one of -file and -source")
+		return wrongUsage("give one of --file and --source")
 	case o.topic == "":
-		return wrongUsage("-topic is required: where to send to")
-	case o.kind != string(consumer.KindRefund) && o.kind != string(consumer.KindCouponRefund):
-		return wrongUsage("-kind: %q is neither refund nor coupon_refund", o.kind)
+		return wrongUsage("--topic is required: where to send to")
 	case (o.prefix == "") == !o.same:
-		return wrongUsage("give one of -renumber PREFIX (new refunds) and -same-numbers (the same refunds): commands move money")
+		return wrongUsage("give one of --renumber PREFIX (new refunds) and --same-numbers (the same refunds): commands move money")
 	case o.rate < 0 || o.rate > 1_000_000:
-		return wrongUsage("-rate: %d is not 0 to 1000000", o.rate)
-	case o.pace != "even" && o.pace != "recorded":
-		return wrongUsage("-pace: %q is neither even nor recorded", o.pace)
+		return wrongUsage("--rate: %d is not 0 to 1000000", o.rate)
 	case o.speed <= 0 || o.speed > 1e6:
-		return wrongUsage("-speed: %v is not above 0", o.speed)
+		return wrongUsage("--speed: %v is not above 0", o.speed)
 	case o.count < 0:
-		return wrongUsage("-n: %d is below zero", o.count)
+		return wrongUsage("--count: %d is below zero", o.count)
 	case o.concurrency < 1 || o.concurrency > 1000:
-		return wrongUsage("-concurrency: %d is not 1 to 1000", o.concurrency)
-	case o.wait < 0:
-		return wrongUsage("-wait: %s is below zero", o.wait)
+		return wrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
 	case o.report != "" && !o.reconcile:
-		return wrongUsage("-report needs -reconcile")
+		return wrongUsage("--report needs --reconcile")
 	}
-	if err := o.output.check("replay"); err != nil {
-		return err
-	}
-	return o.renumbering.check()
+	return o.check()
 }
 
-func replay(ctx context.Context, args []string, env environment) error {
-	var o replayOptions
-	flags := flag.NewFlagSet("replay", flag.ContinueOnError)
-	o.register(flags)
-	if err := parse(flags, args, env, replayHelp); err != nil {
-		return err
-	}
+func (o *replayOptions) replay(ctx context.Context, env environment) error {
 	if err := o.checkFlags(); err != nil {
 		return err
 	}
 	if !o.dryRun {
-		if err := o.possible("replay", env); err != nil {
+		if err := o.possible(env); err != nil {
 			return err
 		}
 	}
@@ -145,14 +139,14 @@ func replay(ctx context.Context, args []string, env environment) error {
 	o.eventTopic = topic(o.eventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
 	if o.reconcile {
 		if err := cluster.CheckTopic(ctx, o.eventTopic); err != nil {
-			return wrongUsage("-event-topic: %v; -reconcile=false sends without holding against events", err)
+			return wrongUsage("--event-topic: %v; --reconcile=false sends without holding against events", err)
 		}
 	}
 	o.plan(env.stderr, from)
 	if o.dryRun {
 		return nil
 	}
-	if err := o.ask(ctx, "replay", env, "Send them?"); err != nil {
+	if err := o.ask(ctx, env, "Send them?"); err != nil {
 		return err
 	}
 	return o.run(ctx, env, cluster, from)
@@ -163,12 +157,12 @@ func (o *replayOptions) from(ctx context.Context, env environment, cluster tap.C
 	if o.file != "" {
 		return &fileSource{o.file, env.stdin}, nil
 	}
-	f, err := o.following(env, o.source, time.Now())
+	f, err := o.following(env, o.source)
 	if err != nil {
 		return nil, err
 	}
 	if err := cluster.CheckTopic(ctx, o.source); err != nil {
-		return nil, wrongUsage("-source: %v", err)
+		return nil, wrongUsage("--source: %v", err)
 	}
 	s := &topicSource{cluster: cluster, f: f}
 	return s, s.measure(ctx)
@@ -185,7 +179,7 @@ func (o *replayOptions) plan(w io.Writer, from source) {
 	}
 	speed := "as fast as it goes"
 	switch {
-	case o.pace == "recorded":
+	case o.pace == paceRecorded:
 		speed = fmt.Sprintf("with the pauses of the recording, %v times as fast", o.speed)
 	case o.rate > 0:
 		speed = fmt.Sprintf("%d a second", o.rate)
@@ -206,7 +200,7 @@ func (o *replayOptions) plan(w io.Writer, from source) {
 `, o.prefix, trades, o.topic)
 	}
 	if o.reconcile {
-		_, _ = fmt.Fprintf(w, "  Then wait for their events in %s, until none has come for %s, and match row by row.\n", o.eventTopic, o.wait)
+		_, _ = fmt.Fprintf(w, "  Then wait for their events in %s, until none has come for %s, and match row by row.\n", o.eventTopic, &o.wait)
 	}
 }
 
@@ -222,7 +216,7 @@ func (o *replayOptions) run(ctx context.Context, env environment, cluster tap.Cl
 	if o.reconcile {
 		table, err := match.New(match.Config{Dir: o.temp})
 		if err != nil {
-			return wrongUsage("-temp: %v", err)
+			return wrongUsage("--temp: %v", err)
 		}
 		defer func() { _ = table.Close() }() // a folder that stays does no harm to the verdict
 		s.table = table
@@ -246,7 +240,7 @@ func (o *replayOptions) run(ctx context.Context, env environment, cluster tap.Cl
 	v.Rate = float64(v.Sent) / max(v.Seconds, 0.001)
 	v.Stopped = ctx.Err() != nil
 	if s.table != nil {
-		quiet := o.wait
+		quiet := time.Duration(o.wait)
 		if v.Stopped {
 			// What was sent before the interrupt may be answered at this moment.
 			ctx, quiet = context.WithoutCancel(ctx), min(quiet, stoppedWait)

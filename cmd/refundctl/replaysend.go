@@ -52,7 +52,7 @@ func (s *sending) all(ctx context.Context, from source) error {
 			}
 		})
 	}
-	stopProgress := every(s.env.stderr, func() string {
+	stopProgress := s.env.progress(func() string {
 		text := fmt.Sprintf("so far %d sent", s.sent.Load())
 		if n := from.total(); n > 0 {
 			text += fmt.Sprintf(" of %d", n)
@@ -209,7 +209,7 @@ func (o *replayOptions) pacer(start time.Time) *pacer {
 	if o.rate > 0 {
 		p.gap = time.Second / time.Duration(o.rate)
 	}
-	if o.pace == "recorded" {
+	if o.pace == paceRecorded {
 		p.speed = o.speed
 	}
 	return p

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -157,12 +156,12 @@ func printResult(w io.Writer, r match.Result) {
 
 func printRows(w io.Writer, rows []rowOut, r match.Result, file string) {
 	for _, row := range rows {
-		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, cmp.Or(row.Amount, "?"), row.Sent.Format(time.RFC3339), row.Detail)
+		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, orQuestion(row.Amount), row.Sent.Format(time.RFC3339), row.Detail)
 	}
 	switch bad := r.Missing + r.Unresolved + r.Conflicting + r.Unsure; {
 	case file != "" && bad > 0:
 		_, _ = fmt.Fprintf(w, "the rows that do not match are in %s\n", file)
 	case len(rows) == shownRows:
-		_, _ = fmt.Fprintln(w, "  … -report FILE has them all")
+		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")
 	}
 }

@@ -103,7 +103,7 @@ func (w *watcher) take(prefix string, m tap.Message) error {
 // millions of rows, so it is done only when it can tell something new, and with
 // pauses that are longer than it takes.
 func (w *watcher) wait(ctx context.Context, quiet time.Duration) (match.Result, error) {
-	stopProgress := every(w.env.stderr, func() string {
+	stopProgress := w.env.progress(func() string {
 		return fmt.Sprintf("waiting for events: %d final ones for %d commands so far", w.final.Load(), w.s.sent.Load())
 	})
 	defer stopProgress()

@@ -28,7 +28,7 @@ func openReport[T any](name string, header []string, cells func(T) []string) (*r
 	}
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, wrongUsage("-report: %v", err)
+		return nil, wrongUsage("--report: %v", err)
 	}
 	r := &reportFile[T]{file: file, buffer: bufio.NewWriter(file), cells: cells}
 	if !strings.HasSuffix(name, ".csv") {
@@ -37,7 +37,7 @@ func openReport[T any](name string, header []string, cells func(T) []string) (*r
 	}
 	r.table = csv.NewWriter(r.buffer)
 	if err := r.table.Write(header); err != nil {
-		return nil, errors.Join(fmt.Errorf("-report: %w", err), file.Close())
+		return nil, errors.Join(fmt.Errorf("--report: %w", err), file.Close())
 	}
 	return r, nil
 }
@@ -52,7 +52,7 @@ func (r *reportFile[T]) write(row T) error {
 		err = r.lines.Encode(row)
 	}
 	if err != nil {
-		return fmt.Errorf("-report: %w", err)
+		return fmt.Errorf("--report: %w", err)
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (r *reportFile[T]) close() error {
 		err = r.table.Error()
 	}
 	if err = errors.Join(err, r.buffer.Flush(), r.file.Close()); err != nil {
-		return fmt.Errorf("-report: %w", err)
+		return fmt.Errorf("--report: %w", err)
 	}
 	return nil
 }

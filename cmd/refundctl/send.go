@@ -4,38 +4,35 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/producer"
 )
 
-const sendHelp = `refundctl send sends refund commands. A command is executed once however often it
-is sent, so sending again is always safe; the same number with another amount is
-rejected by the service. Each command is checked here first, exactly as the
-service would, and a bad one is not sent.
+const sendLong = `Sends refund commands. A command is executed once however often it is sent, so
+sending again is always safe; the same number with another amount is rejected by
+the service. Each command is checked here first, exactly as the service would, and
+a bad one is not sent.
 
-usage: refundctl send [flags]
+Many commands come from a file of JSON lines, one command a line as in the
+contract. What went wrong is told by line number on standard error; the closing
+line counts every line once. Exit code 1 if any command was not sent.`
 
-One command by flags:
-  refundctl send -out-request-no R-1 -out-trade-no T-1 -amount 12.50 -reason "damaged" -metadata ticket=A-17
-  refundctl send -out-request-no R-1 -trade-no 2026010122001 -amount 12.50 -dry-run
-
-Many as JSON lines, one command a line as in the contract:
-  refundctl send -file refunds.jsonl -concurrency 16 -rate 200
-  jq -c '.[]' refunds.json | refundctl send -file -
-
-What went wrong is told by line number on standard error; the closing line counts
-every line once. Exit code 1 if any command was not sent.
-`
+const sendExample = `  refundctl send --out-request-no R-1 --out-trade-no T-1 --amount 12.50 -r "damaged" --metadata ticket=A-17
+  refundctl send --out-request-no R-1 --trade-no 2026010122001 --amount 12.50 --dry-run
+  refundctl send -f refunds.jsonl --concurrency 16 --rate 200
+  jq -c '.[]' refunds.json | refundctl send -f -`
 
 type sendOptions struct {
 	connection
 	members
+	output
 	topic       string
 	kind        string
 	file        string
@@ -46,45 +43,47 @@ type sendOptions struct {
 	rate        int
 }
 
-func (o *sendOptions) register(flags *flag.FlagSet) {
-	o.connection.register(flags)
-	o.members.register(flags)
-	flags.StringVar(&o.kind, "kind", "refund", "`refund` or coupon_refund")
-	flags.StringVar(&o.topic, "topic", "", "`topic` of the commands; default REFUNDD_TOPIC_REFUND or refund-command (of the other kind: …_COUPON_REFUND)")
-	flags.StringVar(&o.file, "file", "", "`file` with JSON lines instead of the flags of one command; - is standard input")
+func sendCommand(env environment) *cobra.Command {
+	o := sendOptions{kind: string(consumer.KindRefund)}
+	cmd := &cobra.Command{
+		Use: "send", Short: "send refund commands: one by flags, or many as JSON lines", Long: sendLong, Example: sendExample,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.note(cmd)
+			return o.send(cmd.Context(), env)
+		},
+	}
+	o.connection.register(cmd)
+	o.members.register(cmd)
+	o.output.register(cmd)
+	choice{value: &o.kind, of: kinds()}.register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
+	topicFlag(cmd, env, &o.topic, "topic", "`topic` of the commands; default REFUNDD_TOPIC_REFUND or refund-command (of the other kind: …_COUPON_REFUND)")
+	fileFlag(cmd, &o.file, "file", "f", "`file` with JSON lines instead of the flags of one command; - is standard input")
+	flags := cmd.Flags()
 	flags.StringVar(&o.traceparent, "traceparent", "", "W3C trace `context` of the commands; it comes back in the events")
 	flags.BoolVar(&o.force, "force", false, "send also what the service will reject")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "check and print the commands, connect to nothing")
 	flags.IntVar(&o.concurrency, "concurrency", 8, "`number` of messages sent at once, from a file")
 	flags.IntVar(&o.rate, "rate", 0, "messages per second at most; 0 = no limit")
+	return cmd
 }
 
 func (o *sendOptions) check() error {
 	switch {
-	case o.kind != string(consumer.KindRefund) && o.kind != string(consumer.KindCouponRefund):
-		return wrongUsage("-kind: %q is neither refund nor coupon_refund", o.kind)
 	case o.file != "" && o.given() != "":
-		return wrongUsage("-file and %s: give a file or the flags of one command", o.given())
+		return wrongUsage("--file and %s: give a file or the flags of one command", o.given())
 	case o.file == "" && o.given() == "":
-		return wrongUsage("nothing to send: give -out-request-no and the others, or -file")
+		return wrongUsage("nothing to send: give --out-request-no and the others, or --file")
 	case o.concurrency < 1 || o.concurrency > 1000:
-		return wrongUsage("-concurrency: %d is not 1 to 1000", o.concurrency)
+		return wrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
 	case o.rate < 0 || o.rate > 1_000_000:
-		return wrongUsage("-rate: %d is not 0 to 1000000", o.rate)
+		return wrongUsage("--rate: %d is not 0 to 1000000", o.rate)
 	case o.traceparent != "" && !producer.ValidTraceparent(o.traceparent):
-		return wrongUsage("-traceparent: not a W3C trace context")
+		return wrongUsage("--traceparent: not a W3C trace context")
 	}
 	return nil
 }
 
-func send(ctx context.Context, args []string, env environment) error {
-	var o sendOptions
-	flags := flag.NewFlagSet("send", flag.ContinueOnError)
-	o.register(flags)
-	if err := parse(flags, args, env, sendHelp); err != nil {
-		return err
-	}
-	o.note(flags)
+func (o *sendOptions) send(ctx context.Context, env environment) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -116,7 +115,7 @@ func send(ctx context.Context, args []string, env environment) error {
 				Topic: o.topic, Keys: c.key, Body: c.body, Properties: map[string]string{producer.PropertyTraceparent: o.traceparent},
 			})
 			if err == nil && o.file == "" {
-				_, _ = fmt.Fprintf(env.stdout, "sent %s to %s as message %s\n", c.key, o.topic, id)
+				err = o.print(env, sent{c.key, o.topic, id}, "sent %s to %s as message %s\n", c.key, o.topic, id)
 			}
 			return err
 		}
@@ -125,7 +124,17 @@ func send(ctx context.Context, args []string, env environment) error {
 	if o.file == "" || o.dryRun {
 		b.workers = 1 // in the order of the file
 	}
-	return b.run(ctx, lines)
+	if err = b.run(ctx, lines); o.json() && o.file != "" && !o.dryRun {
+		err = errors.Join(printJSON(env.stdout, b.result()), err)
+	}
+	return err
+}
+
+// sent is the result for one command.
+type sent struct {
+	OutRequestNo string `json:"out_request_no"`
+	Topic        string `json:"topic"`
+	MessageID    string `json:"message_id"`
 }
 
 // open gives the commands as lines.
@@ -142,7 +151,7 @@ func (o *sendOptions) open(env environment, kind consumer.Kind) (io.ReadCloser, 
 	}
 	f, err := os.Open(o.file)
 	if err != nil {
-		return nil, wrongUsage("-file: %v", err)
+		return nil, wrongUsage("--file: %v", err)
 	}
 	return f, nil
 }

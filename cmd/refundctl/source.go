@@ -32,7 +32,7 @@ func (s *fileSource) total() int64   { return 0 }
 func (s *fileSource) each(ctx context.Context, take func(tape.Message) error) error {
 	r, err := tape.Open(s.name, s.in)
 	if err != nil {
-		return wrongUsage("-file: %v", err)
+		return wrongUsage("--file: %v", err)
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	for ctx.Err() == nil {

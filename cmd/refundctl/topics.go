@@ -4,24 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/tap"
 	"refundd/consumer/remoting"
 )
 
-const topicsCreateHelp = `refundctl topics create makes the topics and the consumer group that refundd wants
-to find, on every broker that lacks them. What is there is left as it is. Doing it
-twice does no harm.
-
-usage: refundctl topics create [flags]
-
-  refundctl topics create -print         only print what is missing, as mqadmin commands
-  refundctl topics create -queues 16
-  REFUNDD_TOPIC_COUPON_REFUND= refundctl topics create       the kind is off
+const topicsCreateLong = `Makes the topics and the consumer group that refundd wants to find, on every broker
+that lacks them. What is there is left as it is. Doing it twice does no harm.
 
 Names come from REFUNDD_TOPIC_… and REFUNDD_ROCKETMQ_GROUP. Queues bound how many
 instances can share a topic's work, and the parked topic needs one only.
@@ -29,9 +23,21 @@ A broker with access control wants an access key with an administrator's rights
 (REFUNDD_ROCKETMQ_ACCESS_KEY, REFUNDD_ROCKETMQ_SECRET_KEY_FILE); where it refuses,
 the mqadmin command is printed for somebody who may.
 
-Exit codes: 0 everything is there (with -print: nothing is missing), 1 something is
-missing or was refused, 2 wrong usage.
-`
+Exit codes: 0 everything is there (with --print: nothing is missing), 1 something is
+missing or was refused, 2 wrong usage.`
+
+const topicsCreateExample = `  refundctl topics create --print        only print what is missing, as mqadmin commands
+  refundctl topics create --queues 16
+  REFUNDD_TOPIC_COUPON_REFUND= refundctl topics create       the kind is off`
+
+func topicsCommand(env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "topics", Short: "create the service's topics, or skip one message", Long: "Works on the topics and the group of the service.",
+		Example: "  refundctl topics create --print",
+	}
+	cmd.AddCommand(topicsCreateCommand(env), topicsSkipCommand(env))
+	return cmd
+}
 
 // wantedTopic is one that the service uses.
 type wantedTopic struct{ variable, name string }
@@ -77,21 +83,32 @@ func (m missing) what() string {
 	return "topic " + m.name
 }
 
-func topicsCreate(ctx context.Context, args []string, env environment) error {
-	var c connection
-	var only bool
-	var queues int
-	flags := flag.NewFlagSet("topics create", flag.ContinueOnError)
-	c.register(flags)
-	flags.BoolVar(&only, "print", false, "only print what is missing")
-	flags.IntVar(&queues, "queues", 8, "`number` of queues of each topic on each broker")
-	if err := parse(flags, args, env, topicsCreateHelp); err != nil {
-		return err
+// topicsCreate holds the flags of topics create.
+type topicsCreate struct {
+	connection
+	output
+	only   bool
+	queues int
+}
+
+func topicsCreateCommand(env environment) *cobra.Command {
+	var o topicsCreate
+	cmd := &cobra.Command{
+		Use: "create", Short: "make the topics and the group that are missing, or print them", Long: topicsCreateLong, Example: topicsCreateExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), env) },
 	}
-	if queues < 1 || queues > 1024 {
-		return wrongUsage("topics create: -queues: %d is not 1 to 1024", queues)
+	o.connection.register(cmd)
+	o.output.register(cmd)
+	cmd.Flags().BoolVar(&o.only, "print", false, "only print what is missing")
+	cmd.Flags().IntVar(&o.queues, "queues", 8, "`number` of queues of each topic on each broker")
+	return cmd
+}
+
+func (o *topicsCreate) run(ctx context.Context, env environment) error {
+	if o.queues < 1 || o.queues > 1024 {
+		return wrongUsage("--queues: %d is not 1 to 1024", o.queues)
 	}
-	cluster, err := c.cluster(env)
+	cluster, err := o.cluster(env)
 	if err != nil {
 		return err
 	}
@@ -103,23 +120,33 @@ func topicsCreate(ctx context.Context, args []string, env environment) error {
 	}
 	topics, group := wantedTopics(env), cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd")
 	lacks, err := whatIsMissing(ctx, server, brokers, topics, group)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(lacks) == 0 && !o.json():
+		_, err = fmt.Fprintf(env.stdout, "nothing is missing: %d topics and group %s on %d brokers\n", len(topics), group, len(brokers))
+		return err
+	case !o.only:
+		return o.create(ctx, env, server, lacks)
 	}
-	if only {
-		for _, m := range lacks {
-			_, _ = fmt.Fprintln(env.stdout, mqadmin(m, queues))
+	for _, m := range lacks {
+		if err := o.tell(env, m, "missing", mqadmin(m, o.queues)); err != nil {
+			return err
 		}
-	} else if err := create(ctx, env, server, lacks, queues); err != nil {
-		return err
 	}
-	if len(lacks) == 0 {
-		_, _ = fmt.Fprintf(env.stdout, "nothing is missing: %d topics and group %s on %d brokers\n", len(topics), group, len(brokers))
-	}
-	if only && len(lacks) > 0 {
+	if len(lacks) > 0 {
 		return errFound
 	}
 	return nil
+}
+
+// tell prints one thing that was missing.
+func (o *topicsCreate) tell(env environment, m missing, state, line string) error {
+	kind := "topic"
+	if m.group {
+		kind = "group"
+	}
+	return o.print(env, map[string]string{"kind": kind, "name": m.name, "broker": m.broker, "state": state, "mqadmin": mqadmin(m, o.queues)}, "%s\n", line)
 }
 
 // aNameServer is the first one that answers and knows brokers.
@@ -174,7 +201,7 @@ func whatIsMissing(ctx context.Context, server string, brokers []string, topics 
 
 // create makes what is missing, and goes on where a broker refuses, so that all
 // refusals are told at once.
-func create(ctx context.Context, env environment, server string, lacks []missing, queues int) error {
+func (o *topicsCreate) create(ctx context.Context, env environment, server string, lacks []missing) error {
 	refused := 0
 	made := map[string]bool{}
 	for _, m := range lacks {
@@ -182,14 +209,16 @@ func create(ctx context.Context, env environment, server string, lacks []missing
 		if m.group {
 			err = remoting.CreateGroup(ctx, m.broker, m.name)
 		} else {
-			err = remoting.CreateTopic(ctx, m.broker, m.name, queues)
+			err = remoting.CreateTopic(ctx, m.broker, m.name, o.queues)
 		}
 		if err != nil {
 			refused++
-			_, _ = fmt.Fprintf(env.stderr, "broker %s: %v\n  somebody who may can do it by: %s\n", m.broker, err, mqadmin(m, queues))
+			_, _ = fmt.Fprintf(env.stderr, "broker %s: %v\n  somebody who may can do it by: %s\n", m.broker, err, mqadmin(m, o.queues))
 			continue
 		}
-		_, _ = fmt.Fprintf(env.stdout, "created %s on broker %s\n", m.what(), m.broker)
+		if err := o.tell(env, m, "created", fmt.Sprintf("created %s on broker %s", m.what(), m.broker)); err != nil {
+			return err
+		}
 		made[m.name] = made[m.name] || !m.group
 	}
 	if refused > 0 {

@@ -3,110 +3,141 @@ package main
 import (
 	"cmp"
 	"context"
-	"flag"
 	"fmt"
+	"strconv"
 	"time"
 
-	"refundd/cmd/internal/tap"
+	"github.com/spf13/cobra"
+
 	"refundd/consumer/remoting"
 )
 
-const topicsSkipHelp = `refundctl topics skip passes over one message that refundd cannot even receive,
-such as one that takes more memory than there is when the client inflates it.
-Without -queue it tells where the group stands: the message is one of those.
-
-usage: refundctl topics skip -topic TOPIC [-broker NAME -queue N -offset N] [flags]
-
-  refundctl topics skip -topic refund-command
-  refundctl topics skip -topic refund-command -broker broker-a -queue 3 -offset 8816
+const topicsSkipLong = `Passes over one message that refundd cannot even receive, such as one that takes more
+memory than there is when the client inflates it. Without --queue it tells where
+the group stands: the message is one of those.
 
 Every refundd of the group has to be stopped, since a running one writes its own
 position over it, and the message has to be the next one of its queue. It stays
 where it is until its topic's retention ends; nothing is published about it.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.
-`
+Exit codes: 0 done, 1 failed, 2 wrong usage.`
 
-func topicsSkip(ctx context.Context, args []string, env environment) error {
-	var (
-		c             connection
-		topic, broker string
-		queue         int
-		offset        int64
-	)
-	flags := flag.NewFlagSet("topics skip", flag.ContinueOnError)
-	c.register(flags)
-	flags.StringVar(&topic, "topic", "", "`name` of the topic; required")
-	flags.StringVar(&broker, "broker", "", "`name` of the broker")
-	flags.IntVar(&queue, "queue", -1, "`number` of the queue")
-	flags.Int64Var(&offset, "offset", -1, "`offset` of the message in its queue")
-	if err := parse(flags, args, env, topicsSkipHelp); err != nil {
-		return err
+const topicsSkipExample = `  refundctl topics skip --topic refund-command
+  refundctl topics skip --topic refund-command --broker broker-a --queue 3 --offset 8816`
+
+// topicsSkip holds the flags of topics skip.
+type topicsSkip struct {
+	connection
+	output
+	topic, broker string
+	queue         int
+	offset        int64
+}
+
+func topicsSkipCommand(env environment) *cobra.Command {
+	var o topicsSkip
+	cmd := &cobra.Command{
+		Use: "skip --topic TOPIC [--broker NAME --queue N --offset N]", Short: "pass over one message that refundd cannot receive",
+		Long: topicsSkipLong, Example: topicsSkipExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), env) },
 	}
-	only := broker == "" && queue < 0 && offset < 0
+	o.connection.register(cmd)
+	o.output.register(cmd)
+	topicFlag(cmd, env, &o.topic, "topic", "`name` of the topic; required")
+	cmd.Flags().StringVar(&o.broker, "broker", "", "`name` of the broker")
+	cmd.Flags().IntVar(&o.queue, "queue", -1, "`number` of the queue")
+	cmd.Flags().Int64Var(&o.offset, "offset", -1, "`offset` of the message in its queue")
+	return cmd
+}
+
+// only: nothing is passed over, it is only told where the group stands.
+func (o *topicsSkip) only() bool { return o.broker == "" && o.queue < 0 && o.offset < 0 }
+
+func (o *topicsSkip) run(ctx context.Context, env environment) error {
 	switch {
-	case topic == "":
-		return wrongUsage("topics skip: -topic is required")
-	case !only && (broker == "" || queue < 0 || offset < 0):
-		return wrongUsage("topics skip: -broker, -queue and -offset belong together")
+	case o.topic == "":
+		return wrongUsage("--topic is required")
+	case !o.only() && (o.broker == "" || o.queue < 0 || o.offset < 0):
+		return wrongUsage("--broker, --queue and --offset belong together")
 	}
-	cluster, err := c.cluster(env)
+	cluster, err := o.cluster(env)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(remoting.Signed(ctx, cluster.AccessKey, cluster.SecretKey), time.Minute)
 	defer cancel()
-	return skip(ctx, env, cluster, topic, broker, queue, offset, only)
-}
-
-func skip(ctx context.Context, env environment, cluster tap.Cluster, topic, broker string, queue int, offset int64, only bool) error {
 	server, _, err := aNameServer(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	queues, err := remoting.Queues(ctx, server, topic)
+	queues, err := remoting.Queues(ctx, server, o.topic)
 	if err != nil {
 		return err
 	}
 	group := cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd")
+	if o.only() {
+		return o.positions(ctx, env, group, queues)
+	}
+	for _, q := range queues {
+		if q.Broker == o.broker && o.queue < q.Read {
+			return o.skip(ctx, env, q.Address, group)
+		}
+	}
+	return fmt.Errorf("%s has no queue %d at broker %s", o.topic, o.queue, o.broker)
+}
+
+// positionOf is where a group stands in a queue; Next is -1 where it has finished
+// nothing.
+type positionOf struct {
+	Broker string `json:"broker"`
+	Queue  int    `json:"queue"`
+	Next   int64  `json:"next_offset"`
+}
+
+// positions tells where the group stands in each queue.
+func (o *topicsSkip) positions(ctx context.Context, env environment, group string, queues []remoting.TopicQueues) error {
+	t := newTable(env.stdout, "broker", "queue", "next offset")
 	for _, q := range queues {
 		for n := range q.Read {
-			if !only && (q.Broker != broker || n != queue) {
-				continue
-			}
-			next, known, err := remoting.Position(ctx, q.Address, group, topic, n)
+			next, known, err := remoting.Position(ctx, q.Address, group, o.topic, n)
 			if err != nil {
 				return err
 			}
-			if !only {
-				return skipNext(ctx, env, q.Address, group, topic, n, offset, next)
+			stands := strconv.FormatInt(next, 10)
+			if !known {
+				next, stands = -1, "has finished nothing"
 			}
-			stands := "has finished nothing"
-			if known {
-				stands = fmt.Sprintf("next offset %d", next)
+			if o.json() {
+				if err := printJSON(env.stdout, positionOf{q.Broker, n, next}); err != nil {
+					return err
+				}
+				continue
 			}
-			_, _ = fmt.Fprintf(env.stdout, "-broker %s -queue %d: %s\n", q.Broker, n, stands)
+			t.row(q.Broker, n, stands)
 		}
 	}
-	if !only {
-		return fmt.Errorf("%s has no queue %d at broker %s", topic, queue, broker)
+	if o.json() {
+		return nil
 	}
-	return nil
+	return t.flush()
 }
 
-func skipNext(ctx context.Context, env environment, address, group, topic string, queue int, offset, next int64) error {
+func (o *topicsSkip) skip(ctx context.Context, env environment, address, group string) error {
+	next, _, err := remoting.Position(ctx, address, group, o.topic, o.queue)
+	if err != nil {
+		return err
+	}
 	members, err := remoting.Members(ctx, address, group)
 	switch {
 	case err != nil:
 		return err
 	case len(members.Clients) > 0:
 		return fmt.Errorf("%d members of %s run: stop them first, they would write their own position over it", len(members.Clients), group)
-	case next != offset:
-		return fmt.Errorf("the next message of the queue is at offset %d, not %d", next, offset)
+	case next != o.offset:
+		return fmt.Errorf("the next message of the queue is at offset %d, not %d", next, o.offset)
 	}
-	if err := remoting.SetPosition(ctx, address, group, topic, queue, offset+1); err != nil {
+	if err := remoting.SetPosition(ctx, address, group, o.topic, o.queue, o.offset+1); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(env.stdout, "%s begins at offset %d of queue %d of %s\n", group, offset+1, queue, topic)
-	return nil
+	return o.print(env, positionOf{o.broker, o.queue, o.offset + 1}, "%s begins at offset %d of queue %d of %s\n", group, o.offset+1, o.queue, o.topic)
 }

@@ -3,36 +3,33 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/rsa"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"refundd/alipay"
 	"refundd/cmd/internal/config"
 )
 
-const verifyNotifyHelp = `refundctl verify-notify says whether a notification is Alipay's, exactly as the
-receiver judges it, and if it is not, why: which check failed, whether the key or
-the text is wrong, and what happened to the body on its way if that can be found
-out (decoded once too often, plus signs turned into spaces, a parameter added, text
-converted to another charset, a line break added).
+const verifyNotifyLong = `Says whether a notification is Alipay's, exactly as the receiver judges it, and if it
+is not, why: which check failed, whether the key or the text is wrong, and what
+happened to the body on its way if that can be found out (decoded once too often,
+plus signs turned into spaces, a parameter added, text converted to another
+charset, a line break added).
 
 It takes the body as it was posted, with the percent signs, for instance from a
 capture of the network; what a framework prints has been decoded. Nothing of the
 values is printed, only names of parameters. Nothing is connected to.
 
-usage: refundctl verify-notify [flags] < BODY
+Exit codes: 0 valid, 1 not, 2 wrong usage.`
 
-  refundctl verify-notify -file body.txt
-  printf %s "$BODY" | refundctl verify-notify -key alipay_public_key.pem -app-id 2021000000000001
-
-Exit codes: 0 valid, 1 not, 2 wrong usage.
-`
+const verifyNotifyExample = `  refundctl verify-notify -f body.txt
+  printf %s "$BODY" | refundctl verify-notify --key alipay_public_key.pem --app-id 2021000000000001`
 
 type verifyNotifyOptions struct {
 	output
@@ -50,21 +47,22 @@ type judgement struct {
 	Names    []string `json:"parameters"`
 }
 
-func verifyNotify(_ context.Context, args []string, env environment) error {
-	var o verifyNotifyOptions
-	flags := flag.NewFlagSet("verify-notify", flag.ContinueOnError)
-	o.register(flags)
-	flags.StringVar(&o.file, "file", "-", "`file` with the raw body; - is standard input")
-	flags.StringVar(&o.keyFile, "key", "", "`file` with Alipay's public keys or certificate; default REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE")
-	flags.StringVar(&o.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
-	flags.StringVar(&o.seller, "seller-id", "", "`id` of the one seller expected; default REFUNDD_ALIPAY_SELLER_ID and those of REFUNDD_MERCHANTS_FILE, or any")
-	flags.StringVar(&o.encryptKeyFile, "encrypt-key", "", "`file` with the AES key of content encryption; default REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")
-	if err := parse(flags, args, env, verifyNotifyHelp); err != nil {
-		return err
+func verifyNotifyCommand(env environment) *cobra.Command {
+	o := verifyNotifyOptions{file: "-"}
+	cmd := &cobra.Command{
+		Use: "verify-notify", Short: "say whether a notification is Alipay's, and if not, why", Long: verifyNotifyLong, Example: verifyNotifyExample,
+		RunE: func(*cobra.Command, []string) error { return o.verify(env) },
 	}
-	if err := o.check("verify-notify"); err != nil {
-		return err
-	}
+	o.register(cmd)
+	fileFlag(cmd, &o.file, "file", "f", "`file` with the raw body; - is standard input")
+	fileFlag(cmd, &o.keyFile, "key", "", "`file` with Alipay's public keys or certificate; default REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE")
+	cmd.Flags().StringVar(&o.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
+	cmd.Flags().StringVar(&o.seller, "seller-id", "", "`id` of the one seller expected; default REFUNDD_ALIPAY_SELLER_ID and those of REFUNDD_MERCHANTS_FILE, or any")
+	fileFlag(cmd, &o.encryptKeyFile, "encrypt-key", "", "`file` with the AES key of content encryption; default REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")
+	return cmd
+}
+
+func (o *verifyNotifyOptions) verify(env environment) error {
 	d, err := o.detective(env)
 	if err != nil {
 		return err
@@ -91,7 +89,7 @@ func (o *verifyNotifyOptions) body(env environment) ([]byte, error) {
 	if o.file != "-" {
 		file, err := os.Open(o.file)
 		if err != nil {
-			return nil, wrongUsage("-file: %v", err)
+			return nil, wrongUsage("--file: %v", err)
 		}
 		defer func() { _ = file.Close() }()
 		in = file
@@ -105,14 +103,14 @@ func (o *verifyNotifyOptions) body(env environment) ([]byte, error) {
 
 // detective reads keys and parties.
 func (o *verifyNotifyOptions) detective(env environment) (*detective, error) {
-	name, path := "-key", o.keyFile
+	name, path := "--key", o.keyFile
 	for _, variable := range []string{"REFUNDD_ALIPAY_PUBLIC_KEY_FILE", "REFUNDD_ALIPAY_CERT_FILE"} {
 		if path == "" {
 			name, path = variable, env.getenv(variable)
 		}
 	}
 	if path == "" {
-		return nil, wrongUsage("-key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required")
+		return nil, wrongUsage("--key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required")
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -124,15 +122,15 @@ func (o *verifyNotifyOptions) detective(env environment) (*detective, error) {
 	}
 	cfg := alipay.VerifierConfig{Keys: d.keys, AppID: cmp.Or(o.appID, env.getenv("REFUNDD_ALIPAY_APP_ID"))}
 	if cfg.AppID == "" {
-		return nil, wrongUsage("-app-id or REFUNDD_ALIPAY_APP_ID is required")
+		return nil, wrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
 	}
 	if path := cmp.Or(o.encryptKeyFile, env.getenv("REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")); path != "" {
 		text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 		if err != nil {
-			return nil, wrongUsage("-encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %v", err)
+			return nil, wrongUsage("--encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %v", err)
 		}
 		if cfg.EncryptKey, err = alipay.ParseEncryptKey(text); err != nil {
-			return nil, wrongUsage("-encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %s: %v", path, err)
+			return nil, wrongUsage("--encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %s: %v", path, err)
 		}
 	}
 	if err := o.sellers(d, env); err != nil {

@@ -153,7 +153,7 @@ func TestVerifyNotify(t *testing.T) {
 			}
 		})
 	}
-	if got := ctl(t.Context(), vars, good.Encode(), "verify-notify", "-key", filepath.Join(dir, "alipay_cert.pem")); got.code != 0 {
+	if got := ctl(t.Context(), vars, good.Encode(), "verify-notify", "--key", filepath.Join(dir, "alipay_cert.pem")); got.code != 0 {
 		t.Errorf("by the certificate: %+v", got)
 	}
 }
@@ -183,14 +183,14 @@ func TestVerifyNotifyUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for args, want := range map[string]string{
-		"":                        "-key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required",
-		"-key nothing":            "-key: open nothing",
-		"-key " + empty:           "-key: ",
-		"-key " + key:             "-app-id or REFUNDD_ALIPAY_APP_ID is required",
-		"-key " + key + " -o xml": "-o",
-		"-key " + filepath.Join(dir, "app_private_key.pem") + " -app-id A": "private key",
-		"-app-id A -file nothing -key " + key:                              "-file: open nothing",
-		"-app-id A -encrypt-key nothing -key " + key:                       "-encrypt-key",
+		"":                         "--key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required",
+		"--key nothing":            "--key: open nothing",
+		"--key " + empty:           "--key: ",
+		"--key " + key:             "--app-id or REFUNDD_ALIPAY_APP_ID is required",
+		"--key " + key + " -o xml": "-o",
+		"--key " + filepath.Join(dir, "app_private_key.pem") + " --app-id A": "private key",
+		"--app-id A --file nothing --key " + key:                             "--file: open nothing",
+		"--app-id A --encrypt-key nothing --key " + key:                      "--encrypt-key",
 	} {
 		if got := ctl(t.Context(), nil, "", append([]string{"verify-notify"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: %+v, want %q", args, got, want)

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWhen: a moment is given in the same ways everywhere.
+func TestWhen(t *testing.T) {
+	for text, ago := range map[string]time.Duration{"10m": 10 * time.Minute, "7d": 168 * time.Hour, "1d12h": 36 * time.Hour, "0s": 0} {
+		var w when
+		if err := w.Set(text); err != nil || time.Since(w.Time)-ago > time.Minute || time.Since(w.Time) < ago {
+			t.Errorf("%s: %s, %v", text, w.Time, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"2026-11-27": "2026-11-27T00:00:00Z", "2026-11-27T08:00:00+08:00": "2026-11-27T00:00:00Z", "2026-11-27T08:00:00.5Z": "2026-11-27T08:00:00Z",
+	} {
+		var w when
+		if err := w.Set(text); err != nil || clock(w.Time) != want {
+			t.Errorf("%s: %s, %v", text, w.Time, err)
+		}
+	}
+	for _, text := range []string{"", "now", "-1h", "3w", "d", "1d2d", "7days", "2026-13-01", "27.11.2026", "offset:1", "99999999d"} {
+		var w when
+		if err := w.Set(text); err == nil || !strings.Contains(err.Error(), "want how long ago (10m, 7d)") {
+			t.Errorf("%s: %s, %v", text, w.Time, err)
+		}
+	}
+	w := newWhen("now", "now")
+	w.offsets = true
+	if err := w.Set("offset:7"); err != nil || w.offset == nil || *w.offset != 7 {
+		t.Errorf("offset:7: %v, %v", w.offset, err)
+	}
+	if err := w.Set("now"); err != nil || w.offset != nil || !w.IsZero() {
+		t.Errorf("now after an offset: %+v, %v", w, err)
+	}
+}
+
+// TestColours: only where a person looks.
+func TestColours(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		var out terminal
+		environment{stdout: &out, colours: on}.printFinding(finding{Check: "redis", Severity: problem, Saw: "refused", Fix: "start it"})
+		if got := out.String(); strings.Contains(got, "\x1b[31mproblem \x1b[0m redis") != on || strings.Contains(got, "\x1b") != on {
+			t.Errorf("colours %t: %q", on, got)
+		}
+	}
+}
