@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 )
 
@@ -30,7 +31,7 @@ type batch struct {
 	deliver func(context.Context, command) error
 	rate    int // per second; 0: no limit
 	workers int
-	env     environment
+	env     cli.Env
 	many    bool // progress and a closing line
 	dry     bool
 
@@ -52,7 +53,7 @@ func (b *batch) run(ctx context.Context, lines io.Reader) error {
 	}
 	stopProgress := func() {}
 	if b.many {
-		stopProgress = b.env.progress(func() string {
+		stopProgress = b.env.Progress(func() string {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			return "so far " + b.counts()
@@ -64,7 +65,7 @@ func (b *batch) run(ctx context.Context, lines io.Reader) error {
 	stopProgress()
 	if b.many {
 		b.mu.Lock()
-		_, _ = fmt.Fprintln(b.env.stderr, b.counts())
+		_, _ = fmt.Fprintln(b.env.Stderr, b.counts())
 		b.mu.Unlock()
 	}
 	switch {
@@ -163,7 +164,7 @@ func (b *batch) complain(c command, format string, args ...any) {
 	if b.many {
 		where = fmt.Sprintf("line %d: ", c.line)
 	}
-	_, _ = fmt.Fprintf(b.env.stderr, "%s%s\n", where, fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(b.env.Stderr, "%s%s\n", where, fmt.Sprintf(format, args...))
 }
 
 // batchResult counts every line once.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
 	"refundd/dedupe"
 )
@@ -26,17 +27,17 @@ type brake struct {
 	appID, kind, merchant, reason, by string
 }
 
-func pauseCommand(env environment) *cobra.Command {
+func pauseCommand(env cli.Env) *cobra.Command {
 	b := &brake{}
 	cmd := b.command(env, "pause", "stop new refund calls on all instances; queries go on", b.pause)
 	b.which(cmd)
 	cmd.Flags().StringVarP(&b.reason, "reason", "r", "", "`why`, for whoever finds it paused; required")
-	cmd.Flags().StringVar(&b.by, "by", env.getenv("USER"), "`who` pauses")
+	cmd.Flags().StringVar(&b.by, "by", env.Getenv("USER"), "`who` pauses")
 	cmd.Example = `  refundctl pause -r "wrong price list" -k refund -m shop-a`
 	return cmd
 }
 
-func resumeCommand(env environment) *cobra.Command {
+func resumeCommand(env cli.Env) *cobra.Command {
 	b := &brake{}
 	cmd := b.command(env, "resume", "let them go again", b.resume)
 	b.which(cmd)
@@ -44,7 +45,7 @@ func resumeCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func brakesCommand(env environment) *cobra.Command {
+func brakesCommand(env cli.Env) *cobra.Command {
 	b := &brake{}
 	cmd := b.command(env, "brakes", "list what is paused", b.list)
 	cmd.Example = "  refundctl brakes -o json"
@@ -57,16 +58,16 @@ func (b *brake) which(cmd *cobra.Command) {
 }
 
 // command is what the three have in common.
-func (b *brake) command(env environment, name, says string, do func(context.Context, *dedupe.Store, environment) error) *cobra.Command {
+func (b *brake) command(env cli.Env, name, says string, do func(context.Context, *dedupe.Store, cli.Env) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: name, Short: says, Long: brakesLong,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b.appID = cmp.Or(b.appID, env.getenv("REFUNDD_ALIPAY_APP_ID"))
+			b.appID = cmp.Or(b.appID, env.Getenv("REFUNDD_ALIPAY_APP_ID"))
 			switch {
 			case b.appID == "":
-				return wrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
+				return cli.WrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
 			case name == "pause" && strings.TrimSpace(b.reason) == "":
-				return wrongUsage("--reason is required")
+				return cli.WrongUsage("--reason is required")
 			}
 			store, done, err := openStore(env)
 			if err != nil {
@@ -87,14 +88,14 @@ func (b *brake) what() string {
 	return fmt.Sprintf("%s of %s", cmp.Or(b.kind, "every kind"), cmp.Or(b.merchant, "every merchant"))
 }
 
-func (b *brake) pause(ctx context.Context, store *dedupe.Store, env environment) error {
+func (b *brake) pause(ctx context.Context, store *dedupe.Store, env cli.Env) error {
 	if err := store.Pause(ctx, b.appID, dedupe.Brake{Kind: b.kind, Merchant: b.merchant, Reason: b.reason, By: b.by}); err != nil {
 		return err
 	}
 	return b.told(env, "paused")
 }
 
-func (b *brake) resume(ctx context.Context, store *dedupe.Store, env environment) error {
+func (b *brake) resume(ctx context.Context, store *dedupe.Store, env cli.Env) error {
 	was, err := store.Resume(ctx, b.appID, b.kind, b.merchant)
 	if err != nil {
 		return err
@@ -105,15 +106,15 @@ func (b *brake) resume(ctx context.Context, store *dedupe.Store, env environment
 	return b.told(env, "resumed")
 }
 
-func (b *brake) list(ctx context.Context, store *dedupe.Store, env environment) error {
+func (b *brake) list(ctx context.Context, store *dedupe.Store, env cli.Env) error {
 	on, err := store.Brakes(ctx, b.appID)
 	if err != nil {
 		return err
 	}
 	if b.json() {
 		for _, one := range on {
-			if err := printJSON(env.stdout, map[string]string{
-				"kind": one.Kind, "merchant": one.Merchant, "reason": one.Reason, "by": one.By, "since": clock(one.Since),
+			if err := cli.PrintJSON(env.Stdout, map[string]string{
+				"kind": one.Kind, "merchant": one.Merchant, "reason": one.Reason, "by": one.By, "since": cli.Clock(one.Since),
 			}); err != nil {
 				return err
 			}
@@ -121,40 +122,40 @@ func (b *brake) list(ctx context.Context, store *dedupe.Store, env environment) 
 		return nil
 	}
 	if len(on) == 0 {
-		_, _ = fmt.Fprintln(env.stdout, "nothing is paused")
+		_, _ = fmt.Fprintln(env.Stdout, "nothing is paused")
 		return nil
 	}
-	t := newTable(env.stdout, "kind", "merchant", "since", "by", "reason")
+	t := cli.NewTable(env.Stdout, "kind", "merchant", "since", "by", "reason")
 	for _, one := range on {
-		t.row(cmp.Or(one.Kind, "every"), cmp.Or(one.Merchant, "every"), clock(one.Since), one.By, one.Reason)
+		t.Row(cmp.Or(one.Kind, "every"), cmp.Or(one.Merchant, "every"), cli.Clock(one.Since), one.By, one.Reason)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // told is the result of pause and resume.
-func (b *brake) told(env environment, did string) error {
+func (b *brake) told(env cli.Env, did string) error {
 	return b.print(env, map[string]string{"did": did, "kind": b.kind, "merchant": b.merchant}, "%s: %s\n", did, b.what())
 }
 
 // openStore reaches Redis as the service does.
-func openStore(env environment) (*dedupe.Store, func(), error) {
+func openStore(env cli.Env) (*dedupe.Store, func(), error) {
 	cfg := config.Config{
-		RedisURL:    env.getenv("REFUNDD_REDIS_URL"),
-		RedisMode:   cmp.Or(env.getenv("REFUNDD_REDIS_MODE"), config.ModeStandalone),
-		RedisPrefix: cmp.Or(env.getenv("REFUNDD_REDIS_PREFIX"), "refundd:"),
+		RedisURL:    env.Getenv("REFUNDD_REDIS_URL"),
+		RedisMode:   cmp.Or(env.Getenv("REFUNDD_REDIS_MODE"), config.ModeStandalone),
+		RedisPrefix: cmp.Or(env.Getenv("REFUNDD_REDIS_PREFIX"), "refundd:"),
 	}
 	if cfg.RedisURL == "" {
-		return nil, nil, wrongUsage("REFUNDD_REDIS_URL is required")
+		return nil, nil, cli.WrongUsage("REFUNDD_REDIS_URL is required")
 	}
-	if path := env.getenv("REFUNDD_REDIS_PASSWORD_FILE"); path != "" {
+	if path := env.Getenv("REFUNDD_REDIS_PASSWORD_FILE"); path != "" {
 		var err error
 		if cfg.Secrets.RedisPassword, err = config.PasswordFile(path); err != nil {
-			return nil, nil, wrongUsage("REFUNDD_REDIS_PASSWORD_FILE: %s: %v", path, err)
+			return nil, nil, cli.WrongUsage("REFUNDD_REDIS_PASSWORD_FILE: %s: %v", path, err)
 		}
 	}
 	client, err := cfg.OpenRedis()
 	if err != nil {
-		return nil, nil, wrongUsage("REFUNDD_REDIS_URL: %v", err)
+		return nil, nil, cli.WrongUsage("REFUNDD_REDIS_URL: %v", err)
 	}
 	// Brakes know neither leases nor expiry.
 	store, err := dedupe.New(client, dedupe.Config{Prefix: cfg.RedisPrefix, Lease: time.Second, Keep: time.Second})

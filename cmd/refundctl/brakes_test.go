@@ -9,6 +9,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"refundd/cmd/internal/cli"
 	"refundd/dedupe"
 )
 
@@ -20,8 +21,8 @@ func TestBrakes(t *testing.T) {
 	}
 	ctl := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		code := run(t.Context(), args, environment{
-			getenv: func(name string) string { return variables[name] }, stdout: &out, stderr: &out,
+		code := run(t.Context(), args, cli.Env{
+			Getenv: func(name string) string { return variables[name] }, Stdout: &out, Stderr: &out,
 		})
 		return code, out.String()
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
 	"refundd/producer"
@@ -165,8 +166,8 @@ func TestEventsWaitsForOne(t *testing.T) {
 	var out, errs terminal
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"events", "--number", "R-1", "-n", "1", "--timeout", "50s"}, environment{
-			getenv: func(name string) string { return vars[name] }, stdout: &out, stderr: &errs, redirect: func(logrus.FieldLogger) {},
+		code <- run(ctx, []string{"events", "--number", "R-1", "-n", "1", "--timeout", "50s"}, cli.Env{
+			Getenv: func(name string) string { return vars[name] }, Stdout: &out, Stderr: &errs, Redirect: func(logrus.FieldLogger) {},
 		})
 	}()
 	for !strings.Contains(errs.String(), "following") && ctx.Err() == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer/history"
 )
 
@@ -34,7 +35,7 @@ type checking struct {
 	only, repeat string
 }
 
-func checkCommand(env environment) *cobra.Command {
+func checkCommand(env cli.Env) *cobra.Command {
 	var o checking
 	var long strings.Builder
 	var names []string
@@ -54,9 +55,9 @@ func checkCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *checking) check(env environment, files []string) error {
+func (o *checking) check(env cli.Env, files []string) error {
 	if len(files) == 0 {
-		return wrongUsage("no file is given")
+		return cli.WrongUsage("no file is given")
 	}
 	opts := history.Options{}
 	if o.only != "" {
@@ -79,31 +80,31 @@ func (o *checking) check(env environment, files []string) error {
 	}
 	report := history.Check(facts, opts)
 	if o.json() {
-		if err := printJSON(env.stdout, report); err != nil {
+		if err := cli.PrintJSON(env.Stdout, report); err != nil {
 			return err
 		}
-	} else if _, err := io.WriteString(env.stdout, report.String()); err != nil {
+	} else if _, err := io.WriteString(env.Stdout, report.String()); err != nil {
 		return fmt.Errorf("print the report: %w", err)
 	}
 	if !report.Clean() {
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
 
-func readHistory(name string, env environment) ([]history.Fact, error) {
-	in := env.stdin
+func readHistory(name string, env cli.Env) ([]history.Fact, error) {
+	in := env.Stdin
 	if name != "-" {
 		file, err := os.Open(name) //nolint:gosec // the operator's own file
 		if err != nil {
-			return nil, wrongUsage("%v", err)
+			return nil, cli.WrongUsage("%v", err)
 		}
 		defer func() { _ = file.Close() }()
 		in = file
 	}
 	facts, err := history.ReadAll(in)
 	if err != nil {
-		return nil, wrongUsage("%s: %v", name, err)
+		return nil, cli.WrongUsage("%s: %v", name, err)
 	}
 	return facts, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer/history"
 )
 
@@ -48,8 +49,8 @@ func TestCheck(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			var out bytes.Buffer
-			code := run(t.Context(), append([]string{"check"}, row.args...), environment{
-				getenv: func(string) string { return "" }, stdin: strings.NewReader(money + money), stdout: &out, stderr: &out,
+			code := run(t.Context(), append([]string{"check"}, row.args...), cli.Env{
+				Getenv: func(string) string { return "" }, Stdin: strings.NewReader(money + money), Stdout: &out, Stderr: &out,
 			})
 			if code != row.code || !strings.Contains(out.String(), row.says) {
 				t.Errorf("code %d, want %d; says %q", code, row.code, out.String())

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
 	"refundd/cmd/internal/tap"
 )
@@ -30,7 +31,7 @@ func (c *connection) register(cmd *cobra.Command) {
 }
 
 // open checks how to reach the cluster, and that the topic is there.
-func (c *connection) open(ctx context.Context, env environment, topic string) (tap.Cluster, error) {
+func (c *connection) open(ctx context.Context, env cli.Env, topic string) (tap.Cluster, error) {
 	cluster, err := c.cluster(env)
 	if err != nil {
 		return tap.Cluster{}, err
@@ -38,20 +39,20 @@ func (c *connection) open(ctx context.Context, env environment, topic string) (t
 	c.redirectLog(env)
 	if err := cluster.CheckTopic(ctx, topic); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
-			return tap.Cluster{}, wrongUsage("--topic: %v", err)
+			return tap.Cluster{}, cli.WrongUsage("--topic: %v", err)
 		}
 		return tap.Cluster{}, fmt.Errorf("ask for topic %s: %w", topic, err)
 	}
 	return cluster, nil
 }
 
-func (c *connection) cluster(env environment) (tap.Cluster, error) {
+func (c *connection) cluster(env cli.Env) (tap.Cluster, error) {
 	name, text := "--nameserver", c.nameServers
 	if text == "" {
-		name, text = "REFUNDD_ROCKETMQ_NAMESERVERS", env.getenv("REFUNDD_ROCKETMQ_NAMESERVERS")
+		name, text = "REFUNDD_ROCKETMQ_NAMESERVERS", env.Getenv("REFUNDD_ROCKETMQ_NAMESERVERS")
 	}
 	if strings.TrimSpace(text) == "" {
-		return tap.Cluster{}, wrongUsage("--nameserver or REFUNDD_ROCKETMQ_NAMESERVERS is required")
+		return tap.Cluster{}, cli.WrongUsage("--nameserver or REFUNDD_ROCKETMQ_NAMESERVERS is required")
 	}
 	var cluster tap.Cluster
 	for server := range strings.SplitSeq(text, ",") {
@@ -59,41 +60,41 @@ func (c *connection) cluster(env environment) (tap.Cluster, error) {
 		host, port, err := net.SplitHostPort(server)
 		number, portErr := strconv.ParseUint(port, 10, 16)
 		if err != nil || host == "" || portErr != nil || number == 0 {
-			return tap.Cluster{}, wrongUsage("%s: %q is not host:port", name, server)
+			return tap.Cluster{}, cli.WrongUsage("%s: %q is not host:port", name, server)
 		}
 		cluster.NameServers = append(cluster.NameServers, server)
 	}
-	key, file := env.getenv("REFUNDD_ROCKETMQ_ACCESS_KEY"), env.getenv("REFUNDD_ROCKETMQ_SECRET_KEY_FILE")
+	key, file := env.Getenv("REFUNDD_ROCKETMQ_ACCESS_KEY"), env.Getenv("REFUNDD_ROCKETMQ_SECRET_KEY_FILE")
 	switch {
 	case key == "" && file == "":
 		return cluster, nil
 	case key == "":
-		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_ACCESS_KEY is required with REFUNDD_ROCKETMQ_SECRET_KEY_FILE")
+		return tap.Cluster{}, cli.WrongUsage("REFUNDD_ROCKETMQ_ACCESS_KEY is required with REFUNDD_ROCKETMQ_SECRET_KEY_FILE")
 	case file == "":
-		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE is required with REFUNDD_ROCKETMQ_ACCESS_KEY")
+		return tap.Cluster{}, cli.WrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE is required with REFUNDD_ROCKETMQ_ACCESS_KEY")
 	}
 	secret, err := config.PasswordFile(file)
 	if err != nil {
-		return tap.Cluster{}, wrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE: %s: %v", file, err)
+		return tap.Cluster{}, cli.WrongUsage("REFUNDD_ROCKETMQ_SECRET_KEY_FILE: %s: %v", file, err)
 	}
 	cluster.AccessKey, cluster.SecretKey = key, secret
 	return cluster, nil
 }
 
 // redirectLog keeps the SDK from writing to standard error by itself.
-func (c *connection) redirectLog(env environment) {
+func (c *connection) redirectLog(env cli.Env) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	if c.verbose {
-		log.SetOutput(env.stderr)
+		log.SetOutput(env.Stderr)
 		log.SetLevel(logrus.DebugLevel)
 	}
-	env.redirect(log)
+	env.Redirect(log)
 }
 
 // topic is the flag's, else the variable's, else the contract's.
-func topic(given string, env environment, variable, standard string) string {
-	return cmp.Or(given, env.getenv(variable), standard)
+func topic(given string, env cli.Env, variable, standard string) string {
+	return cmp.Or(given, env.Getenv(variable), standard)
 }
 
 // groupFlag names the group that topics are read as. Its offsets are never moved.
@@ -102,14 +103,9 @@ func groupFlag(cmd *cobra.Command, group *string) {
 }
 
 // notTheServices refuses the service's own group.
-func notTheServices(group string, env environment) error {
-	if group == "" || group == cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd") {
-		return wrongUsage("--group: %q is the service's own group, or none; it would take messages from the service", group)
+func notTheServices(group string, env cli.Env) error {
+	if group == "" || group == cmp.Or(env.Getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd") {
+		return cli.WrongUsage("--group: %q is the service's own group, or none; it would take messages from the service", group)
 	}
 	return nil
-}
-
-// trouble tells what a reading goes on after.
-func (env environment) trouble(err error) {
-	_, _ = fmt.Fprintf(env.stderr, "refundctl: %v; trying again\n", err)
 }

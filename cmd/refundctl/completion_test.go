@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"refundd/cmd/internal/cli"
 )
 
 // eachCommand walks through all commands that do something of ours.
@@ -20,7 +22,7 @@ func eachCommand(c *cobra.Command, do func(*cobra.Command)) {
 	}
 }
 
-func nothingSet() environment { return environment{getenv: func(string) string { return "" }} }
+func nothingSet() cli.Env { return cli.Env{Getenv: func(string) string { return "" }} }
 
 // TestEveryCommandTeaches: the help of each has an example, both ways to it are no
 // failure, and what has a result has it as JSON.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -33,7 +34,7 @@ func (f *deskFlags) register(cmd *cobra.Command) {
 type desk struct {
 	store      *dedupe.Store
 	cluster    tap.Cluster
-	env        environment
+	env        cli.Env
 	group      string
 	appID      string
 	scopeTrade bool
@@ -48,20 +49,20 @@ type desk struct {
 
 // open reads the variables that the service reads, and checks them. The caller
 // calls done at the end.
-func (f *deskFlags) open(env environment) (d *desk, done func(), err error) {
-	d = &desk{env: env, group: f.group, appID: cmp.Or(f.appID, env.getenv("REFUNDD_ALIPAY_APP_ID"))}
+func (f *deskFlags) open(env cli.Env) (d *desk, done func(), err error) {
+	d = &desk{env: env, group: f.group, appID: cmp.Or(f.appID, env.Getenv("REFUNDD_ALIPAY_APP_ID"))}
 	if d.appID == "" {
-		return nil, nil, wrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
+		return nil, nil, cli.WrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
 	}
 	if err := notTheServices(f.group, env); err != nil {
 		return nil, nil, err
 	}
-	switch scope := env.getenv("REFUNDD_DEDUPE_SCOPE"); scope {
+	switch scope := env.Getenv("REFUNDD_DEDUPE_SCOPE"); scope {
 	case "", "merchant":
 	case "trade":
 		d.scopeTrade = true
 	default:
-		return nil, nil, wrongUsage("REFUNDD_DEDUPE_SCOPE: %q is not merchant or trade", scope)
+		return nil, nil, cli.WrongUsage("REFUNDD_DEDUPE_SCOPE: %q is not merchant or trade", scope)
 	}
 	for _, v := range []struct {
 		name     string
@@ -69,9 +70,9 @@ func (f *deskFlags) open(env environment) (d *desk, done func(), err error) {
 		into     *time.Duration
 	}{{"REFUNDD_KEEP", 168 * time.Hour, &d.keep}, {"REFUNDD_QUERY_AFTER", 10 * time.Second, &d.queryAfter}} {
 		*v.into = v.standard
-		if text := env.getenv(v.name); text != "" {
+		if text := env.Getenv(v.name); text != "" {
 			if *v.into, err = time.ParseDuration(text); err != nil || *v.into <= 0 {
-				return nil, nil, wrongUsage("%s: %q is not a duration such as 168h", v.name, text)
+				return nil, nil, cli.WrongUsage("%s: %q is not a duration such as 168h", v.name, text)
 			}
 		}
 	}
@@ -106,10 +107,10 @@ func (d *desk) read(ctx context.Context, topic string, since time.Time, tell fun
 		return fmt.Errorf("read %s: %w", topic, err)
 	}
 	var n atomic.Int64
-	defer d.env.progress(func() string { return fmt.Sprintf("%s: %d messages read", topic, n.Load()) })()
+	defer d.env.Progress(func() string { return fmt.Sprintf("%s: %d messages read", topic, n.Load()) })()
 	err := tap.Follow(ctx, d.cluster, tap.Following{
 		Topic: topic, Group: d.group, Beginning: since.IsZero(), Since: since, UntilNow: true,
-		Trouble: d.env.trouble,
+		Trouble: d.env.Trouble,
 	}, func(m tap.Message) {
 		tell(m)
 		n.Add(1)

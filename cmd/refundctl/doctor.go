@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
 )
 
@@ -54,7 +55,7 @@ type finding struct {
 
 // doctor looks at one environment.
 type doctor struct {
-	env   environment
+	env   cli.Env
 	cfg   config.Config
 	live  bool
 	watch time.Duration
@@ -79,7 +80,7 @@ func (d *doctor) add(check string, s severity, fix, saw string, args ...any) {
 	d.print(f)
 }
 
-func doctorCommand(env environment) *cobra.Command {
+func doctorCommand(env cli.Env) *cobra.Command {
 	d := &doctor{env: env, print: func(finding) {}}
 	var out output
 	var quiet bool
@@ -91,7 +92,7 @@ func doctorCommand(env environment) *cobra.Command {
 			if !out.json() {
 				d.print = func(f finding) {
 					if !quiet || f.Severity != fine {
-						env.printFinding(f)
+						printFinding(env, f)
 					}
 				}
 			}
@@ -122,16 +123,16 @@ func (d *doctor) run(ctx context.Context, out output) error {
 	case err != nil:
 		return err
 	case counts[problem] > 0:
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
 
-func (env environment) printFinding(f finding) {
-	colour := map[severity]int{fine: green, warning: yellow, problem: red}[f.Severity]
-	_, _ = fmt.Fprintf(env.stdout, "%s %-20s %s\n", env.paint(colour, fmt.Sprintf("%-8s", f.Severity)), f.Check, f.Saw)
+func printFinding(env cli.Env, f finding) {
+	colour := map[severity]int{fine: cli.Green, warning: cli.Yellow, problem: cli.Red}[f.Severity]
+	_, _ = fmt.Fprintf(env.Stdout, "%s %-20s %s\n", env.Paint(colour, fmt.Sprintf("%-8s", f.Severity)), f.Check, f.Saw)
 	if f.Fix != "" {
-		_, _ = fmt.Fprintf(env.stdout, "%30s%s\n", "", "fix: "+f.Fix)
+		_, _ = fmt.Fprintf(env.Stdout, "%30s%s\n", "", "fix: "+f.Fix)
 	}
 }
 
@@ -148,7 +149,7 @@ func (d *doctor) examine(ctx context.Context) {
 
 func (d *doctor) configuration() bool {
 	var err error
-	if d.cfg, err = config.Load(d.env.environ); err != nil {
+	if d.cfg, err = config.Load(d.env.Environ); err != nil {
 		for _, p := range problemsOf(err) {
 			d.add("configuration", problem, "set it as it says; refundd -check prints what would be used", "%s: %s", p.Variable, p.Text)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"refundd/alipay"
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
 	"refundd/notifyhttp"
 )
@@ -48,7 +49,7 @@ func (d *doctor) keys() {
 	if left < 7*24*time.Hour {
 		severity = problem
 	}
-	d.add("certificates", severity, "get new ones from Alipay and put them into the files: they are read again without a restart", "the first of them runs out on %s, in %s", end.UTC().Format(time.DateOnly), ago(left))
+	d.add("certificates", severity, "get new ones from Alipay and put them into the files: they are read again without a restart", "the first of them runs out on %s, in %s", end.UTC().Format(time.DateOnly), cli.Ago(left))
 }
 
 func printOf(key *rsa.PublicKey) string {
@@ -177,16 +178,16 @@ func (d *doctor) times() {
 	}
 	if d.retention > 0 {
 		least := c.MaxAge + longest + d.retention
-		d.add("REFUNDD_KEEP", pick(c.Keep > least, fine, problem), fmt.Sprintf("REFUNDD_KEEP above %s: a command that comes from the broker after its record has expired is only asked for and parked (too_old)", ago(least)),
-			"%s; REFUNDD_MAX_AGE %s, longest delay %s and retention %s are %s together", ago(c.Keep), ago(c.MaxAge), ago(longest), ago(d.retention), ago(least))
+		d.add("REFUNDD_KEEP", pick(c.Keep > least, fine, problem), fmt.Sprintf("REFUNDD_KEEP above %s: a command that comes from the broker after its record has expired is only asked for and parked (too_old)", cli.Ago(least)),
+			"%s; REFUNDD_MAX_AGE %s, longest delay %s and retention %s are %s together", cli.Ago(c.Keep), cli.Ago(c.MaxAge), cli.Ago(longest), cli.Ago(d.retention), cli.Ago(least))
 	} else {
-		d.add("REFUNDD_KEEP", warning, "see fileReservedTime of the brokers: KEEP must exceed REFUNDD_MAX_AGE, the longest delay and it together", "%s; what the brokers keep is not known", ago(c.Keep))
+		d.add("REFUNDD_KEEP", warning, "see fileReservedTime of the brokers: KEEP must exceed REFUNDD_MAX_AGE, the longest delay and it together", "%s; what the brokers keep is not known", cli.Ago(c.Keep))
 	}
-	d.add("REFUNDD_LEASE", fine, "", "%s for calls of up to %s", ago(c.Lease), ago(c.AlipayTimeout))
-	d.add("REFUNDD_MAX_AGE", pick(sum <= c.MaxAge, fine, warning), "shorter REFUNDD_RETRY_DELAYS or a longer REFUNDD_MAX_AGE: as it is, age ends a command before its tries do", "%s; all retry delays are %s together", ago(c.MaxAge), ago(sum))
-	d.add("REFUNDD_RETRY_DELAYS", pick(sum >= time.Hour, fine, warning), "longer delays: a balance that is too low for an hour should not park every refund", "%d delays, %s together", len(c.RetryDelays), ago(sum))
-	d.add("REFUNDD_QUERY_AFTER", pick(c.QueryAfter >= 10*time.Second, fine, warning), "10s or more: within ten seconds of a call Alipay's query may not show it yet", "%s", ago(c.QueryAfter))
-	d.add("REFUNDD_TRADE_SPACING", pick(c.TradeSpacing >= 3*time.Second, fine, warning), "3s: Alipay asks for three seconds between refunds of one trade", "%s", ago(c.TradeSpacing))
+	d.add("REFUNDD_LEASE", fine, "", "%s for calls of up to %s", cli.Ago(c.Lease), cli.Ago(c.AlipayTimeout))
+	d.add("REFUNDD_MAX_AGE", pick(sum <= c.MaxAge, fine, warning), "shorter REFUNDD_RETRY_DELAYS or a longer REFUNDD_MAX_AGE: as it is, age ends a command before its tries do", "%s; all retry delays are %s together", cli.Ago(c.MaxAge), cli.Ago(sum))
+	d.add("REFUNDD_RETRY_DELAYS", pick(sum >= time.Hour, fine, warning), "longer delays: a balance that is too low for an hour should not park every refund", "%d delays, %s together", len(c.RetryDelays), cli.Ago(sum))
+	d.add("REFUNDD_QUERY_AFTER", pick(c.QueryAfter >= 10*time.Second, fine, warning), "10s or more: within ten seconds of a call Alipay's query may not show it yet", "%s", cli.Ago(c.QueryAfter))
+	d.add("REFUNDD_TRADE_SPACING", pick(c.TradeSpacing >= 3*time.Second, fine, warning), "3s: Alipay asks for three seconds between refunds of one trade", "%s", cli.Ago(c.TradeSpacing))
 }
 
 // problemsOf takes a configuration's error apart.

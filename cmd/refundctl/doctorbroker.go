@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer/remoting"
 )
 
@@ -107,7 +108,7 @@ func (d *doctor) broker(broker string, s map[string]string) {
 		kept := time.Duration(hours) * time.Hour
 		d.retention = max(d.retention, kept)
 		d.add("retention", pick(kept >= 72*time.Hour, fine, warning), "fileReservedTime=336 or so: a parked command has to outlive a long holiday",
-			"%s keeps messages for %s", broker, ago(kept))
+			"%s keeps messages for %s", broker, cli.Ago(kept))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/producer"
 )
@@ -38,7 +39,7 @@ type eventsOptions struct {
 	untilNow     bool
 }
 
-func eventsCommand(env environment) *cobra.Command {
+func eventsCommand(env cli.Env) *cobra.Command {
 	o := eventsOptions{from: newWhen("now", "now", "beginning")}
 	cmd := &cobra.Command{
 		Use: "events", Short: "follow the events: what became of the commands", Long: eventsLong, Example: eventsExample,
@@ -60,17 +61,17 @@ func eventsCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *eventsOptions) follow(ctx context.Context, env environment) error {
+func (o *eventsOptions) follow(ctx context.Context, env cli.Env) error {
 	o.topic = topic(o.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
 	if o.count < 0 {
-		return wrongUsage("--count: %d is below zero", o.count)
+		return cli.WrongUsage("--count: %d is below zero", o.count)
 	}
 	if err := notTheServices(o.group, env); err != nil {
 		return err
 	}
 	f := tap.Following{
-		Topic: o.topic, Group: o.group, UntilNow: o.untilNow, Beginning: o.from.text == "beginning", Since: o.from.Time, Trouble: env.trouble,
-		Ready: func() { _, _ = fmt.Fprintf(env.stderr, "following %s\n", o.topic) },
+		Topic: o.topic, Group: o.group, UntilNow: o.untilNow, Beginning: o.from.text == "beginning", Since: o.from.Time, Trouble: env.Trouble,
+		Ready: func() { _, _ = fmt.Fprintf(env.Stderr, "following %s\n", o.topic) },
 	}
 	cluster, err := o.open(ctx, env, o.topic)
 	if err != nil {
@@ -87,7 +88,7 @@ func (o *eventsOptions) follow(ctx context.Context, env environment) error {
 	err = tap.Follow(ctx, cluster, f, func(m tap.Message) {
 		ev, err := producer.DecodeEvent(m.Body)
 		if err != nil {
-			_, _ = fmt.Fprintf(env.stderr, "message %s at %s offset %d is no event: %v\n", m.ID, m.Queue, m.Offset, err)
+			_, _ = fmt.Fprintf(env.Stderr, "message %s at %s offset %d is no event: %v\n", m.ID, m.Queue, m.Offset, err)
 			return
 		}
 		if !o.wants(ev) {
@@ -98,9 +99,9 @@ func (o *eventsOptions) follow(ctx context.Context, env environment) error {
 			return
 		}
 		if o.json() {
-			_, err = fmt.Fprintf(env.stdout, "%s\n", m.Body)
+			_, err = fmt.Fprintf(env.Stdout, "%s\n", m.Body)
 		} else {
-			_, err = fmt.Fprintln(env.stdout, eventLine(ev, again))
+			_, err = fmt.Fprintln(env.Stdout, eventLine(ev, again))
 		}
 		shown++
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -84,7 +85,7 @@ type explainer struct {
 	strays     *story            // what belongs to no identity, such as an event about a message id
 }
 
-func explainCommand(env environment) *cobra.Command {
+func explainCommand(env cli.Env) *cobra.Command {
 	e := &explainer{from: newWhen("7d"), stories: map[string]*story{}}
 	cmd := &cobra.Command{
 		Use: "explain NUMBER", Short: "everything about one refund: what is true, what happens next, what to do",
@@ -106,7 +107,7 @@ func explainCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (e *explainer) explain(ctx context.Context, env environment) error {
+func (e *explainer) explain(ctx context.Context, env cli.Env) error {
 	var err error
 	var ask *asker
 	if e.live {
@@ -131,13 +132,13 @@ func (e *explainer) explain(ctx context.Context, env environment) error {
 		}
 		s.conclude(time.Now())
 	}
-	return e.print(env.stdout, stories)
+	return e.print(env.Stdout, stories)
 }
 
 func (e *explainer) print(w io.Writer, stories []*story) error {
 	nothing := len(stories) == 1 && stories[0].Stands == "unknown"
 	if e.out.json() {
-		if err := printJSON(w, map[string]any{"number": e.number, "refunds": stories}); err != nil {
+		if err := cli.PrintJSON(w, map[string]any{"number": e.number, "refunds": stories}); err != nil {
 			return err
 		}
 	} else {
@@ -148,7 +149,7 @@ func (e *explainer) print(w io.Writer, stories []*story) error {
 		}
 	}
 	if nothing {
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
@@ -275,14 +276,14 @@ func (s *story) print(w io.Writer) error {
 	}
 	_, _ = fmt.Fprintln(w, name)
 	slices.SortStableFunc(s.Timeline, func(a, b moment) int { return a.At.Compare(b.At) })
-	t := newTable(w)
+	t := cli.NewTable(w)
 	for _, m := range s.Timeline {
-		t.row("  "+m.At.Format("2006-01-02T15:04:05.000Z"), m.Where, m.What)
+		t.Row("  "+m.At.Format("2006-01-02T15:04:05.000Z"), m.Where, m.What)
 	}
 	if s.Live != nil {
-		t.row("  "+s.Live.At.Format("2006-01-02T15:04:05.000Z"), "Alipay", s.Live.Says)
+		t.Row("  "+s.Live.At.Format("2006-01-02T15:04:05.000Z"), "Alipay", s.Live.Says)
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "true:  %s\nnext:  %s\ndo:    %s\n\n", s.True, s.Next, s.Do)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"refundd/alipay"
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
 	"refundd/consumer"
 )
@@ -17,10 +18,10 @@ type asker struct {
 	client *alipay.Client
 }
 
-func newAsker(env environment) (*asker, error) {
-	cfg, err := config.Load(env.environ)
+func newAsker(env cli.Env) (*asker, error) {
+	cfg, err := config.Load(env.Environ)
 	if err != nil {
-		return nil, wrongUsage("--live needs the service's configuration: %v", err)
+		return nil, cli.WrongUsage("--live needs the service's configuration: %v", err)
 	}
 	client, err := cfg.OpenAlipay()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -121,10 +122,10 @@ func (s *story) undecided(now time.Time) {
 	acted = acted && r.Parked && (p == nil || act.Park >= p.copy.Park)
 	switch {
 	case r.HeldFor > 0:
-		s.Stands, s.Next, s.Do = "working", "a worker holds it for another "+ago(r.HeldFor)+" at most", "nothing: look again in a minute"
+		s.Stands, s.Next, s.Do = "working", "a worker holds it for another "+cli.Ago(r.HeldFor)+" at most", "nothing: look again in a minute"
 	case acted && act.Deed == consumer.Requeued:
 		s.Stands = "requeued"
-		s.Next = "its copy waits in the retry topic, " + ago(now.Sub(act.At)) + " by now, and was not taken up yet"
+		s.Next = "its copy waits in the retry topic, " + cli.Ago(now.Sub(act.At)) + " by now, and was not taken up yet"
 		s.Do = "nothing for a few minutes; then see that refundd runs, and requeue it with --again, which is safe"
 	case acted && act.Deed == consumer.Dropped:
 		s.Stands = "dropped"
@@ -143,7 +144,7 @@ func (s *story) undecided(now time.Time) {
 		s.retrying(now)
 	}
 	for _, b := range s.brakes {
-		s.Next += fmt.Sprintf("; new calls are paused by %s since %s: %s", b.By, clock(b.Since), b.Reason)
+		s.Next += fmt.Sprintf("; new calls are paused by %s since %s: %s", b.By, cli.Clock(b.Since), b.Reason)
 		s.Do = "when the cause of the pause is over: refundctl resume, with the same --kind and --merchant as the pause; then: " + s.Do
 	}
 }
@@ -190,14 +191,14 @@ func (s *story) retrying(now time.Time) {
 		s.Next = "its next try comes from the retry topic; " + first
 		return
 	case due.After(now):
-		s.Next = fmt.Sprintf("its next try is due at %s, in %s; %s", clock(due), ago(due.Sub(now)), first)
+		s.Next = fmt.Sprintf("its next try is due at %s, in %s; %s", cli.Clock(due), cli.Ago(due.Sub(now)), first)
 	case now.Sub(due) < sweepAfter:
-		s.Next = fmt.Sprintf("its next try was due at %s, %s ago, and waits in the retry topic; %s", clock(due), ago(now.Sub(due)), first)
+		s.Next = fmt.Sprintf("its next try was due at %s, %s ago, and waits in the retry topic; %s", cli.Clock(due), cli.Ago(now.Sub(due)), first)
 		if now.Sub(due) > lostAfter {
 			s.Do = "see that refundd runs and how far it lags (refundctl doctor); two hours after the time it is published again from its record"
 		}
 	default:
-		s.Next = fmt.Sprintf("its next try was due at %s, %s ago: the broker may have lost it, and the service publishes it again from its record", clock(due), ago(now.Sub(due)))
+		s.Next = fmt.Sprintf("its next try was due at %s, %s ago: the broker may have lost it, and the service publishes it again from its record", cli.Clock(due), cli.Ago(now.Sub(due)))
 		s.Do = "see that refundd runs (refundctl doctor)"
 	}
 	due = due.UTC()

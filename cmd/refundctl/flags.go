@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -96,7 +97,7 @@ func reasons() []string {
 }
 
 // topicFlag completes names of topics; others may be given.
-func topicFlag(cmd *cobra.Command, env environment, value *string, name, usage string) {
+func topicFlag(cmd *cobra.Command, env cli.Env, value *string, name, usage string) {
 	cmd.Flags().StringVar(value, name, "", usage)
 	err := cmd.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
@@ -185,7 +186,7 @@ func (p *period) String() string {
 	if *p == 0 {
 		return "0"
 	}
-	return ago(time.Duration(*p))
+	return cli.Ago(time.Duration(*p))
 }
 
 func (p *period) Type() string { return "duration" }

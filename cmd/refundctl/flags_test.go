@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"refundd/cmd/internal/cli"
 )
 
 // TestWhen: a moment is given in the same ways everywhere.
@@ -18,7 +20,7 @@ func TestWhen(t *testing.T) {
 		"2026-11-27": "2026-11-27T00:00:00Z", "2026-11-27T08:00:00+08:00": "2026-11-27T00:00:00Z", "2026-11-27T08:00:00.5Z": "2026-11-27T08:00:00Z",
 	} {
 		var w when
-		if err := w.Set(text); err != nil || clock(w.Time) != want {
+		if err := w.Set(text); err != nil || cli.Clock(w.Time) != want {
 			t.Errorf("%s: %s, %v", text, w.Time, err)
 		}
 	}
@@ -42,7 +44,7 @@ func TestWhen(t *testing.T) {
 func TestColours(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		var out terminal
-		environment{stdout: &out, colours: on}.printFinding(finding{Check: "redis", Severity: problem, Saw: "refused", Fix: "start it"})
+		printFinding(cli.Env{Stdout: &out, Colours: on}, finding{Check: "redis", Severity: problem, Saw: "refused", Fix: "start it"})
 		if got := out.String(); strings.Contains(got, "\x1b[31mproblem \x1b[0m redis") != on || strings.Contains(got, "\x1b") != on {
 			t.Errorf("colours %t: %q", on, got)
 		}

@@ -26,16 +26,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/build"
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 )
 
@@ -67,16 +66,16 @@ const (
 )
 
 // newRoot is the tool: every command with its flags.
-func newRoot(env environment) *cobra.Command {
+func newRoot(env cli.Env) *cobra.Command {
 	root := &cobra.Command{
 		Use: "refundctl", Short: "The operator's tool beside refundd", Long: rootHelp,
 		Version: build.Version(), SilenceErrors: true, SilenceUsage: true,
 	}
-	root.SetIn(env.stdin)
-	root.SetOut(env.stdout)
-	root.SetErr(env.stderr)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
 	root.SetVersionTemplate("refundctl {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &cli.UsageError{Text: err.Error()} })
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.Flags().Bool("version", false, "print the version") // without a short form: -v is --verbose
 	root.AddGroup(
@@ -137,22 +136,22 @@ func choose(c *cobra.Command, args []string) error {
 	case len(args) == 0 && !c.HasParent():
 		c.SetOut(c.ErrOrStderr())
 		_ = c.Help() // as far as it can be printed
-		return &usageError{}
+		return &cli.UsageError{}
 	case len(args) == 0:
-		return wrongUsage("%s takes one of: %s", c.Name(), list)
+		return cli.WrongUsage("%s takes one of: %s", c.Name(), list)
 	}
 	name := strings.ToValidUTF8(args[0], "?")
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		return wrongUsage("unknown command %q for %s; did you mean %s?", name, c.CommandPath(), strings.Join(near, " or "))
+		return cli.WrongUsage("unknown command %q for %s; did you mean %s?", name, c.CommandPath(), strings.Join(near, " or "))
 	}
-	return wrongUsage("unknown command %q for %s; there are %s", name, c.CommandPath(), list)
+	return cli.WrongUsage("unknown command %q for %s; there are %s", name, c.CommandPath(), list)
 }
 
 // help is the help of a command, or of a group of them.
 func help(c *cobra.Command, args []string) error {
 	about, rest, err := c.Root().Find(args)
 	if err != nil {
-		return wrongUsage("%v", err)
+		return cli.WrongUsage("%v", err)
 	}
 	if len(rest) > 0 && about.HasSubCommands() {
 		return choose(about, rest)
@@ -163,7 +162,7 @@ func help(c *cobra.Command, args []string) error {
 
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return wrongUsage("unexpected argument %q", strings.ToValidUTF8(args[0], "?"))
+		return cli.WrongUsage("unexpected argument %q", strings.ToValidUTF8(args[0], "?"))
 	}
 	return nil
 }
@@ -171,62 +170,43 @@ func noArguments(_ *cobra.Command, args []string) error {
 // oneNumber wants the out_request_no, before or behind the flags.
 func oneNumber(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return wrongUsage("the out_request_no is missing")
+		return cli.WrongUsage("the out_request_no is missing")
 	}
 	return noArguments(c, args[1:])
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], environment{
-		getenv: os.Getenv, environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		colours:  os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(os.Stdout),
-		redirect: consumer.RedirectSDK, openTerminal: openTerminal,
+	code := run(ctx, os.Args[1:], cli.Env{
+		Getenv: os.Getenv, Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Colours:  os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && cli.IsTerminal(os.Stdout),
+		Redirect: consumer.RedirectSDK, OpenTerminal: cli.OpenTerminal,
 	})
 	stop()
 	os.Exit(code)
 }
 
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// environment is what a program gets from outside.
-type environment struct {
-	getenv         func(string) string
-	environ        []string // all of it, for those who check it whole
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	colours        bool // a person looks at standard output, and wants them
-	// redirect takes the RocketMQ client's log, once in a process: it is a
-	// global of the client's.
-	redirect func(logrus.FieldLogger)
-	// openTerminal opens the terminal for a question, if there is one.
-	openTerminal func() (io.ReadWriteCloser, error)
-}
-
 // run is the program; it returns the exit code.
-func run(ctx context.Context, args []string, env environment) int {
+func run(ctx context.Context, args []string, env cli.Env) int {
 	root := newRoot(env)
 	root.SetArgs(args)
 	err := oneDash(root, args)
 	if err == nil {
 		err = root.ExecuteContext(ctx)
 	}
-	wrong, isWrong := errors.AsType[*usageError](err)
+	wrong, isWrong := errors.AsType[*cli.UsageError](err)
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, errFound):
+	case errors.Is(err, cli.ErrFound):
 		return exitFailed
-	case isWrong && wrong.text == "": // it was told
+	case isWrong && wrong.Text == "": // it was told
 		return exitUsage
 	case isWrong:
-		_, _ = fmt.Fprintf(env.stderr, "refundctl: %v (-h helps)\n", err)
+		_, _ = fmt.Fprintf(env.Stderr, "refundctl: %v (-h helps)\n", err)
 		return exitUsage
 	}
-	_, _ = fmt.Fprintln(env.stderr, "refundctl:", err)
+	_, _ = fmt.Fprintln(env.Stderr, "refundctl:", err)
 	return exitFailed
 }
 
@@ -244,22 +224,13 @@ func oneDash(root *cobra.Command, args []string) error {
 		case arg == "--":
 			return nil
 		case len(name) > 1 && strings.HasPrefix(arg, "-") && c.Flags().Lookup(name) != nil:
-			return wrongUsage("-%s: write --%s; one dash is for names of one letter", name, name)
+			return cli.WrongUsage("-%s: write --%s; one dash is for names of one letter", name, name)
 		}
 	}
 	return nil
 }
 
-// usageError is the caller's mistake; its text names the flag or variable.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
-
-func wrongUsage(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
-}
-
-func versionCommand(env environment) *cobra.Command {
+func versionCommand(env cli.Env) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "version", Short: "print the version", Example: "  refundctl version -o json",

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 )
 
@@ -112,7 +113,7 @@ func (m *members) body(kind consumer.Kind) ([]byte, error) {
 	}
 	for _, name := range m.set {
 		if given[name] {
-			return nil, wrongUsage("--%s: not a member of kind %s", name, kind)
+			return nil, cli.WrongUsage("--%s: not a member of kind %s", name, kind)
 		}
 	}
 	return append(append([]byte{'{'}, body.Bytes()...), '}'), nil

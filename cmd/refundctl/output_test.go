@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"refundd/cmd/internal/cli"
 )
 
 // typist is a terminal with somebody at it.
@@ -42,7 +44,7 @@ func TestAgreement(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := &typist{Reader: c.at}
-			env := environment{openTerminal: func() (io.ReadWriteCloser, error) {
+			env := cli.Env{OpenTerminal: func() (io.ReadWriteCloser, error) {
 				if c.at == nil {
 					return nil, os.ErrNotExist
 				}
@@ -55,7 +57,7 @@ func TestAgreement(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := a.ask(c.ctx, env, "Move 3 messages?")
-			_, wrong := errors.AsType[*usageError](err)
+			_, wrong := errors.AsType[*cli.UsageError](err)
 			if wrong != c.wrong || !wrong && !errors.Is(err, c.want) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}

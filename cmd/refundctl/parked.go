@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/alipay"
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -47,7 +48,7 @@ and the command's body, which is upstream's own data.`
 const parkedShowExample = `  refundctl parked show R-1
   refundctl parked show R-1 -k coupon_refund -m shop-a -o json`
 
-func parkedCommand(env environment) *cobra.Command {
+func parkedCommand(env cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "parked", Short: "those that wait for a person: list, show, requeue, drop",
 		Long: "Works off the refunds that wait for a person.", Example: "  refundctl parked list\n  refundctl help parked requeue",
@@ -134,7 +135,7 @@ type parkedList struct {
 	all bool
 }
 
-func parkedListCommand(env environment) *cobra.Command {
+func parkedListCommand(env cli.Env) *cobra.Command {
 	var o parkedList
 	cmd := &cobra.Command{
 		Use: "list", Short: "the refunds that wait for a person, by reason, and what became of them", Long: parkedListLong, Example: parkedListExample,
@@ -150,7 +151,7 @@ func parkedListCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *parkedList) list(ctx context.Context, env environment) error {
+func (o *parkedList) list(ctx context.Context, env cli.Env) error {
 	desk, done, err := o.open(env)
 	if err != nil {
 		return err
@@ -174,20 +175,20 @@ func (o *parkedList) list(ctx context.Context, env environment) error {
 		for _, p := range shown {
 			list.Refunds = append(list.Refunds, p.short())
 		}
-		return printJSON(env.stdout, list)
+		return cli.PrintJSON(env.Stdout, list)
 	}
-	return printParked(env.stdout, desk.parked, messages, found, shown)
+	return printParked(env.Stdout, desk.parked, messages, found, shown)
 }
 
 func printParked(w io.Writer, topic string, messages int, found, shown []*parkedRefund) error {
 	_, _ = fmt.Fprintf(w, "%s: %d messages, %d of them asked for\n", topic, messages, len(found))
 	if len(found) > 0 {
 		_, _ = fmt.Fprintln(w)
-		t := newTable(w, "reason", "stands", "refunds", "yuan")
+		t := cli.NewTable(w, "reason", "stands", "refunds", "yuan")
 		for _, s := range sums(found) {
-			t.row(s.Reason, s.Stands, s.Refunds, s.Amount)
+			t.Row(s.Reason, s.Stands, s.Refunds, s.Amount)
 		}
-		if err := t.flush(); err != nil {
+		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
@@ -195,11 +196,11 @@ func printParked(w io.Writer, topic string, messages int, found, shown []*parked
 		return nil
 	}
 	_, _ = fmt.Fprintln(w)
-	t := newTable(w, "parked", "kind", "number", "merchant", "yuan", "reason", "stands", "")
+	t := cli.NewTable(w, "parked", "kind", "number", "merchant", "yuan", "reason", "stands", "")
 	for _, p := range shown {
-		t.row(clock(p.message.Born), p.kind, p.number, p.cmd.Merchant, p.yuan(), p.copy.Reason, p.stands, p.says())
+		t.Row(cli.Clock(p.message.Born), p.kind, p.number, p.cmd.Merchant, p.yuan(), p.copy.Reason, p.stands, p.says())
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func (p *parkedRefund) yuan() string {
@@ -251,7 +252,7 @@ func (p *parkedRefund) short() parkedShort {
 	}
 }
 
-func parkedShowCommand(env environment) *cobra.Command {
+func parkedShowCommand(env cli.Env) *cobra.Command {
 	var o parkedList
 	cmd := &cobra.Command{
 		Use: "show NUMBER", Short: "one of them in full", Long: parkedShowLong, Example: parkedShowExample, Args: oneNumber,
@@ -267,7 +268,7 @@ func parkedShowCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *parkedList) show(ctx context.Context, env environment) error {
+func (o *parkedList) show(ctx context.Context, env cli.Env) error {
 	desk, done, err := o.open(env)
 	if err != nil {
 		return err
@@ -282,9 +283,9 @@ func (o *parkedList) show(ctx context.Context, env environment) error {
 	}
 	for _, p := range found {
 		if o.json() {
-			err = printJSON(env.stdout, p.full())
+			err = cli.PrintJSON(env.Stdout, p.full())
 		} else {
-			err = p.print(env.stdout)
+			err = p.print(env.Stdout)
 		}
 		if err != nil {
 			return err
@@ -320,22 +321,22 @@ func (p *parkedRefund) full() parkedFull {
 
 func (p *parkedRefund) print(w io.Writer) error {
 	f := p.full()
-	t := newTable(w)
+	t := cli.NewTable(w)
 	row := func(name, value string) {
 		if value != "" {
-			t.row(name, value)
+			t.Row(name, value)
 		}
 	}
 	row("number", p.number)
 	row("kind", string(p.kind))
 	row("merchant", p.cmd.Merchant)
 	row("amount", p.yuan())
-	row("parked", fmt.Sprintf("%s (%s ago), number %d, reason %s", clock(p.message.Born), ago(time.Since(p.message.Born)), p.copy.Park, p.copy.Reason))
+	row("parked", fmt.Sprintf("%s (%s ago), number %d, reason %s", cli.Clock(p.message.Born), cli.Ago(time.Since(p.message.Born)), p.copy.Park, p.copy.Reason))
 	row("stands", strings.TrimSuffix(string(p.stands)+": "+p.says(), ": "))
 	for _, act := range p.acts() {
 		row("deed", told(act))
 	}
-	row("first message", fmt.Sprintf("%s from %s, born %s", p.copy.MsgID, p.copy.Topic, clock(p.copy.Born)))
+	row("first message", fmt.Sprintf("%s from %s, born %s", p.copy.MsgID, p.copy.Topic, cli.Clock(p.copy.Born)))
 	row("parked message", fmt.Sprintf("%s at %s offset %d", f.MessageID, f.Queue, f.Offset))
 	for _, name := range slices.Sorted(maps.Keys(f.Properties)) {
 		row("property", name+"="+f.Properties[name])
@@ -345,7 +346,7 @@ func (p *parkedRefund) print(w io.Writer) error {
 		row("Alipay said", strings.TrimSpace(strings.Join([]string{m.Code, m.SubCode, m.SubMsg}, " ")))
 		row("a requeue", outlook(m.Next))
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	if p.stub != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -83,7 +84,7 @@ type parkedAct struct {
 	rate      int
 }
 
-func parkedRequeueCommand(env environment) *cobra.Command {
+func parkedRequeueCommand(env cli.Env) *cobra.Command {
 	a := &parkedAct{deed: consumer.Requeued}
 	cmd := a.command(env, "requeue", "send them again once their cause is mended")
 	cmd.Long, cmd.Example = parkedRequeueLong, parkedRequeueExample
@@ -91,13 +92,13 @@ func parkedRequeueCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func parkedDropCommand(env environment) *cobra.Command {
+func parkedDropCommand(env cli.Env) *cobra.Command {
 	cmd := (&parkedAct{deed: consumer.Dropped}).command(env, "drop", "mark those that nobody will try again")
 	cmd.Long, cmd.Example = parkedDropLong, parkedDropExample
 	return cmd
 }
 
-func (a *parkedAct) command(env environment, name, says string) *cobra.Command {
+func (a *parkedAct) command(env cli.Env, name, says string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: name + " (--every | filters) --reason-text WHY", Short: says,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -112,7 +113,7 @@ func (a *parkedAct) command(env environment, name, says string) *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&a.every, "every", false, "all that wait for a person, where no filter is given")
 	flags.BoolVar(&a.plan, "plan", false, "only say what each one would do")
-	flags.StringVar(&a.actor, "actor", env.getenv("USER"), "`who` does it")
+	flags.StringVar(&a.actor, "actor", env.Getenv("USER"), "`who` does it")
 	flags.StringVar(&a.why, "reason-text", "", "`why`, for whoever finds it; required")
 	flags.IntVar(&a.rate, "rate", 20, "refunds per second at most; 0 = no limit")
 	return cmd
@@ -121,22 +122,22 @@ func (a *parkedAct) command(env environment, name, says string) *cobra.Command {
 func (a *parkedAct) check() error {
 	switch {
 	case !a.filter.any() && !a.every:
-		return wrongUsage("say which: --number, --reason, --merchant, --kind, --older or --newer, or --every")
+		return cli.WrongUsage("say which: --number, --reason, --merchant, --kind, --older or --newer, or --every")
 	case a.filter.any() && a.every:
-		return wrongUsage("--every and a filter contradict each other")
+		return cli.WrongUsage("--every and a filter contradict each other")
 	case !a.plan && strings.TrimSpace(a.why) == "":
-		return wrongUsage("--reason-text is required")
+		return cli.WrongUsage("--reason-text is required")
 	case !a.plan && strings.TrimSpace(a.actor) == "":
-		return wrongUsage("--actor is required where USER is not set")
+		return cli.WrongUsage("--actor is required where USER is not set")
 	case len(a.why) > mostWhy || len(a.actor) > mostActor:
-		return wrongUsage("--reason-text takes up to %d bytes, --actor %d", mostWhy, mostActor)
+		return cli.WrongUsage("--reason-text takes up to %d bytes, --actor %d", mostWhy, mostActor)
 	case a.rate < 0:
-		return wrongUsage("--rate: %d is below zero", a.rate)
+		return cli.WrongUsage("--rate: %d is below zero", a.rate)
 	}
 	return nil
 }
 
-func (a *parkedAct) run(ctx context.Context, env environment) error {
+func (a *parkedAct) run(ctx context.Context, env cli.Env) error {
 	if err := a.check(); err != nil {
 		return err
 	}
@@ -262,7 +263,7 @@ type skipped struct{ why string }
 
 func (s *skipped) Error() string { return s.why }
 
-func (a *parkedAct) carryOut(ctx context.Context, d *desk, env environment, found []*parkedRefund) error {
+func (a *parkedAct) carryOut(ctx context.Context, d *desk, env cli.Env, found []*parkedRefund) error {
 	counts := parkedCounts{Found: len(found), Skipped: map[string]int{}}
 	var sender *tap.Sender
 	if a.deed == consumer.Requeued && !a.plan {
@@ -278,7 +279,7 @@ func (a *parkedAct) carryOut(ctx context.Context, d *desk, env environment, foun
 		defer pace.Stop()
 	}
 	var looked atomic.Int64
-	defer env.progress(func() string { return fmt.Sprintf("so far %d of %d refunds", looked.Load(), len(found)) })()
+	defer env.Progress(func() string { return fmt.Sprintf("so far %d of %d refunds", looked.Load(), len(found)) })()
 	for _, p := range found {
 		looked.Add(1)
 		if ok, says := a.would(d, p); !ok {

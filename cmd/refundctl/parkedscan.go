@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -284,5 +285,5 @@ func (d *desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
 const redisTime = 10 * time.Second
 
 func told(a consumer.Act) string {
-	return string(a.Deed) + " by " + a.By + " at " + clock(a.At) + ": " + a.Why
+	return string(a.Deed) + " by " + a.By + " at " + cli.Clock(a.At) + ": " + a.Why
 }

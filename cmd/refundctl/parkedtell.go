@@ -5,12 +5,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"refundd/cmd/internal/cli"
 )
 
 // tell prints one refund of the plan or of the result.
-func (a *parkedAct) tell(env environment, p *parkedRefund, result, says string) error {
+func (a *parkedAct) tell(env cli.Env, p *parkedRefund, result, says string) error {
 	if a.out.json() {
-		return printJSON(env.stdout, struct {
+		return cli.PrintJSON(env.Stdout, struct {
 			Result string `json:"result"`
 			parkedShort
 			Says string `json:"says,omitempty"`
@@ -20,15 +22,15 @@ func (a *parkedAct) tell(env environment, p *parkedRefund, result, says string) 
 	if p.cmd.Merchant != "" {
 		line += " of " + p.cmd.Merchant
 	}
-	if _, err := fmt.Fprintln(env.stdout, strings.TrimSpace(line+": "+says)); err != nil {
+	if _, err := fmt.Fprintln(env.Stdout, strings.TrimSpace(line+": "+says)); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
 }
 
-func (a *parkedAct) close(env environment, c parkedCounts) error {
+func (a *parkedAct) close(env cli.Env, c parkedCounts) error {
 	if a.out.json() {
-		if err := printJSON(env.stdout, c); err != nil {
+		if err := cli.PrintJSON(env.Stdout, c); err != nil {
 			return err
 		}
 	} else {
@@ -42,11 +44,11 @@ func (a *parkedAct) close(env environment, c parkedCounts) error {
 		if a.plan {
 			did = "would be " + did
 		}
-		_, _ = fmt.Fprintf(env.stdout, "found %d: %d %s, %d skipped", c.Found, c.Done, did, all)
+		_, _ = fmt.Fprintf(env.Stdout, "found %d: %d %s, %d skipped", c.Found, c.Done, did, all)
 		if len(why) > 0 {
-			_, _ = fmt.Fprintf(env.stdout, " (%s)", strings.Join(why, ", "))
+			_, _ = fmt.Fprintf(env.Stdout, " (%s)", strings.Join(why, ", "))
 		}
-		_, _ = fmt.Fprintf(env.stdout, ", %d failed\n", c.Failed)
+		_, _ = fmt.Fprintf(env.Stdout, ", %d failed\n", c.Failed)
 	}
 	if c.Failed > 0 {
 		return fmt.Errorf("%d of %d failed", c.Failed, c.Found)

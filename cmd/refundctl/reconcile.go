@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
 	"refundd/cmd/internal/tap"
 	"refundd/cmd/internal/tape"
@@ -56,7 +57,7 @@ type reconcileOptions struct {
 	all              bool
 }
 
-func reconcileCommand(env environment) *cobra.Command {
+func reconcileCommand(env cli.Env) *cobra.Command {
 	o := reconcileOptions{kind: string(consumer.KindRefund)}
 	cmd := &cobra.Command{
 		Use:   "reconcile (--bill FILE ... | --commands FILE)",
@@ -84,18 +85,18 @@ func reconcileCommand(env environment) *cobra.Command {
 func (o *reconcileOptions) checkFlags() error {
 	switch {
 	case (len(o.bills) == 0) == (o.commands == ""):
-		return wrongUsage("give one of --bill and --commands")
+		return cli.WrongUsage("give one of --bill and --commands")
 	case o.all && o.report == "":
-		return wrongUsage("--all needs --report")
+		return cli.WrongUsage("--all needs --report")
 	case o.all && o.commands != "":
-		return wrongUsage("--all goes with --bill")
+		return cli.WrongUsage("--all goes with --bill")
 	case o.prefix != "" && o.commands == "":
-		return wrongUsage("--renumber goes with --commands")
+		return cli.WrongUsage("--renumber goes with --commands")
 	}
 	return o.check()
 }
 
-func (o *reconcileOptions) run(ctx context.Context, env environment) error {
+func (o *reconcileOptions) run(ctx context.Context, env cli.Env) error {
 	if err := o.checkFlags(); err != nil {
 		return err
 	}
@@ -110,9 +111,9 @@ func (o *reconcileOptions) run(ctx context.Context, env environment) error {
 }
 
 // eventSource opens the events: a file, or the topic.
-func (o *reconcileOptions) eventSource(ctx context.Context, env environment) (source, error) {
+func (o *reconcileOptions) eventSource(ctx context.Context, env cli.Env) (source, error) {
 	if o.events != "" {
-		return &eventFile{fileSource{o.events, env.stdin}}, nil
+		return &eventFile{fileSource{o.events, env.Stdin}}, nil
 	}
 	o.topic = topic(o.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
 	f, err := o.following(env, o.topic)
@@ -127,7 +128,7 @@ func (o *reconcileOptions) eventSource(ctx context.Context, env environment) (so
 	o.redirectLog(env)
 	if err := cluster.CheckTopic(ctx, o.topic); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
-			return nil, wrongUsage("--event-topic: %v", err)
+			return nil, cli.WrongUsage("--event-topic: %v", err)
 		}
 		return nil, fmt.Errorf("ask for topic %s: %w", o.topic, err)
 	}
@@ -141,7 +142,7 @@ type eventFile struct{ fileSource }
 func (s *eventFile) each(ctx context.Context, take func(tape.Message) error) error {
 	r, err := tape.Open(s.name, s.in)
 	if err != nil {
-		return wrongUsage("--events: %v", err)
+		return cli.WrongUsage("--events: %v", err)
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	for ctx.Err() == nil {
@@ -157,7 +158,7 @@ func (s *eventFile) each(ctx context.Context, take func(tape.Message) error) err
 			// A bare event; when it was stored is not known, when it was settled is.
 			ev, err := producer.DecodeEvent(text)
 			if err != nil {
-				return wrongUsage("%s line %d: neither a recorded message nor an event", s.name, r.Lines())
+				return cli.WrongUsage("%s line %d: neither a recorded message nor an event", s.name, r.Lines())
 			}
 			m = tape.Message{ID: fmt.Sprintf("line %d", r.Lines()), Body: text, Stored: ev.Time}
 		}
@@ -169,9 +170,9 @@ func (s *eventFile) each(ctx context.Context, take func(tape.Message) error) err
 }
 
 // eachEvent reads all events. What is no event is counted and left out.
-func (o *reconcileOptions) eachEvent(ctx context.Context, env environment, from source, take func(producer.Event, time.Time) error) (strange int64, err error) {
+func (o *reconcileOptions) eachEvent(ctx context.Context, env cli.Env, from source, take func(producer.Event, time.Time) error) (strange int64, err error) {
 	read := counter{}
-	defer env.progress(func() string { return fmt.Sprintf("so far %s events", read.of(from.total())) })()
+	defer env.Progress(func() string { return fmt.Sprintf("so far %s events", read.of(from.total())) })()
 	err = from.each(ctx, func(m tape.Message) error {
 		read.n.Add(1)
 		ev, err := producer.DecodeEvent(m.Body)
@@ -188,7 +189,7 @@ func (o *reconcileOptions) eachEvent(ctx context.Context, env environment, from 
 		err = errStopped
 	}
 	if strange > 0 {
-		_, _ = fmt.Fprintf(env.stderr, "%d messages of %s are no events and were left out\n", strange, from)
+		_, _ = fmt.Fprintf(env.Stderr, "%d messages of %s are no events and were left out\n", strange, from)
 	}
 	return strange, err
 }
@@ -196,14 +197,14 @@ func (o *reconcileOptions) eachEvent(ctx context.Context, env environment, from 
 var errStopped = errors.New("stopped before everything was read: no verdict")
 
 // reconcileCommands holds recorded commands against the events.
-func (o *reconcileOptions) reconcileCommands(ctx context.Context, env environment, events source) error {
+func (o *reconcileOptions) reconcileCommands(ctx context.Context, env cli.Env, events source) error {
 	table, err := match.New(match.Config{Dir: o.temp})
 	if err != nil {
-		return wrongUsage("--temp: %v", err)
+		return cli.WrongUsage("--temp: %v", err)
 	}
 	defer func() { _ = table.Close() }() // a folder that stays does no harm to the verdict
 	v := verdict{Source: o.commands}
-	from := &fileSource{o.commands, env.stdin}
+	from := &fileSource{o.commands, env.Stdin}
 	if err := from.each(ctx, func(m tape.Message) error {
 		p, err := prepare(consumer.Kind(o.kind), o.renumbering, m)
 		if err != nil {
@@ -221,8 +222,8 @@ func (o *reconcileOptions) reconcileCommands(ctx context.Context, env environmen
 		}
 		return table.Command(p.Command)
 	}); err != nil {
-		if _, wrong := errors.AsType[*usageError](err); wrong {
-			return wrongUsage("--commands: %s", strings.TrimPrefix(err.Error(), "--file: "))
+		if _, wrong := errors.AsType[*cli.UsageError](err); wrong {
+			return cli.WrongUsage("--commands: %s", strings.TrimPrefix(err.Error(), "--file: "))
 		}
 		return err
 	}
@@ -240,17 +241,17 @@ func (o *reconcileOptions) reconcileCommands(ctx context.Context, env environmen
 	}
 	v.Verdict = verdictOf(v.Result)
 	if o.json() {
-		err = printJSON(env.stdout, v)
+		err = cli.PrintJSON(env.Stdout, v)
 	} else {
 		if v.NotHeld > 0 {
-			_, _ = fmt.Fprintf(env.stdout, "%d commands without a readable number cannot be found again after a replay, and are left out\n", v.NotHeld)
+			_, _ = fmt.Fprintf(env.Stdout, "%d commands without a readable number cannot be found again after a replay, and are left out\n", v.NotHeld)
 		}
-		printResult(env.stdout, v.Result)
-		printRows(env.stdout, v.Rows, v.Result, o.report)
-		_, err = fmt.Fprintf(env.stdout, "verdict: %s\n", v.Verdict)
+		printResult(env.Stdout, v.Result)
+		printRows(env.Stdout, v.Rows, v.Result, o.report)
+		_, err = fmt.Fprintf(env.Stdout, "verdict: %s\n", v.Verdict)
 	}
 	if err == nil && !v.Result.Clean() {
-		err = errFound
+		err = cli.ErrFound
 	}
 	return err
 }

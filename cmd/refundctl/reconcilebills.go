@@ -9,6 +9,7 @@ import (
 
 	"refundd/alipay"
 	"refundd/cmd/internal/bill"
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
 	"refundd/producer"
 )
@@ -34,7 +35,7 @@ func (a *account) inside(at time.Time) bool {
 }
 
 // reconcileBills holds Alipay's bills against the events.
-func (o *reconcileOptions) reconcileBills(ctx context.Context, env environment, events source) error {
+func (o *reconcileOptions) reconcileBills(ctx context.Context, env cli.Env, events source) error {
 	accounts, err := o.readBills(env)
 	defer func() {
 		for _, a := range accounts {
@@ -85,35 +86,35 @@ func (o *reconcileOptions) reconcileBills(ctx context.Context, env environment, 
 	if err := file.close(); err != nil {
 		return err
 	}
-	if err := o.tellBills(env.stdout, accounts, first, clean, strange); err != nil {
+	if err := o.tellBills(env.Stdout, accounts, first, clean, strange); err != nil {
 		return err
 	}
 	if !clean {
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
 
 // readBills reads all files, each kind into an account of its own.
-func (o *reconcileOptions) readBills(env environment) (accounts []*account, err error) {
+func (o *reconcileOptions) readBills(env cli.Env) (accounts []*account, err error) {
 	of := map[bill.Kind]*account{}
 	for _, kind := range []bill.Kind{bill.Trade, bill.Fund} {
 		table, err := match.NewBills(match.Config{Dir: o.temp}, kind == bill.Fund)
 		if err != nil {
-			return accounts, wrongUsage("--temp: %v", err)
+			return accounts, cli.WrongUsage("--temp: %v", err)
 		}
 		of[kind] = &account{Kind: kind, table: table}
 		accounts = append(accounts, of[kind])
 	}
 	read := counter{}
-	defer env.progress(func() string { return fmt.Sprintf("so far %s refunds in bills", read.of(0)) })()
+	defer env.Progress(func() string { return fmt.Sprintf("so far %s refunds in bills", read.of(0)) })()
 	for _, name := range o.bills {
 		infos, err := bill.Read(name, func(r bill.Row) error {
 			read.n.Add(1)
 			return of[r.Kind].table.Row(match.Refund{TradeNo: r.TradeNo, OutTradeNo: r.OutTradeNo, OutRequestNo: r.OutRequestNo, Fen: r.Fen, At: r.At})
 		})
 		if err != nil {
-			return accounts, wrongUsage("--bill: %v", err)
+			return accounts, cli.WrongUsage("--bill: %v", err)
 		}
 		for _, info := range infos {
 			of[info.Kind].Files = append(of[info.Kind].Files, info)
@@ -193,7 +194,7 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 		verdict = "DIFFERENCES"
 	}
 	if o.json() {
-		return printJSON(w, struct {
+		return cli.PrintJSON(w, struct {
 			Accounts []*account `json:"accounts"`
 			Strange  int64      `json:"no_events"`
 			Verdict  string     `json:"verdict"`
@@ -205,8 +206,8 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 			_, _ = fmt.Fprintf(w, "%s bill %s: %s to %s, %d refunds, %d other rows\n", a.Kind, f.File, stamp(f.From), stamp(f.To), f.Refunds, f.OtherRow)
 		}
 		r := a.Result
-		t := newTable(w, "", "bill", "events")
-		line := func(text string, bill, event *match.Sum) { t.row("  "+text, sumText(bill), sumText(event)) }
+		t := cli.NewTable(w, "", "bill", "events")
+		line := func(text string, bill, event *match.Sum) { t.Row("  "+text, sumText(bill), sumText(event)) }
 		line("matched", &r.Matched, &r.Matched)
 		line("amount differs", &r.DiffersBill, &r.DiffersEvent)
 		line("missing here (no event)", &r.MissingHere, nil)
@@ -214,7 +215,7 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 		line("of another time", nil, &r.Outside)
 		line("red packets", nil, &r.Coupon)
 		line("sum", &r.Bill, &r.Events)
-		if err := t.flush(); err != nil {
+		if err := t.Flush(); err != nil {
 			return err
 		}
 		if !a.AddsUp {
@@ -226,7 +227,7 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 	}
 	for _, l := range first {
 		_, _ = fmt.Fprintf(w, "  %s bill: %-14s %s (trade %s): bill %s, event %s: %s\n",
-			l.Bill, l.State, orQuestion(l.OutRequestNo), orQuestion(l.OutTradeNo), orQuestion(l.BillAmount), orQuestion(l.EventAmount), l.Detail)
+			l.Bill, l.State, cli.OrQuestion(l.OutRequestNo), cli.OrQuestion(l.OutTradeNo), cli.OrQuestion(l.BillAmount), cli.OrQuestion(l.EventAmount), l.Detail)
 	}
 	if len(first) == shownRows && o.report == "" {
 		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")

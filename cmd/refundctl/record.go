@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/cmd/internal/tape"
 )
@@ -52,7 +53,7 @@ type queueOfTape struct {
 	To    int64  `json:"to"`
 }
 
-func recordCommand(env environment) *cobra.Command {
+func recordCommand(env cli.Env) *cobra.Command {
 	var o recordOptions
 	cmd := &cobra.Command{
 		Use: "record --topic TOPIC --file FILE", Short: "write a part of a topic to a file", Long: recordLong, Example: recordExample,
@@ -67,14 +68,14 @@ func recordCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *recordOptions) record(ctx context.Context, env environment) error {
+func (o *recordOptions) record(ctx context.Context, env cli.Env) error {
 	switch {
 	case o.topic == "":
-		return wrongUsage("--topic is required")
+		return cli.WrongUsage("--topic is required")
 	case o.file == "":
-		return wrongUsage("--file is required")
+		return cli.WrongUsage("--file is required")
 	case o.count < 0:
-		return wrongUsage("--count: %d is below zero", o.count)
+		return cli.WrongUsage("--count: %d is below zero", o.count)
 	}
 	f, err := o.following(env, o.topic)
 	if err != nil {
@@ -89,28 +90,28 @@ func (o *recordOptions) record(ctx context.Context, env environment) error {
 		return err
 	}
 	if o.json() {
-		return printJSON(env.stdout, result)
+		return cli.PrintJSON(env.Stdout, result)
 	}
 	stopped := ""
 	if result.Stopped {
 		stopped = " (stopped before the end)"
 	}
-	_, _ = fmt.Fprintf(env.stdout, "recorded %d messages of %s in %s%s\n", result.Messages, o.topic, o.file, stopped)
-	t := newTable(env.stdout, "queue", "from", "to")
+	_, _ = fmt.Fprintf(env.Stdout, "recorded %d messages of %s in %s%s\n", result.Messages, o.topic, o.file, stopped)
+	t := cli.NewTable(env.Stdout, "queue", "from", "to")
 	for _, q := range result.Queues {
-		t.row(q.Queue, q.From, q.To)
+		t.Row(q.Queue, q.From, q.To)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // write reads the topic into the file.
-func (o *recordOptions) write(ctx context.Context, env environment, cluster tap.Cluster, f tap.Following) (recorded, error) {
+func (o *recordOptions) write(ctx context.Context, env cli.Env, cluster tap.Cluster, f tap.Following) (recorded, error) {
 	out, err := tape.Create(o.file)
 	if err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return recorded{}, wrongUsage("--file: %s exists; it is not written over", o.file)
+			return recorded{}, cli.WrongUsage("--file: %s exists; it is not written over", o.file)
 		}
-		return recorded{}, wrongUsage("--file: %v", err)
+		return recorded{}, cli.WrongUsage("--file: %v", err)
 	}
 	reading, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -123,7 +124,7 @@ func (o *recordOptions) write(ctx context.Context, env environment, cluster tap.
 			queues[s.Queue] = &queueOfTape{s.Queue, s.Next, s.Next}
 		}
 	}
-	stopProgress := env.progress(func() string { return fmt.Sprintf("so far %d of %d messages", done.Load(), total.Load()) })
+	stopProgress := env.Progress(func() string { return fmt.Sprintf("so far %d of %d messages", done.Load(), total.Load()) })
 	err = tap.Follow(reading, cluster, f, func(m tap.Message) {
 		if err := out.Write(taped(o.topic, m)); err != nil {
 			cancel(err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -48,10 +49,10 @@ func ctl(ctx context.Context, vars map[string]string, stdin string, args ...stri
 	for name, value := range vars {
 		environ = append(environ, name+"="+value)
 	}
-	code := run(ctx, args, environment{
-		getenv: func(name string) string { return vars[name] }, environ: environ, stdin: strings.NewReader(stdin),
-		stdout: &out, stderr: &errs, redirect: func(logrus.FieldLogger) {},
-		openTerminal: func() (io.ReadWriteCloser, error) { return nil, os.ErrNotExist },
+	code := run(ctx, args, cli.Env{
+		Getenv: func(name string) string { return vars[name] }, Environ: environ, Stdin: strings.NewReader(stdin),
+		Stdout: &out, Stderr: &errs, Redirect: func(logrus.FieldLogger) {},
+		OpenTerminal: func() (io.ReadWriteCloser, error) { return nil, os.ErrNotExist },
 	})
 	return session{code, out.String(), errs.String()}
 }
@@ -197,7 +198,7 @@ func TestBatchCountsEveryLineOnce(t *testing.T) {
 	n := 0
 	var errs terminal
 	b := &batch{
-		kind: consumer.KindRefund, workers: 7, many: true, rate: 100_000, env: environment{stderr: &errs},
+		kind: consumer.KindRefund, workers: 7, many: true, rate: 100_000, env: cli.Env{Stderr: &errs},
 		deliver: func(context.Context, command) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -219,7 +220,7 @@ func TestBatchStopsWhenAsked(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var errs terminal
 	b := &batch{
-		kind: consumer.KindRefund, workers: 1, many: true, env: environment{stderr: &errs},
+		kind: consumer.KindRefund, workers: 1, many: true, env: cli.Env{Stderr: &errs},
 		deliver: func(ctx context.Context, _ command) error {
 			cancel()
 			return ctx.Err() // a message in flight is not cut

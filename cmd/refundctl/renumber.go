@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"refundd/cmd/internal/cli"
 )
 
 // maxNumber is the contract's limit for numbers.
@@ -24,11 +26,11 @@ type renumbering struct {
 func (r renumbering) check() error {
 	switch {
 	case r.prefix == "" && r.trades:
-		return wrongUsage("--renumber-trades needs --renumber")
+		return cli.WrongUsage("--renumber-trades needs --renumber")
 	case len(r.prefix) > 24:
-		return wrongUsage("--renumber: %d characters, at most 24", len(r.prefix))
+		return cli.WrongUsage("--renumber: %d characters, at most 24", len(r.prefix))
 	case strings.ContainsFunc(r.prefix, func(c rune) bool { return c < 0x21 || c > 0x7e }):
-		return wrongUsage("--renumber: only characters from ! to ~ without space")
+		return cli.WrongUsage("--renumber: only characters from ! to ~ without space")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
@@ -58,7 +59,7 @@ type replayOptions struct {
 	dryRun          bool
 }
 
-func replayCommand(env environment) *cobra.Command {
+func replayCommand(env cli.Env) *cobra.Command {
 	o := replayOptions{kind: string(consumer.KindRefund), pace: paceEven, wait: period(2 * time.Minute)}
 	cmd := &cobra.Command{
 		Use:   "replay (--file FILE | --source TOPIC) --topic TOPIC (--renumber PREFIX | --same-numbers)",
@@ -100,26 +101,26 @@ const stoppedWait = 3 * time.Second
 func (o *replayOptions) checkFlags() error {
 	switch {
 	case (o.file == "") == (o.source == ""):
-		return wrongUsage("give one of --file and --source")
+		return cli.WrongUsage("give one of --file and --source")
 	case o.topic == "":
-		return wrongUsage("--topic is required: where to send to")
+		return cli.WrongUsage("--topic is required: where to send to")
 	case (o.prefix == "") == !o.same:
-		return wrongUsage("give one of --renumber PREFIX (new refunds) and --same-numbers (the same refunds): commands move money")
+		return cli.WrongUsage("give one of --renumber PREFIX (new refunds) and --same-numbers (the same refunds): commands move money")
 	case o.rate < 0 || o.rate > 1_000_000:
-		return wrongUsage("--rate: %d is not 0 to 1000000", o.rate)
+		return cli.WrongUsage("--rate: %d is not 0 to 1000000", o.rate)
 	case o.speed <= 0 || o.speed > 1e6:
-		return wrongUsage("--speed: %v is not above 0", o.speed)
+		return cli.WrongUsage("--speed: %v is not above 0", o.speed)
 	case o.count < 0:
-		return wrongUsage("--count: %d is below zero", o.count)
+		return cli.WrongUsage("--count: %d is below zero", o.count)
 	case o.concurrency < 1 || o.concurrency > 1000:
-		return wrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
+		return cli.WrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
 	case o.report != "" && !o.reconcile:
-		return wrongUsage("--report needs --reconcile")
+		return cli.WrongUsage("--report needs --reconcile")
 	}
 	return o.check()
 }
 
-func (o *replayOptions) replay(ctx context.Context, env environment) error {
+func (o *replayOptions) replay(ctx context.Context, env cli.Env) error {
 	if err := o.checkFlags(); err != nil {
 		return err
 	}
@@ -139,10 +140,10 @@ func (o *replayOptions) replay(ctx context.Context, env environment) error {
 	o.eventTopic = topic(o.eventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
 	if o.reconcile {
 		if err := cluster.CheckTopic(ctx, o.eventTopic); err != nil {
-			return wrongUsage("--event-topic: %v; --reconcile=false sends without holding against events", err)
+			return cli.WrongUsage("--event-topic: %v; --reconcile=false sends without holding against events", err)
 		}
 	}
-	o.plan(env.stderr, from)
+	o.plan(env.Stderr, from)
 	if o.dryRun {
 		return nil
 	}
@@ -153,16 +154,16 @@ func (o *replayOptions) replay(ctx context.Context, env environment) error {
 }
 
 // from opens where the commands come from.
-func (o *replayOptions) from(ctx context.Context, env environment, cluster tap.Cluster) (source, error) {
+func (o *replayOptions) from(ctx context.Context, env cli.Env, cluster tap.Cluster) (source, error) {
 	if o.file != "" {
-		return &fileSource{o.file, env.stdin}, nil
+		return &fileSource{o.file, env.Stdin}, nil
 	}
 	f, err := o.following(env, o.source)
 	if err != nil {
 		return nil, err
 	}
 	if err := cluster.CheckTopic(ctx, o.source); err != nil {
-		return nil, wrongUsage("--source: %v", err)
+		return nil, cli.WrongUsage("--source: %v", err)
 	}
 	s := &topicSource{cluster: cluster, f: f}
 	return s, s.measure(ctx)
@@ -205,7 +206,7 @@ func (o *replayOptions) plan(w io.Writer, from source) {
 }
 
 // run sends, waits and judges.
-func (o *replayOptions) run(ctx context.Context, env environment, cluster tap.Cluster, from source) error {
+func (o *replayOptions) run(ctx context.Context, env cli.Env, cluster tap.Cluster, from source) error {
 	s := &sending{o: o, env: env, kind: consumer.Kind(o.kind)}
 	// A report that cannot be written is told before anything is sent.
 	if file, err := openRowReport(o.report); err != nil {
@@ -216,7 +217,7 @@ func (o *replayOptions) run(ctx context.Context, env environment, cluster tap.Cl
 	if o.reconcile {
 		table, err := match.New(match.Config{Dir: o.temp})
 		if err != nil {
-			return wrongUsage("--temp: %v", err)
+			return cli.WrongUsage("--temp: %v", err)
 		}
 		defer func() { _ = table.Close() }() // a folder that stays does no harm to the verdict
 		s.table = table

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
 	"refundd/cmd/internal/tap"
 	"refundd/cmd/internal/tape"
@@ -25,7 +26,7 @@ const sendTries = 3
 // sending sends recorded messages, each of them counted once.
 type sending struct {
 	o      *replayOptions
-	env    environment
+	env    cli.Env
 	kind   consumer.Kind
 	sender *tap.Sender
 	table  *match.Table // nil: nothing is held against events
@@ -52,7 +53,7 @@ func (s *sending) all(ctx context.Context, from source) error {
 			}
 		})
 	}
-	stopProgress := s.env.progress(func() string {
+	stopProgress := s.env.Progress(func() string {
 		text := fmt.Sprintf("so far %d sent", s.sent.Load())
 		if n := from.total(); n > 0 {
 			text += fmt.Sprintf(" of %d", n)
@@ -166,7 +167,7 @@ func (s *sending) complain(format string, args ...any) {
 	defer s.complaints.Unlock()
 	s.complained++
 	if s.complained <= 20 {
-		_, _ = fmt.Fprintf(s.env.stderr, format+"\n", args...)
+		_, _ = fmt.Fprintf(s.env.Stderr, format+"\n", args...)
 	}
 }
 

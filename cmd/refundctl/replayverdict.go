@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"refundd/alipay"
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
 )
 
@@ -51,8 +52,8 @@ func out(r match.Row) rowOut {
 const shownRows = 20
 
 // tell joins for the last time, writes the report and prints the result. It
-// returns errFound unless everything matches.
-func (o *replayOptions) tell(env environment, table *match.Table, v verdict) error {
+// returns cli.ErrFound unless everything matches.
+func (o *replayOptions) tell(env cli.Env, table *match.Table, v verdict) error {
 	switch {
 	case table == nil && v.NotSent == 0:
 		v.Verdict = "sent, not reconciled"
@@ -66,14 +67,14 @@ func (o *replayOptions) tell(env environment, table *match.Table, v verdict) err
 		v.Verdict = verdictOf(v.Result)
 	}
 	if o.json() {
-		if err := printJSON(env.stdout, v); err != nil {
+		if err := cli.PrintJSON(env.Stdout, v); err != nil {
 			return err
 		}
 	} else {
-		v.print(env.stdout, table != nil, o.report)
+		v.print(env.Stdout, table != nil, o.report)
 	}
 	if v.NotSent > 0 && table == nil || table != nil && !v.Result.Clean() {
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
@@ -156,7 +157,7 @@ func printResult(w io.Writer, r match.Result) {
 
 func printRows(w io.Writer, rows []rowOut, r match.Result, file string) {
 	for _, row := range rows {
-		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, orQuestion(row.Amount), row.Sent.Format(time.RFC3339), row.Detail)
+		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, cli.OrQuestion(row.Amount), row.Sent.Format(time.RFC3339), row.Detail)
 	}
 	switch bad := r.Missing + r.Unresolved + r.Conflicting + r.Unsure; {
 	case file != "" && bad > 0:

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
 	"refundd/cmd/internal/tap"
 	"refundd/producer"
@@ -28,7 +29,7 @@ func matchEvent(ev producer.Event, stored time.Time) match.Event {
 // watcher follows the event topic while a replay runs.
 type watcher struct {
 	s      *sending
-	env    environment
+	env    cli.Env
 	stop   func() // ends it and waits
 	failed <-chan error
 	final  atomic.Int64 // final events of our commands, repeats included
@@ -36,7 +37,7 @@ type watcher struct {
 }
 
 // watch begins to follow and returns when every event from now on will be seen.
-func (o *replayOptions) watch(ctx context.Context, env environment, cluster tap.Cluster, s *sending) (*watcher, error) {
+func (o *replayOptions) watch(ctx context.Context, env cli.Env, cluster tap.Cluster, s *sending) (*watcher, error) {
 	w := &watcher{s: s, env: env, stop: func() {}}
 	if s.table == nil {
 		return w, nil
@@ -46,7 +47,7 @@ func (o *replayOptions) watch(ctx context.Context, env environment, cluster tap.
 	ready, failed := make(chan struct{}), make(chan error, 1)
 	w.failed = failed
 	f := tap.Following{Topic: o.eventTopic, Group: o.group, Ready: func() { close(ready) }}
-	f.Trouble = func(err error) { _, _ = fmt.Fprintf(env.stderr, "refundctl: events: %v; trying again\n", err) }
+	f.Trouble = func(err error) { _, _ = fmt.Fprintf(env.Stderr, "refundctl: events: %v; trying again\n", err) }
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var broken error
@@ -103,7 +104,7 @@ func (w *watcher) take(prefix string, m tap.Message) error {
 // millions of rows, so it is done only when it can tell something new, and with
 // pauses that are longer than it takes.
 func (w *watcher) wait(ctx context.Context, quiet time.Duration) (match.Result, error) {
-	stopProgress := w.env.progress(func() string {
+	stopProgress := w.env.Progress(func() string {
 		return fmt.Sprintf("waiting for events: %d final ones for %d commands so far", w.final.Load(), w.s.sent.Load())
 	})
 	defer stopProgress()

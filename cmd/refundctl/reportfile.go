@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"refundd/cmd/internal/cli"
 )
 
 // reportFile takes rows of one kind: CSV if the file's name ends in .csv, else
@@ -28,7 +30,7 @@ func openReport[T any](name string, header []string, cells func(T) []string) (*r
 	}
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, wrongUsage("--report: %v", err)
+		return nil, cli.WrongUsage("--report: %v", err)
 	}
 	r := &reportFile[T]{file: file, buffer: bufio.NewWriter(file), cells: cells}
 	if !strings.HasSuffix(name, ".csv") {

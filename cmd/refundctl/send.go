@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/producer"
@@ -43,7 +44,7 @@ type sendOptions struct {
 	rate        int
 }
 
-func sendCommand(env environment) *cobra.Command {
+func sendCommand(env cli.Env) *cobra.Command {
 	o := sendOptions{kind: string(consumer.KindRefund)}
 	cmd := &cobra.Command{
 		Use: "send", Short: "send refund commands: one by flags, or many as JSON lines", Long: sendLong, Example: sendExample,
@@ -70,20 +71,20 @@ func sendCommand(env environment) *cobra.Command {
 func (o *sendOptions) check() error {
 	switch {
 	case o.file != "" && o.given() != "":
-		return wrongUsage("--file and %s: give a file or the flags of one command", o.given())
+		return cli.WrongUsage("--file and %s: give a file or the flags of one command", o.given())
 	case o.file == "" && o.given() == "":
-		return wrongUsage("nothing to send: give --out-request-no and the others, or --file")
+		return cli.WrongUsage("nothing to send: give --out-request-no and the others, or --file")
 	case o.concurrency < 1 || o.concurrency > 1000:
-		return wrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
+		return cli.WrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
 	case o.rate < 0 || o.rate > 1_000_000:
-		return wrongUsage("--rate: %d is not 0 to 1000000", o.rate)
+		return cli.WrongUsage("--rate: %d is not 0 to 1000000", o.rate)
 	case o.traceparent != "" && !producer.ValidTraceparent(o.traceparent):
-		return wrongUsage("--traceparent: not a W3C trace context")
+		return cli.WrongUsage("--traceparent: not a W3C trace context")
 	}
 	return nil
 }
 
-func (o *sendOptions) send(ctx context.Context, env environment) error {
+func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (o *sendOptions) send(ctx context.Context, env environment) error {
 	}
 	defer func() { _ = lines.Close() }() // it was only read
 
-	deliver := func(_ context.Context, c command) error { return printBody(env.stdout, c) }
+	deliver := func(_ context.Context, c command) error { return printBody(env.Stdout, c) }
 	if !o.dryRun {
 		cluster, err := o.connection.open(ctx, env, o.topic)
 		if err != nil {
@@ -125,7 +126,7 @@ func (o *sendOptions) send(ctx context.Context, env environment) error {
 		b.workers = 1 // in the order of the file
 	}
 	if err = b.run(ctx, lines); o.json() && o.file != "" && !o.dryRun {
-		err = errors.Join(printJSON(env.stdout, b.result()), err)
+		err = errors.Join(cli.PrintJSON(env.Stdout, b.result()), err)
 	}
 	return err
 }
@@ -138,7 +139,7 @@ type sent struct {
 }
 
 // open gives the commands as lines.
-func (o *sendOptions) open(env environment, kind consumer.Kind) (io.ReadCloser, error) {
+func (o *sendOptions) open(env cli.Env, kind consumer.Kind) (io.ReadCloser, error) {
 	switch o.file {
 	case "":
 		body, err := o.body(kind)
@@ -147,11 +148,11 @@ func (o *sendOptions) open(env environment, kind consumer.Kind) (io.ReadCloser, 
 		}
 		return io.NopCloser(bytes.NewReader(body)), nil
 	case "-":
-		return io.NopCloser(env.stdin), nil
+		return io.NopCloser(env.Stdin), nil
 	}
 	f, err := os.Open(o.file)
 	if err != nil {
-		return nil, wrongUsage("--file: %v", err)
+		return nil, cli.WrongUsage("--file: %v", err)
 	}
 	return f, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/cmd/internal/tape"
 )
@@ -32,7 +33,7 @@ func (s *fileSource) total() int64   { return 0 }
 func (s *fileSource) each(ctx context.Context, take func(tape.Message) error) error {
 	r, err := tape.Open(s.name, s.in)
 	if err != nil {
-		return wrongUsage("--file: %v", err)
+		return cli.WrongUsage("--file: %v", err)
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	for ctx.Err() == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 )
 
@@ -28,12 +29,12 @@ func (s *span) register(cmd *cobra.Command) {
 }
 
 // following turns the flags into a reading that ends.
-func (s *span) following(env environment, topic string) (tap.Following, error) {
+func (s *span) following(env cli.Env, topic string) (tap.Following, error) {
 	if s.to.After(time.Now()) {
-		return tap.Following{}, wrongUsage("--to: %s is still to come", s.to.text)
+		return tap.Following{}, cli.WrongUsage("--to: %s is still to come", s.to.text)
 	}
 	return tap.Following{
-		Topic: topic, Group: s.group, Queue: s.queue, UntilNow: true, Merged: true, Trouble: env.trouble,
+		Topic: topic, Group: s.group, Queue: s.queue, UntilNow: true, Merged: true, Trouble: env.Trouble,
 		Beginning: s.from.text == "beginning", Since: s.from.Time, From: s.from.offset, Until: s.to.Time, To: s.to.offset,
 	}, notTheServices(s.group, env)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer/remoting"
 )
@@ -30,7 +31,7 @@ const topicsCreateExample = `  refundctl topics create --print        only print
   refundctl topics create --queues 16
   REFUNDD_TOPIC_COUPON_REFUND= refundctl topics create       the kind is off`
 
-func topicsCommand(env environment) *cobra.Command {
+func topicsCommand(env cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "topics", Short: "create the service's topics, or skip one message", Long: "Works on the topics and the group of the service.",
 		Example: "  refundctl topics create --print",
@@ -44,7 +45,7 @@ type wantedTopic struct{ variable, name string }
 
 // wantedTopics are those that are not off. A variable set to nothing turns a
 // kind off; only the environment as a whole tells that from a missing one.
-func wantedTopics(env environment) []wantedTopic {
+func wantedTopics(env cli.Env) []wantedTopic {
 	var list []wantedTopic
 	for _, t := range []struct{ variable, standard string }{
 		{"REFUNDD_TOPIC_REFUND", "refund-command"},
@@ -53,7 +54,7 @@ func wantedTopics(env environment) []wantedTopic {
 		{"REFUNDD_TOPIC_RETRY", "refund-retry"},
 		{"REFUNDD_TOPIC_PARKED", "refund-parked"},
 	} {
-		off := strings.HasSuffix(t.variable, "REFUND") && env.getenv(t.variable) == "" && isSet(env, t.variable)
+		off := strings.HasSuffix(t.variable, "REFUND") && env.Getenv(t.variable) == "" && isSet(env, t.variable)
 		if !off {
 			list = append(list, wantedTopic{t.variable, topic("", env, t.variable, t.standard)})
 		}
@@ -61,8 +62,8 @@ func wantedTopics(env environment) []wantedTopic {
 	return list
 }
 
-func isSet(env environment, variable string) bool {
-	for _, line := range env.environ {
+func isSet(env cli.Env, variable string) bool {
+	for _, line := range env.Environ {
 		if strings.HasPrefix(line, variable+"=") {
 			return true
 		}
@@ -91,7 +92,7 @@ type topicsCreate struct {
 	queues int
 }
 
-func topicsCreateCommand(env environment) *cobra.Command {
+func topicsCreateCommand(env cli.Env) *cobra.Command {
 	var o topicsCreate
 	cmd := &cobra.Command{
 		Use: "create", Short: "make the topics and the group that are missing, or print them", Long: topicsCreateLong, Example: topicsCreateExample,
@@ -104,9 +105,9 @@ func topicsCreateCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *topicsCreate) run(ctx context.Context, env environment) error {
+func (o *topicsCreate) run(ctx context.Context, env cli.Env) error {
 	if o.queues < 1 || o.queues > 1024 {
-		return wrongUsage("--queues: %d is not 1 to 1024", o.queues)
+		return cli.WrongUsage("--queues: %d is not 1 to 1024", o.queues)
 	}
 	cluster, err := o.cluster(env)
 	if err != nil {
@@ -118,13 +119,13 @@ func (o *topicsCreate) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	topics, group := wantedTopics(env), cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd")
+	topics, group := wantedTopics(env), cmp.Or(env.Getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd")
 	lacks, err := whatIsMissing(ctx, server, brokers, topics, group)
 	switch {
 	case err != nil:
 		return err
 	case len(lacks) == 0 && !o.json():
-		_, err = fmt.Fprintf(env.stdout, "nothing is missing: %d topics and group %s on %d brokers\n", len(topics), group, len(brokers))
+		_, err = fmt.Fprintf(env.Stdout, "nothing is missing: %d topics and group %s on %d brokers\n", len(topics), group, len(brokers))
 		return err
 	case !o.only:
 		return o.create(ctx, env, server, lacks)
@@ -135,13 +136,13 @@ func (o *topicsCreate) run(ctx context.Context, env environment) error {
 		}
 	}
 	if len(lacks) > 0 {
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
 
 // tell prints one thing that was missing.
-func (o *topicsCreate) tell(env environment, m missing, state, line string) error {
+func (o *topicsCreate) tell(env cli.Env, m missing, state, line string) error {
 	kind := "topic"
 	if m.group {
 		kind = "group"
@@ -201,7 +202,7 @@ func whatIsMissing(ctx context.Context, server string, brokers []string, topics 
 
 // create makes what is missing, and goes on where a broker refuses, so that all
 // refusals are told at once.
-func (o *topicsCreate) create(ctx context.Context, env environment, server string, lacks []missing) error {
+func (o *topicsCreate) create(ctx context.Context, env cli.Env, server string, lacks []missing) error {
 	refused := 0
 	made := map[string]bool{}
 	for _, m := range lacks {
@@ -213,7 +214,7 @@ func (o *topicsCreate) create(ctx context.Context, env environment, server strin
 		}
 		if err != nil {
 			refused++
-			_, _ = fmt.Fprintf(env.stderr, "broker %s: %v\n  somebody who may can do it by: %s\n", m.broker, err, mqadmin(m, o.queues))
+			_, _ = fmt.Fprintf(env.Stderr, "broker %s: %v\n  somebody who may can do it by: %s\n", m.broker, err, mqadmin(m, o.queues))
 			continue
 		}
 		if err := o.tell(env, m, "created", fmt.Sprintf("created %s on broker %s", m.what(), m.broker)); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer/remoting"
 )
 
@@ -34,7 +35,7 @@ type topicsSkip struct {
 	offset        int64
 }
 
-func topicsSkipCommand(env environment) *cobra.Command {
+func topicsSkipCommand(env cli.Env) *cobra.Command {
 	var o topicsSkip
 	cmd := &cobra.Command{
 		Use: "skip --topic TOPIC [--broker NAME --queue N --offset N]", Short: "pass over one message that refundd cannot receive",
@@ -53,12 +54,12 @@ func topicsSkipCommand(env environment) *cobra.Command {
 // only: nothing is passed over, it is only told where the group stands.
 func (o *topicsSkip) only() bool { return o.broker == "" && o.queue < 0 && o.offset < 0 }
 
-func (o *topicsSkip) run(ctx context.Context, env environment) error {
+func (o *topicsSkip) run(ctx context.Context, env cli.Env) error {
 	switch {
 	case o.topic == "":
-		return wrongUsage("--topic is required")
+		return cli.WrongUsage("--topic is required")
 	case !o.only() && (o.broker == "" || o.queue < 0 || o.offset < 0):
-		return wrongUsage("--broker, --queue and --offset belong together")
+		return cli.WrongUsage("--broker, --queue and --offset belong together")
 	}
 	cluster, err := o.cluster(env)
 	if err != nil {
@@ -74,7 +75,7 @@ func (o *topicsSkip) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	group := cmp.Or(env.getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd")
+	group := cmp.Or(env.Getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd")
 	if o.only() {
 		return o.positions(ctx, env, group, queues)
 	}
@@ -95,8 +96,8 @@ type positionOf struct {
 }
 
 // positions tells where the group stands in each queue.
-func (o *topicsSkip) positions(ctx context.Context, env environment, group string, queues []remoting.TopicQueues) error {
-	t := newTable(env.stdout, "broker", "queue", "next offset")
+func (o *topicsSkip) positions(ctx context.Context, env cli.Env, group string, queues []remoting.TopicQueues) error {
+	t := cli.NewTable(env.Stdout, "broker", "queue", "next offset")
 	for _, q := range queues {
 		for n := range q.Read {
 			next, known, err := remoting.Position(ctx, q.Address, group, o.topic, n)
@@ -108,21 +109,21 @@ func (o *topicsSkip) positions(ctx context.Context, env environment, group strin
 				next, stands = -1, "has finished nothing"
 			}
 			if o.json() {
-				if err := printJSON(env.stdout, positionOf{q.Broker, n, next}); err != nil {
+				if err := cli.PrintJSON(env.Stdout, positionOf{q.Broker, n, next}); err != nil {
 					return err
 				}
 				continue
 			}
-			t.row(q.Broker, n, stands)
+			t.Row(q.Broker, n, stands)
 		}
 	}
 	if o.json() {
 		return nil
 	}
-	return t.flush()
+	return t.Flush()
 }
 
-func (o *topicsSkip) skip(ctx context.Context, env environment, address, group string) error {
+func (o *topicsSkip) skip(ctx context.Context, env cli.Env, address, group string) error {
 	next, _, err := remoting.Position(ctx, address, group, o.topic, o.queue)
 	if err != nil {
 		return err

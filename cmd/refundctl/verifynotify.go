@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/alipay"
+	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
 )
 
@@ -47,7 +48,7 @@ type judgement struct {
 	Names    []string `json:"parameters"`
 }
 
-func verifyNotifyCommand(env environment) *cobra.Command {
+func verifyNotifyCommand(env cli.Env) *cobra.Command {
 	o := verifyNotifyOptions{file: "-"}
 	cmd := &cobra.Command{
 		Use: "verify-notify", Short: "say whether a notification is Alipay's, and if not, why", Long: verifyNotifyLong, Example: verifyNotifyExample,
@@ -62,7 +63,7 @@ func verifyNotifyCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-func (o *verifyNotifyOptions) verify(env environment) error {
+func (o *verifyNotifyOptions) verify(env cli.Env) error {
 	d, err := o.detective(env)
 	if err != nil {
 		return err
@@ -73,23 +74,23 @@ func (o *verifyNotifyOptions) verify(env environment) error {
 	}
 	j := d.judge(body)
 	if o.json() {
-		err = printJSON(env.stdout, j)
+		err = cli.PrintJSON(env.Stdout, j)
 	} else {
-		err = j.print(env.stdout)
+		err = j.print(env.Stdout)
 	}
 	if err == nil && !j.Valid {
-		err = errFound
+		err = cli.ErrFound
 	}
 	return err
 }
 
 // body reads a little more than a receiver would, so as to say how much it is.
-func (o *verifyNotifyOptions) body(env environment) ([]byte, error) {
-	in := env.stdin
+func (o *verifyNotifyOptions) body(env cli.Env) ([]byte, error) {
+	in := env.Stdin
 	if o.file != "-" {
 		file, err := os.Open(o.file)
 		if err != nil {
-			return nil, wrongUsage("--file: %v", err)
+			return nil, cli.WrongUsage("--file: %v", err)
 		}
 		defer func() { _ = file.Close() }()
 		in = file
@@ -102,62 +103,62 @@ func (o *verifyNotifyOptions) body(env environment) ([]byte, error) {
 }
 
 // detective reads keys and parties.
-func (o *verifyNotifyOptions) detective(env environment) (*detective, error) {
+func (o *verifyNotifyOptions) detective(env cli.Env) (*detective, error) {
 	name, path := "--key", o.keyFile
 	for _, variable := range []string{"REFUNDD_ALIPAY_PUBLIC_KEY_FILE", "REFUNDD_ALIPAY_CERT_FILE"} {
 		if path == "" {
-			name, path = variable, env.getenv(variable)
+			name, path = variable, env.Getenv(variable)
 		}
 	}
 	if path == "" {
-		return nil, wrongUsage("--key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required")
+		return nil, cli.WrongUsage("--key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required")
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, wrongUsage("%s: %v", name, err)
+		return nil, cli.WrongUsage("%s: %v", name, err)
 	}
 	d := &detective{}
 	if d.keys, err = notifyKeys(text); err != nil {
-		return nil, wrongUsage("%s: %s: %v", name, path, err)
+		return nil, cli.WrongUsage("%s: %s: %v", name, path, err)
 	}
-	cfg := alipay.VerifierConfig{Keys: d.keys, AppID: cmp.Or(o.appID, env.getenv("REFUNDD_ALIPAY_APP_ID"))}
+	cfg := alipay.VerifierConfig{Keys: d.keys, AppID: cmp.Or(o.appID, env.Getenv("REFUNDD_ALIPAY_APP_ID"))}
 	if cfg.AppID == "" {
-		return nil, wrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
+		return nil, cli.WrongUsage("--app-id or REFUNDD_ALIPAY_APP_ID is required")
 	}
-	if path := cmp.Or(o.encryptKeyFile, env.getenv("REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")); path != "" {
+	if path := cmp.Or(o.encryptKeyFile, env.Getenv("REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")); path != "" {
 		text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 		if err != nil {
-			return nil, wrongUsage("--encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %v", err)
+			return nil, cli.WrongUsage("--encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %v", err)
 		}
 		if cfg.EncryptKey, err = alipay.ParseEncryptKey(text); err != nil {
-			return nil, wrongUsage("--encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %s: %v", path, err)
+			return nil, cli.WrongUsage("--encrypt-key or REFUNDD_ALIPAY_ENCRYPT_KEY_FILE: %s: %v", path, err)
 		}
 	}
 	if err := o.sellers(d, env); err != nil {
 		return nil, err
 	}
 	if d.verifier, err = alipay.NewVerifier(cfg); err != nil {
-		return nil, wrongUsage("%s: %v", name, err)
+		return nil, cli.WrongUsage("%s: %v", name, err)
 	}
 	return d, nil
 }
 
-func (o *verifyNotifyOptions) sellers(d *detective, env environment) error {
+func (o *verifyNotifyOptions) sellers(d *detective, env cli.Env) error {
 	if o.seller != "" {
 		d.seller = o.seller
 		return nil
 	}
-	d.seller = env.getenv("REFUNDD_ALIPAY_SELLER_ID")
-	path := env.getenv("REFUNDD_MERCHANTS_FILE")
+	d.seller = env.Getenv("REFUNDD_ALIPAY_SELLER_ID")
+	path := env.Getenv("REFUNDD_MERCHANTS_FILE")
 	if path == "" {
 		return nil
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the operator's own variable
 	if err != nil {
-		return wrongUsage("REFUNDD_MERCHANTS_FILE: %v", err)
+		return cli.WrongUsage("REFUNDD_MERCHANTS_FILE: %v", err)
 	}
 	if d.merchants, err = config.ParseMerchants(text); err != nil {
-		return wrongUsage("REFUNDD_MERCHANTS_FILE: %s: %v", path, err)
+		return cli.WrongUsage("REFUNDD_MERCHANTS_FILE: %s: %v", path, err)
 	}
 	return nil
 }
