@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/story"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -43,15 +44,15 @@ type moment struct {
 	What  string    `json:"what"`
 }
 
-// story is one refund's.
-type story struct {
+// refund is one, and everything that is known of it.
+type refund struct {
 	Kind         consumer.Kind `json:"kind,omitempty"`
 	OutRequestNo string        `json:"out_request_no"`
 	Merchant     string        `json:"merchant,omitempty"`
 	Trade        string        `json:"trade,omitempty"` // scope trade
 	Amount       string        `json:"amount,omitempty"`
 	Timeline     []moment      `json:"timeline"`
-	conclusion
+	story.Conclusion
 	Live *liveAnswer `json:"live,omitempty"`
 
 	id     dedupe.Identity
@@ -62,11 +63,11 @@ type story struct {
 	events []producer.Event // without repeats
 	copies []*parkedRefund  // parked ones
 	tries  []producer.Copy  // of the retry topic
-	due    dedupe.Undecided
+	due    time.Time
 	brakes []dedupe.Brake
-	// indexed: the index names it. untold: it does, and no event of the topic says
-	// what was decided.
-	indexed, untold bool
+	// indexed: the index names it. unpublished: it does, and no event of the topic
+	// says what was decided.
+	indexed, unpublished bool
 }
 
 type explainer struct {
@@ -81,12 +82,12 @@ type explainer struct {
 	scan       bool
 	number     string
 	desk       *desk
-	stories    map[string]*story // by the record's key
-	strays     *story            // what belongs to no identity, such as an event about a message id
+	stories    map[string]*refund // by the record's key
+	strays     *refund            // what belongs to no identity, such as an event about a message id
 }
 
 func explainCommand(env cli.Env) *cobra.Command {
-	e := &explainer{from: newWhen("7d"), stories: map[string]*story{}}
+	e := &explainer{from: newWhen("7d"), stories: map[string]*refund{}}
 	cmd := &cobra.Command{
 		Use: "explain NUMBER", Short: "everything about one refund: what is true, what happens next, what to do",
 		Long: explainLong, Example: explainExample, Args: oneNumber,
@@ -130,13 +131,13 @@ func (e *explainer) explain(ctx context.Context, env cli.Env) error {
 		if ask != nil {
 			s.Live = ask.about(ctx, s)
 		}
-		s.conclude(time.Now())
+		s.Conclusion = story.Conclude(s.facts(), time.Now())
 	}
 	return e.print(env.Stdout, stories)
 }
 
-func (e *explainer) print(w io.Writer, stories []*story) error {
-	nothing := len(stories) == 1 && stories[0].Stands == "unknown"
+func (e *explainer) print(w io.Writer, stories []*refund) error {
+	nothing := len(stories) == 1 && stories[0].Stands == story.Unknown
 	if e.out.json() {
 		if err := cli.PrintJSON(w, map[string]any{"number": e.number, "refunds": stories}); err != nil {
 			return err
@@ -156,7 +157,7 @@ func (e *explainer) print(w io.Writer, stories []*story) error {
 
 // gather reads the topics first, since they may name merchants and trades that
 // nobody gave, and then the records.
-func (e *explainer) gather(ctx context.Context) ([]*story, error) {
+func (e *explainer) gather(ctx context.Context) ([]*refund, error) {
 	for _, source := range []struct {
 		topic string
 		since time.Time
@@ -179,7 +180,7 @@ func (e *explainer) gather(ctx context.Context) ([]*story, error) {
 	if err := errors.Join(e.guess(ctx), e.desk.readMarks(ctx)); err != nil {
 		return nil, err
 	}
-	var list []*story
+	var list []*refund
 	for _, s := range e.stories {
 		if err := e.remember(ctx, s); err != nil {
 			return nil, err
@@ -194,15 +195,15 @@ func (e *explainer) gather(ctx context.Context) ([]*story, error) {
 	if len(list) == 0 {
 		list = append(list, e.nothing())
 	}
-	slices.SortFunc(list, func(a, b *story) int {
+	slices.SortFunc(list, func(a, b *refund) int {
 		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Merchant, b.Merchant), strings.Compare(a.Trade, b.Trade))
 	})
 	return list, nil
 }
 
 // nothing is the story of a number that nobody knows here. Alipay may.
-func (e *explainer) nothing() *story {
-	s := &story{OutRequestNo: e.number, Kind: consumer.KindRefund, Merchant: e.merchant}
+func (e *explainer) nothing() *refund {
+	s := &refund{OutRequestNo: e.number, Kind: consumer.KindRefund, Merchant: e.merchant}
 	if e.kind != "" {
 		s.Kind = consumer.Kind(e.kind)
 	}
@@ -210,12 +211,12 @@ func (e *explainer) nothing() *story {
 	return s
 }
 
-// story finds or begins the refund's.
-func (e *explainer) story(id dedupe.Identity) *story {
+// refund finds or begins the refund's.
+func (e *explainer) refund(id dedupe.Identity) *refund {
 	key := e.desk.store.Key(id)
 	s := e.stories[key]
 	if s == nil {
-		s = &story{Kind: consumer.Kind(id.Kind), OutRequestNo: id.OutRequestNo, Merchant: id.Merchant, Trade: id.Trade, id: id}
+		s = &refund{Kind: consumer.Kind(id.Kind), OutRequestNo: id.OutRequestNo, Merchant: id.Merchant, Trade: id.Trade, id: id}
 		e.stories[key] = s
 	}
 	return s
@@ -233,7 +234,7 @@ func (e *explainer) guess(ctx context.Context) error {
 	}
 	for _, id := range undecided {
 		if e.wants(consumer.Kind(id.Kind), id.Merchant) && e.desk.scopeTrade == (id.Trade != "") {
-			e.story(id).indexed = true
+			e.refund(id).indexed = true
 		}
 	}
 	merchants := []string{e.merchant}
@@ -250,7 +251,7 @@ func (e *explainer) guess(ctx context.Context) error {
 		for _, merchant := range merchants {
 			for _, trade := range trades {
 				if e.wants(kind, merchant) && (trade != "" || !e.desk.scopeTrade) {
-					e.story(dedupe.Identity{AppID: e.desk.appID, Merchant: merchant, Kind: string(kind), OutRequestNo: e.number, Trade: trade})
+					e.refund(dedupe.Identity{AppID: e.desk.appID, Merchant: merchant, Kind: string(kind), OutRequestNo: e.number, Trade: trade})
 				}
 			}
 		}
@@ -262,8 +263,23 @@ func (e *explainer) wants(kind consumer.Kind, merchant string) bool {
 	return (e.kind == "" || e.kind == string(kind)) && (!e.ofMerchant || e.merchant == merchant)
 }
 
+// facts are what is judged.
+func (s *refund) facts() story.Facts {
+	f := story.Facts{
+		Number: s.OutRequestNo, Record: s.record, Summary: s.memory, Due: s.due, Brakes: s.brakes, Events: s.events,
+		Retried: len(s.tries) > 0, Unpublished: s.unpublished,
+	}
+	for _, p := range s.copies {
+		f.Copies = append(f.Copies, p.copied())
+	}
+	if s.Live != nil {
+		f.Alipay = s.Live.Found
+	}
+	return f
+}
+
 // print is the story for a person.
-func (s *story) print(w io.Writer) error {
+func (s *refund) print(w io.Writer) error {
 	name := strings.TrimSpace(fmt.Sprintf("%s %s", s.Kind, s.OutRequestNo))
 	if s.Merchant != "" {
 		name += " of " + s.Merchant

@@ -69,7 +69,7 @@ func TestExplain(t *testing.T) {
 	_, err := w.redis.ZAdd("refundd:u:"+worldApp, float64(time.Now().UnixMilli()), "1:100:refundd:r:"+worldApp+":-:refund:R-1")
 	must(t, err)
 	w.says(exitDone, "R-1", []string{"next: nothing: this is final"})
-	w.says(exitDone, "R-1", []string{"true: the money moved", "next: its event may not have been told: two hours after it was decided"}, "--from", "1ms")
+	w.says(exitDone, "R-1", []string{"true: the money moved", "next: its event may not have been published: two hours after it was decided"}, "--from", "1ms")
 
 	// What Redis forgot is told by the events, and by what was parked.
 	w.stop()

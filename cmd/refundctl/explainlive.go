@@ -9,6 +9,7 @@ import (
 	"refundd/alipay"
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
+	"refundd/cmd/internal/story"
 	"refundd/consumer"
 )
 
@@ -43,7 +44,7 @@ type liveAnswer struct {
 }
 
 // about asks for one refund.
-func (a *asker) about(ctx context.Context, s *story) *liveAnswer {
+func (a *asker) about(ctx context.Context, s *refund) *liveAnswer {
 	cmd := s.asked()
 	live := &liveAnswer{At: time.Now().UTC()}
 	switch {
@@ -70,7 +71,7 @@ func (a *asker) about(ctx context.Context, s *story) *liveAnswer {
 	if !s.known && live.Found == "other" {
 		live.Found = "ours" // nobody told an amount to compare with
 	}
-	live.Says = found(live.Found)
+	live.Says = story.Found(live.Found)
 	switch failed, ok := errors.AsType[*alipay.Error](answer.Err); {
 	case live.Says == "" && ok:
 		live.Says = strings.TrimSpace("the query failed, which proves nothing: " + failed.Class.String() + " " + failed.Code + " " + failed.SubCode)
@@ -87,7 +88,7 @@ func (a *asker) about(ctx context.Context, s *story) *liveAnswer {
 }
 
 // asked is the command to ask for, from the best source there is.
-func (s *story) asked() consumer.Command {
+func (s *refund) asked() consumer.Command {
 	cmd := s.cmd
 	if s.known {
 		return cmd
@@ -102,27 +103,4 @@ func (s *story) asked() consumer.Command {
 		}
 	}
 	return cmd
-}
-
-// found says in words what a query showed; nothing for an answer that told nothing.
-func found(word string) string {
-	switch word {
-	case "ours", "old":
-		return "the refund is there: the money moved"
-	case "absent":
-		return "there is no such refund"
-	case "unproven":
-		return "not found by out_order_no, which proves nothing"
-	case "other":
-		return "this number is there with another amount"
-	case "closed":
-		return "the refund is there and closed: the money did not move"
-	case "pending":
-		return "the refund is there and not decided yet"
-	case "config":
-		return "refused: keys, permissions or authorisation need a person"
-	case "limited":
-		return "not answered: too many calls"
-	}
-	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"refundd/cmd/internal/story"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -36,9 +37,9 @@ func (e *explainer) event(m tap.Message) {
 		if e.desk.scopeTrade {
 			id.Trade = e.tradeOf(id, ev)
 		}
-		s = e.story(id)
+		s = e.refund(id)
 	} else if s == nil {
-		s = &story{OutRequestNo: e.number, Kind: ev.Kind, Merchant: ev.Merchant}
+		s = &refund{OutRequestNo: e.number, Kind: ev.Kind, Merchant: ev.Merchant}
 		e.strays = s
 	}
 	if slices.ContainsFunc(s.events, func(other producer.Event) bool { return other.ID == ev.ID }) {
@@ -86,7 +87,7 @@ func (e *explainer) tradeOf(id dedupe.Identity, ev producer.Event) string {
 }
 
 // opened reads a retried or parked copy, if it is of a refund that is told.
-func (e *explainer) opened(m tap.Message) (s *story, p *parkedRefund, ours bool) {
+func (e *explainer) opened(m tap.Message) (s *refund, p *parkedRefund, ours bool) {
 	if e.skips(m) {
 		return nil, p, false
 	}
@@ -94,7 +95,7 @@ func (e *explainer) opened(m tap.Message) (s *story, p *parkedRefund, ours bool)
 	if p.cmd.OutRequestNo != e.number || !e.wants(p.kind, p.cmd.Merchant) {
 		return nil, p, false
 	}
-	s = e.story(p.id)
+	s = e.refund(p.id)
 	s.learn(p.cmd)
 	return s, p, true
 }
@@ -117,21 +118,21 @@ func (e *explainer) park(m tap.Message) {
 	s.add(m.Born, "parked", fmt.Sprintf("parked for a person: %s, number %d, generation %d", p.copy.Reason, p.copy.Park, p.copy.Generation))
 }
 
-func (s *story) learn(cmd consumer.Command) {
+func (s *refund) learn(cmd consumer.Command) {
 	if !s.known {
 		s.cmd, s.known = cmd, true
 		s.Amount = cmd.Amount.String()
 	}
 }
 
-func (s *story) add(at time.Time, where, what string) {
+func (s *refund) add(at time.Time, where, what string) {
 	if !at.IsZero() {
 		s.Timeline = append(s.Timeline, moment{at.UTC(), where, what})
 	}
 }
 
 // remember reads the record, the index and the brakes.
-func (e *explainer) remember(ctx context.Context, s *story) error {
+func (e *explainer) remember(ctx context.Context, s *refund) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	var err error
@@ -167,12 +168,14 @@ func (e *explainer) remember(ctx context.Context, s *story) error {
 	}
 	s.add(m.Born, "record", "the command was born: message "+m.MsgID+" of "+m.Topic)
 	s.add(m.CallStart, "record", fmt.Sprintf("newest refund call (of %d) began; it ended: %s%s", m.Calls, cmp.Or(m.Ended, "unknown"), subCode(m)))
-	s.add(m.LastQuery, "record", fmt.Sprintf("newest query (of %d): %s", m.Queries, cmp.Or(found(m.Found), "it proves nothing")))
+	s.add(m.LastQuery, "record", fmt.Sprintf("newest query (of %d): %s", m.Queries, cmp.Or(story.Found(m.Found), "it proves nothing")))
 	for _, act := range m.Acts {
 		s.add(act.At, "person", fmt.Sprintf("%s by %s: %s", act.Deed, act.By, act.Why))
 	}
 	if s.known {
-		s.due, _, err = e.desk.store.Entered(ctx, e.desk.appID, e.desk.store.Entry(m.Born, int64(s.cmd.Amount), s.id))
+		var entered dedupe.Undecided
+		entered, _, err = e.desk.store.Entered(ctx, e.desk.appID, e.desk.store.Entry(m.Born, int64(s.cmd.Amount), s.id))
+		s.due = entered.Due
 	}
 	return err
 }
@@ -185,7 +188,7 @@ func subCode(m consumer.Summary) string {
 }
 
 // decidedRecord adds what is stored if no event of the topic says it.
-func (s *story) decidedRecord() error {
+func (s *refund) decidedRecord() error {
 	stored, err := producer.DecodeEncoded(s.record.Event)
 	if err != nil {
 		return fmt.Errorf("the event in the record: %w", err)
@@ -197,7 +200,7 @@ func (s *story) decidedRecord() error {
 	if slices.ContainsFunc(s.events, func(other producer.Event) bool { return other.ID == ev.ID }) {
 		return nil
 	}
-	s.untold = s.indexed
+	s.unpublished = s.indexed
 	s.events = append(s.events, ev)
 	s.add(ev.Time, "record", "decided: "+string(ev.Outcome)+", which is not among the events of this time")
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"refundd/alipay"
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/story"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -334,7 +335,7 @@ func (p *parkedRefund) print(w io.Writer) error {
 	row("parked", fmt.Sprintf("%s (%s ago), number %d, reason %s", cli.Clock(p.message.Born), cli.Ago(time.Since(p.message.Born)), p.copy.Park, p.copy.Reason))
 	row("stands", strings.TrimSuffix(string(p.stands)+": "+p.says(), ": "))
 	for _, act := range p.acts() {
-		row("deed", told(act))
+		row("deed", story.Act(act))
 	}
 	row("first message", fmt.Sprintf("%s from %s, born %s", p.copy.MsgID, p.copy.Topic, cli.Clock(p.copy.Born)))
 	row("parked message", fmt.Sprintf("%s at %s offset %d", f.MessageID, f.Queue, f.Offset))
@@ -344,7 +345,7 @@ func (p *parkedRefund) print(w io.Writer) error {
 	if m := p.memory; m.Next != "" {
 		row("asked so far", fmt.Sprintf("calls: %d, queries: %d; newest call ended %q, newest query showed %q", m.Calls, m.Queries, m.Ended, m.Found))
 		row("Alipay said", strings.TrimSpace(strings.Join([]string{m.Code, m.SubCode, m.SubMsg}, " ")))
-		row("a requeue", outlook(m.Next))
+		row("a requeue", story.Outlook(m.Next))
 	}
 	if err := t.Flush(); err != nil {
 		return err

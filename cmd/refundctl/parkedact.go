@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/story"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -55,19 +56,6 @@ Exit codes: 0 done, 1 something failed or you said no, 2 wrong usage.`
 const parkedDropExample = `  refundctl parked drop --number R-1 --plan
   refundctl parked drop --number R-1 --reason-text "refunded by bank transfer, ticket 18"
   refundctl parked list --all | grep dropped`
-
-// outlook says what a requeue would do first, by Summary.Next.
-func outlook(next string) string {
-	switch next {
-	case "call":
-		return "Alipay would be called"
-	case "query":
-		return "Alipay would be asked, and called only if it does not show the refund"
-	case "succeed", "fail":
-		return "it would be settled by what is known already"
-	}
-	return "it would wait, or be parked again: nothing has changed that is known here"
-}
 
 // parkedAct is one run of requeue or drop.
 type parkedAct struct {
@@ -199,7 +187,7 @@ func (a *parkedAct) would(d *desk, p *parkedRefund) (ok bool, says string) {
 		if p.memory.QueryOnly {
 			return true, "Alipay would only be asked: it is too old to be called"
 		}
-		return true, outlook(p.memory.Next)
+		return true, story.Outlook(p.memory.Next)
 	case standsRequeued, standsDropped:
 		switch p.unmarked {
 		case standsForeign, standsRejected, standsUnreadable, standsStub, standsContradiction:
@@ -242,9 +230,9 @@ func (d *desk) outlookForgotten(p *parkedRefund) string {
 	case time.Since(p.copy.Born) > d.keep-min(d.keep/10, time.Hour):
 		return "Alipay would only be asked: it is older than REFUNDD_KEEP"
 	case p.copy.Claimed:
-		return outlook("query")
+		return story.Outlook("query")
 	}
-	return outlook("call")
+	return story.Outlook("call")
 }
 
 // parkedCounts add up: Found is the sum of the others.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/story"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/dedupe"
@@ -33,10 +33,6 @@ const (
 	standsDropped       standing = "dropped" // by a person; still undecided
 	standsNewer         standing = "newer"   // another parked copy of the same refund is newer
 )
-
-// lostAfter is when a requeued copy that nobody took up needs a person again:
-// the broker may have lost it, or refundd does not run.
-const lostAfter = 15 * time.Minute
 
 // parkedRefund is one parked message, and what is known about its refund.
 type parkedRefund struct {
@@ -63,7 +59,7 @@ func (p *parkedRefund) waits() bool {
 		return true
 	case standsRequeued:
 		act, ok := p.lastAct()
-		return ok && time.Since(act.At) > lostAfter
+		return ok && time.Since(act.At) > story.LostAfter
 	case standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
 	}
 	return false
@@ -233,7 +229,7 @@ func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
 		return nil
 	}
 	p.mark = &consumer.Act{Deed: consumer.Deed(m.Deed), By: m.By, Why: m.Why, At: m.At.UTC(), Park: p.copy.Park}
-	p.stands, p.detail = standsDropped, told(*p.mark)
+	p.stands, p.detail = standsDropped, story.Act(*p.mark)
 	if p.mark.Deed == consumer.Requeued {
 		p.stands = standsRequeued
 	}
@@ -255,35 +251,31 @@ func (d *desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
 			return nil
 		}
 	}
-	act, acted := p.lastAct()
-	switch {
-	case !r.Exists:
-		p.stands = standsForgotten
-	case r.Fingerprint != p.cmd.Fingerprint():
+	if r.Exists && r.Fingerprint != p.cmd.Fingerprint() {
 		p.stands = standsForeign
-	case r.Decided && (r.Contradiction || p.copy.Reason == string(producer.ReasonContradiction)):
+		return nil
+	}
+	// What has become of it since is judged as explain judges it.
+	facts := story.Facts{Number: p.number, Record: r, Summary: p.memory, Copies: []story.Copy{p.copied()}}
+	switch told := story.Conclude(facts, time.Now()); told.Stands {
+	case story.Succeeded, story.Failed:
+		p.stands, p.detail = standsDecided, string(told.Stands)
+	case story.Contradiction:
 		p.stands, p.detail = standsContradiction, "succeeded after failed was published: accounting has to be told; requeueing changes nothing"
-	case r.Decided:
-		p.stands, p.detail = standsDecided, "failed"
-		if r.Succeeded {
-			p.detail = "succeeded"
-		}
-	case r.HeldFor > 0:
-		p.stands = standsWorking
-	case r.Generation > p.copy.Generation && !r.Parked:
-		p.stands = standsRetrying
-	case acted && act.Deed == consumer.Requeued:
-		p.stands, p.detail = standsRequeued, told(act)
-	case acted && act.Deed == consumer.Dropped:
-		p.stands, p.detail = standsDropped, told(act)
-	default:
+	case story.Requeued, story.Dropped:
+		act, _ := p.lastAct()
+		p.stands, p.detail = standing(told.Stands), story.Act(act)
+	case story.Parked:
 		p.stands = standsOpen
+	case story.Working, story.Retrying, story.Forgotten, story.Rejected, story.Unknown:
+		p.stands = standing(told.Stands)
 	}
 	return nil
 }
 
-const redisTime = 10 * time.Second
-
-func told(a consumer.Act) string {
-	return string(a.Deed) + " by " + a.By + " at " + cli.Clock(a.At) + ": " + a.Why
+// copied is what the judge wants to know of the message.
+func (p *parkedRefund) copied() story.Copy {
+	return story.Copy{Reason: producer.Reason(p.copy.Reason), Park: p.copy.Park, Generation: p.copy.Generation}
 }
+
+const redisTime = 10 * time.Second
