@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
-	"refundd/cmd/internal/config"
+	"refundd/cmd/internal/desk"
 	"refundd/dedupe"
 )
 
@@ -69,7 +69,7 @@ func (b *brake) command(env cli.Env, name, says string, do func(context.Context,
 			case name == "pause" && strings.TrimSpace(b.reason) == "":
 				return cli.WrongUsage("--reason is required")
 			}
-			store, done, err := openStore(env)
+			store, done, err := desk.OpenStore(env)
 			if err != nil {
 				return err
 			}
@@ -111,7 +111,7 @@ func (b *brake) list(ctx context.Context, store *dedupe.Store, env cli.Env) erro
 	if err != nil {
 		return err
 	}
-	if b.json() {
+	if b.JSON() {
 		for _, one := range on {
 			if err := cli.PrintJSON(env.Stdout, map[string]string{
 				"kind": one.Kind, "merchant": one.Merchant, "reason": one.Reason, "by": one.By, "since": cli.Clock(one.Since),
@@ -134,33 +134,5 @@ func (b *brake) list(ctx context.Context, store *dedupe.Store, env cli.Env) erro
 
 // told is the result of pause and resume.
 func (b *brake) told(env cli.Env, did string) error {
-	return b.print(env, map[string]string{"did": did, "kind": b.kind, "merchant": b.merchant}, "%s: %s\n", did, b.what())
-}
-
-// openStore reaches Redis as the service does.
-func openStore(env cli.Env) (*dedupe.Store, func(), error) {
-	cfg := config.Config{
-		RedisURL:    env.Getenv("REFUNDD_REDIS_URL"),
-		RedisMode:   cmp.Or(env.Getenv("REFUNDD_REDIS_MODE"), config.ModeStandalone),
-		RedisPrefix: cmp.Or(env.Getenv("REFUNDD_REDIS_PREFIX"), "refundd:"),
-	}
-	if cfg.RedisURL == "" {
-		return nil, nil, cli.WrongUsage("REFUNDD_REDIS_URL is required")
-	}
-	if path := env.Getenv("REFUNDD_REDIS_PASSWORD_FILE"); path != "" {
-		var err error
-		if cfg.Secrets.RedisPassword, err = config.PasswordFile(path); err != nil {
-			return nil, nil, cli.WrongUsage("REFUNDD_REDIS_PASSWORD_FILE: %s: %v", path, err)
-		}
-	}
-	client, err := cfg.OpenRedis()
-	if err != nil {
-		return nil, nil, cli.WrongUsage("REFUNDD_REDIS_URL: %v", err)
-	}
-	// Brakes know neither leases nor expiry.
-	store, err := dedupe.New(client, dedupe.Config{Prefix: cfg.RedisPrefix, Lease: time.Second, Keep: time.Second})
-	if err != nil {
-		return nil, nil, err
-	}
-	return store, func() { _ = client.Close() }, nil
+	return b.Print(env, map[string]string{"did": did, "kind": b.kind, "merchant": b.merchant}, "%s: %s\n", did, b.what())
 }

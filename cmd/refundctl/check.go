@@ -79,7 +79,7 @@ func (o *checking) check(env cli.Env, files []string) error {
 		facts = append(facts, part...)
 	}
 	report := history.Check(facts, opts)
-	if o.json() {
+	if o.JSON() {
 		if err := cli.PrintJSON(env.Stdout, report); err != nil {
 			return err
 		}

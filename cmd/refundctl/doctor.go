@@ -89,7 +89,7 @@ func doctorCommand(env cli.Env) *cobra.Command {
 		Use: "doctor", Short: "check a live environment: RocketMQ, Redis, Alipay, configuration", Long: doctorLong, Example: doctorExample,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d.watch = time.Duration(watch)
-			if !out.json() {
+			if !out.JSON() {
 				d.print = func(f finding) {
 					if !quiet || f.Severity != fine {
 						printFinding(env, f)
@@ -115,7 +115,7 @@ func (d *doctor) run(ctx context.Context, out output) error {
 	for _, f := range d.findings {
 		counts[f.Severity]++
 	}
-	err := out.print(d.env, struct {
+	err := out.Print(d.env, struct {
 		Findings []finding        `json:"findings"`
 		Counts   map[severity]int `json:"counts"`
 	}{d.findings, counts}, "%d problems, %d warnings, %d ok\n", counts[problem], counts[warning], counts[fine])

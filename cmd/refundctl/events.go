@@ -98,7 +98,7 @@ func (o *eventsOptions) follow(ctx context.Context, env cli.Env) error {
 		if again && o.unique {
 			return
 		}
-		if o.json() {
+		if o.JSON() {
 			_, err = fmt.Fprintf(env.Stdout, "%s\n", m.Body)
 		} else {
 			_, err = fmt.Fprintln(env.Stdout, eventLine(ev, again))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"refundd/cmd/internal/desk"
 	"refundd/consumer/rocketmqtest"
 )
 
@@ -54,7 +55,7 @@ func TestExplain(t *testing.T) {
 		Refunds []struct {
 			Stands string `json:"stands"`
 			Due    string `json:"due"`
-			Live   *liveAnswer
+			Live   *desk.LiveAnswer
 		} `json:"refunds"`
 	}
 	must(t, json.Unmarshal([]byte(w.ctl(exitDone, "explain", "fault-frozen-1", "-o", "json", "--live")), &told))

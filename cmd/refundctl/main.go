@@ -235,7 +235,7 @@ func versionCommand(env cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "version", Short: "print the version", Example: "  refundctl version -o json",
 		RunE: func(*cobra.Command, []string) error {
-			return out.print(env, map[string]string{"version": build.Version()}, "refundctl %s\n", build.Version())
+			return out.Print(env, map[string]string{"version": build.Version()}, "refundctl %s\n", build.Version())
 		},
 	}
 	out.register(c)

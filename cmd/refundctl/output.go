@@ -13,24 +13,11 @@ import (
 )
 
 // output is the flag of commands that print results.
-type output struct{ format string }
+type output struct{ cli.Format }
 
 func (o *output) register(cmd *cobra.Command) {
-	o.format = "text"
-	choice{value: &o.format, of: []string{"text", "json"}}.register(cmd, "output", "o", "`format`: text or json")
-}
-
-func (o *output) json() bool { return o.format == "json" }
-
-// print prints a result: the value as JSON, or the line.
-func (o *output) print(env cli.Env, value any, line string, args ...any) error {
-	if o.json() {
-		return cli.PrintJSON(env.Stdout, value)
-	}
-	if _, err := fmt.Fprintf(env.Stdout, line, args...); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	o.Format = "text"
+	choice{value: (*string)(&o.Format), of: []string{"text", "json"}}.register(cmd, "output", "o", "`format`: text or json")
 }
 
 // agreement is the flag of commands that move messages or money: these show

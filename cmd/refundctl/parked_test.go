@@ -13,6 +13,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"refundd/cmd/internal/desk"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
 	"refundd/dedupe"
@@ -20,9 +21,9 @@ import (
 )
 
 type listed struct {
-	Messages int           `json:"messages"`
-	Sums     []parkedSum   `json:"sums"`
-	Refunds  []parkedShort `json:"refunds"`
+	Messages int          `json:"messages"`
+	Sums     []desk.Sum   `json:"sums"`
+	Refunds  []desk.Short `json:"refunds"`
 }
 
 func (w *world) list(args ...string) listed {
@@ -32,9 +33,9 @@ func (w *world) list(args ...string) listed {
 	return l
 }
 
-func (l listed) stands(number string) standing {
+func (l listed) stands(number string) desk.Standing {
 	for _, r := range l.Refunds {
-		if r.OutRequestNo == number && r.Stands != standsNewer {
+		if r.OutRequestNo == number && r.Stands != desk.StandsNewer {
 			return r.Stands
 		}
 	}
@@ -54,7 +55,7 @@ func TestParked(t *testing.T) {
 	}
 
 	l := w.list()
-	if l.Messages != 4 || l.stands("fault-frozen-1") != standsOpen || l.stands("M-1") != standsRejected {
+	if l.Messages != 4 || l.stands("fault-frozen-1") != desk.StandsOpen || l.stands("M-1") != desk.StandsRejected {
 		t.Fatalf("at first: %+v", l)
 	}
 	if s := l.Sums[0]; s.Reason != "blocked_merchant" || s.Refunds != 3 || s.Amount != "3.00" {
@@ -102,7 +103,7 @@ func TestParked(t *testing.T) {
 	if l := w.list(); l.stands("fault-frozen-3") != "" {
 		t.Errorf("dropped, and listed: %+v", l)
 	}
-	if l := w.list("--all"); l.stands("fault-frozen-3") != standsDropped || !strings.Contains(w.ctl(exitDone, "parked", "list", "--all"), "dropped by ann at ") {
+	if l := w.list("--all"); l.stands("fault-frozen-3") != desk.StandsDropped || !strings.Contains(w.ctl(exitDone, "parked", "list", "--all"), "dropped by ann at ") {
 		t.Errorf("with --all: %+v", l)
 	}
 	w.says(exitDone, "fault-frozen-3", []string{"person dropped by ann: paid by hand", "next: nothing: dropped by ann", "do: nothing, or take the drop back"})
@@ -115,7 +116,7 @@ func TestParked(t *testing.T) {
 	if !strings.Contains(again, `{"found":3,"done":0,"skipped":{"dropped":1,"requeued":2},"failed":0}`) {
 		t.Errorf("requeue twice:\n%s", again)
 	}
-	if l := w.list("--all"); l.stands("fault-frozen-1") != standsRequeued {
+	if l := w.list("--all"); l.stands("fault-frozen-1") != desk.StandsRequeued {
 		t.Errorf("after requeueing: %+v", l)
 	}
 	w.says(exitDone, "fault-frozen-1", []string{"person requeued by bob: thawed", "next: its copy waits in the retry topic"})
@@ -138,11 +139,11 @@ func TestParked(t *testing.T) {
 	w.run()
 	w.until("the requeued are decided", func() bool {
 		l := w.list("--all")
-		return l.stands("fault-frozen-1") == standsDecided && l.stands("fault-frozen-2") == standsDecided
+		return l.stands("fault-frozen-1") == desk.StandsDecided && l.stands("fault-frozen-2") == desk.StandsDecided
 	})
 	// A drop is no end: it can be taken back.
 	w.ctl(exitDone, "parked", "requeue", "--number", "fault-frozen-3", "--reason-text", "not paid by hand", "--yes", "--again")
-	w.until("the dropped one is decided", func() bool { return w.list("--all").stands("fault-frozen-3") == standsDecided })
+	w.until("the dropped one is decided", func() bool { return w.list("--all").stands("fault-frozen-3") == desk.StandsDecided })
 	for _, r := range w.alipay.State().Refunds {
 		if r.Moved != 1 {
 			t.Errorf("%s moved %d times", r.OutRequestNo, r.Moved)
@@ -155,11 +156,11 @@ func TestParkedWithoutRecord(t *testing.T) {
 	w := startWorld(t, nil)
 	w.commands(1, 1, "fault-frozen-1")
 	w.redis.FlushAll()
-	if l := w.list(); l.stands("fault-frozen-1") != standsForgotten {
+	if l := w.list(); l.stands("fault-frozen-1") != desk.StandsForgotten {
 		t.Fatalf("%+v", l)
 	}
 	drop := w.ctl(exitDone, "parked", "drop", "--every", "--reason-text", "x", "--yes")
-	if !strings.Contains(drop, "1 dropped, 0 skipped") || w.list("--all").stands("fault-frozen-1") != standsDropped || len(w.list().Refunds) != 0 {
+	if !strings.Contains(drop, "1 dropped, 0 skipped") || w.list("--all").stands("fault-frozen-1") != desk.StandsDropped || len(w.list().Refunds) != 0 {
 		t.Errorf("drop:\n%s", drop)
 	}
 	w.alipay.Heal()
@@ -169,7 +170,7 @@ func TestParkedWithoutRecord(t *testing.T) {
 	}
 	w.ctl(exitDone, "parked", "requeue", "--every", "--again", "--reason-text", "thawed", "--yes")
 	w.says(exitDone, "fault-frozen-1", []string{"person requeued by ann: thawed"})
-	w.until("taken up", func() bool { return w.list("--all").stands("fault-frozen-1") != standsForgotten })
+	w.until("taken up", func() bool { return w.list("--all").stands("fault-frozen-1") != desk.StandsForgotten })
 }
 
 // TestParkedStub: what the broker refused to store is shown, and not sent again.
@@ -185,7 +186,7 @@ func TestParkedStub(t *testing.T) {
 		must(t, err)
 	}
 	l := w.list()
-	if len(l.Refunds) != 2 || l.Refunds[0].Stands != standsStub || l.Refunds[1].Stands != standsStub || l.Refunds[0].OutRequestNo != "R-1" {
+	if len(l.Refunds) != 2 || l.Refunds[0].Stands != desk.StandsStub || l.Refunds[1].Stands != desk.StandsStub || l.Refunds[0].OutRequestNo != "R-1" {
 		t.Fatalf("%+v", l)
 	}
 	shown := w.ctl(exitDone, "parked", "show", "R-1")
@@ -271,14 +272,14 @@ func TestParkedStands(t *testing.T) {
 	var l listed
 	must(t, json.Unmarshal([]byte(ctl(t.Context(), vars, "", "parked", "list", "--all", "-o", "json").stdout), &l))
 	for _, number := range []string{"open", "working", "retrying", "decided", "foreign", "contradiction", "forgotten"} {
-		if got := l.stands(number); got != standing(number) {
+		if got := l.stands(number); got != desk.Standing(number) {
 			t.Errorf("%s stands %q", number, got)
 		}
 	}
-	if l.stands("damaged") != standsUnreadable {
+	if l.stands("damaged") != desk.StandsUnreadable {
 		t.Errorf("damaged: %+v", l.Refunds)
 	}
-	older := slices.DeleteFunc(slices.Clone(l.Refunds), func(r parkedShort) bool { return r.Stands != standsNewer })
+	older := slices.DeleteFunc(slices.Clone(l.Refunds), func(r desk.Short) bool { return r.Stands != desk.StandsNewer })
 	if l.Messages != 9 || len(l.Refunds) != 9 || len(older) != 1 || older[0].OutRequestNo != "open" || older[0].Park != 1 {
 		t.Errorf("%d messages, %d refunds, older %+v", l.Messages, len(l.Refunds), older)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"refundd/cmd/internal/desk"
 	"refundd/consumer/remoting"
 )
 
@@ -65,10 +66,10 @@ func TestOnARealStack(t *testing.T) {
 	}
 
 	w.ctl(exitDone, "send", "--out-request-no", "fault-frozen-1", "--out-trade-no", "T", "--amount", "1.00")
-	w.until("parked", func() bool { return w.list().stands("fault-frozen-1") == standsOpen })
+	w.until("parked", func() bool { return w.list().stands("fault-frozen-1") == desk.StandsOpen })
 	w.alipay.Heal()
 	w.ctl(exitDone, "parked", "requeue", "--every", "--reason-text", "thawed", "--yes")
-	w.until("decided", func() bool { return w.list("--all").stands("fault-frozen-1") == standsDecided })
+	w.until("decided", func() bool { return w.list("--all").stands("fault-frozen-1") == desk.StandsDecided })
 	w.until("the index has the end", func() bool { return strings.Contains(w.ctl(exitDone, "explain", "fault-frozen-1"), "refund.succeeded") })
 	if index, scan := w.ctl(exitDone, "explain", "fault-frozen-1"), w.ctl(exitDone, "explain", "fault-frozen-1", "--scan"); index != scan {
 		t.Errorf("by the index:\n%s\nread whole:\n%s", index, scan)

@@ -240,7 +240,7 @@ func (o *reconcileOptions) reconcileCommands(ctx context.Context, env cli.Env, e
 		v.Result.Latency = match.Latency{} // counts from the replayed command, which is not here
 	}
 	v.Verdict = verdictOf(v.Result)
-	if o.json() {
+	if o.JSON() {
 		err = cli.PrintJSON(env.Stdout, v)
 	} else {
 		if v.NotHeld > 0 {

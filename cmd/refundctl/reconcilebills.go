@@ -193,7 +193,7 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 	if !clean {
 		verdict = "DIFFERENCES"
 	}
-	if o.json() {
+	if o.JSON() {
 		return cli.PrintJSON(w, struct {
 			Accounts []*account `json:"accounts"`
 			Strange  int64      `json:"no_events"`

@@ -89,7 +89,7 @@ func (o *recordOptions) record(ctx context.Context, env cli.Env) error {
 	if err != nil {
 		return err
 	}
-	if o.json() {
+	if o.JSON() {
 		return cli.PrintJSON(env.Stdout, result)
 	}
 	stopped := ""

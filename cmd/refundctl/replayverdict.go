@@ -66,7 +66,7 @@ func (o *replayOptions) tell(env cli.Env, table *match.Table, v verdict) error {
 		}
 		v.Verdict = verdictOf(v.Result)
 	}
-	if o.json() {
+	if o.JSON() {
 		if err := cli.PrintJSON(env.Stdout, v); err != nil {
 			return err
 		}

@@ -116,7 +116,7 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 				Topic: o.topic, Keys: c.key, Body: c.body, Properties: map[string]string{producer.PropertyTraceparent: o.traceparent},
 			})
 			if err == nil && o.file == "" {
-				err = o.print(env, sent{c.key, o.topic, id}, "sent %s to %s as message %s\n", c.key, o.topic, id)
+				err = o.Print(env, sent{c.key, o.topic, id}, "sent %s to %s as message %s\n", c.key, o.topic, id)
 			}
 			return err
 		}
@@ -125,7 +125,7 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 	if o.file == "" || o.dryRun {
 		b.workers = 1 // in the order of the file
 	}
-	if err = b.run(ctx, lines); o.json() && o.file != "" && !o.dryRun {
+	if err = b.run(ctx, lines); o.JSON() && o.file != "" && !o.dryRun {
 		err = errors.Join(cli.PrintJSON(env.Stdout, b.result()), err)
 	}
 	return err

@@ -124,7 +124,7 @@ func (o *topicsCreate) run(ctx context.Context, env cli.Env) error {
 	switch {
 	case err != nil:
 		return err
-	case len(lacks) == 0 && !o.json():
+	case len(lacks) == 0 && !o.JSON():
 		_, err = fmt.Fprintf(env.Stdout, "nothing is missing: %d topics and group %s on %d brokers\n", len(topics), group, len(brokers))
 		return err
 	case !o.only:
@@ -147,7 +147,7 @@ func (o *topicsCreate) tell(env cli.Env, m missing, state, line string) error {
 	if m.group {
 		kind = "group"
 	}
-	return o.print(env, map[string]string{"kind": kind, "name": m.name, "broker": m.broker, "state": state, "mqadmin": mqadmin(m, o.queues)}, "%s\n", line)
+	return o.Print(env, map[string]string{"kind": kind, "name": m.name, "broker": m.broker, "state": state, "mqadmin": mqadmin(m, o.queues)}, "%s\n", line)
 }
 
 // aNameServer is the first one that answers and knows brokers.

@@ -108,7 +108,7 @@ func (o *topicsSkip) positions(ctx context.Context, env cli.Env, group string, q
 			if !known {
 				next, stands = -1, "has finished nothing"
 			}
-			if o.json() {
+			if o.JSON() {
 				if err := cli.PrintJSON(env.Stdout, positionOf{q.Broker, n, next}); err != nil {
 					return err
 				}
@@ -117,7 +117,7 @@ func (o *topicsSkip) positions(ctx context.Context, env cli.Env, group string, q
 			t.Row(q.Broker, n, stands)
 		}
 	}
-	if o.json() {
+	if o.JSON() {
 		return nil
 	}
 	return t.Flush()
@@ -140,5 +140,5 @@ func (o *topicsSkip) skip(ctx context.Context, env cli.Env, address, group strin
 	if err := remoting.SetPosition(ctx, address, group, o.topic, o.queue, o.offset+1); err != nil {
 		return err
 	}
-	return o.print(env, positionOf{o.broker, o.queue, o.offset + 1}, "%s begins at offset %d of queue %d of %s\n", group, o.offset+1, o.queue, o.topic)
+	return o.Print(env, positionOf{o.broker, o.queue, o.offset + 1}, "%s begins at offset %d of queue %d of %s\n", group, o.offset+1, o.queue, o.topic)
 }

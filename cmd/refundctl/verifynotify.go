@@ -73,7 +73,7 @@ func (o *verifyNotifyOptions) verify(env cli.Env) error {
 		return err
 	}
 	j := d.judge(body)
-	if o.json() {
+	if o.JSON() {
 		err = cli.PrintJSON(env.Stdout, j)
 	} else {
 		err = j.print(env.Stdout)

@@ -13,6 +13,23 @@ import (
 	"time"
 )
 
+// Format is how results are printed: text or json.
+type Format string
+
+// JSON reports whether they are.
+func (f Format) JSON() bool { return f == "json" }
+
+// Print prints a result: the value as JSON, or the line.
+func (f Format) Print(env Env, value any, line string, args ...any) error {
+	if f.JSON() {
+		return PrintJSON(env.Stdout, value)
+	}
+	if _, err := fmt.Fprintf(env.Stdout, line, args...); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
 // PrintJSON writes one value as one line.
 func PrintJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)

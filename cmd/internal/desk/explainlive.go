@@ -1,4 +1,4 @@
-package main
+package desk
 
 import (
 	"context"
@@ -33,8 +33,8 @@ func newAsker(env cli.Env) (*asker, error) {
 
 func (a *asker) close() { a.client.CloseIdleConnections() }
 
-// liveAnswer is what Alipay says now.
-type liveAnswer struct {
+// LiveAnswer is what Alipay says now.
+type LiveAnswer struct {
 	At     time.Time `json:"at"`
 	Found  string    `json:"found,omitempty"` // as consumer.Answer has it
 	Amount string    `json:"amount,omitempty"`
@@ -44,9 +44,9 @@ type liveAnswer struct {
 }
 
 // about asks for one refund.
-func (a *asker) about(ctx context.Context, s *refund) *liveAnswer {
+func (a *asker) about(ctx context.Context, s *refund) *LiveAnswer {
 	cmd := s.asked()
-	live := &liveAnswer{At: time.Now().UTC()}
+	live := &LiveAnswer{At: time.Now().UTC()}
 	switch {
 	case cmd.Kind == consumer.KindRefund && cmd.TradeNo == "" && cmd.OutTradeNo == "":
 		live.Says = "not asked: nothing here names the trade; give --trade"

@@ -1,4 +1,4 @@
-package main
+package desk
 
 import (
 	"fmt"
@@ -10,11 +10,11 @@ import (
 )
 
 // tell prints one refund of the plan or of the result.
-func (a *parkedAct) tell(env cli.Env, p *parkedRefund, result, says string) error {
-	if a.out.json() {
+func (a *Action) tell(env cli.Env, p *parkedRefund, result, says string) error {
+	if a.Format.JSON() {
 		return cli.PrintJSON(env.Stdout, struct {
 			Result string `json:"result"`
-			parkedShort
+			Short
 			Says string `json:"says,omitempty"`
 		}{result, p.short(), says})
 	}
@@ -28,8 +28,8 @@ func (a *parkedAct) tell(env cli.Env, p *parkedRefund, result, says string) erro
 	return nil
 }
 
-func (a *parkedAct) close(env cli.Env, c parkedCounts) error {
-	if a.out.json() {
+func (a *Action) close(env cli.Env, c parkedCounts) error {
+	if a.Format.JSON() {
 		if err := cli.PrintJSON(env.Stdout, c); err != nil {
 			return err
 		}
@@ -40,8 +40,8 @@ func (a *parkedAct) close(env cli.Env, c parkedCounts) error {
 			why = append(why, fmt.Sprintf("%d %s", c.Skipped[stands], stands))
 			all += c.Skipped[stands]
 		}
-		did := string(a.deed)
-		if a.plan {
+		did := string(a.Deed)
+		if a.Plan {
 			did = "would be " + did
 		}
 		_, _ = fmt.Fprintf(env.Stdout, "found %d: %d %s, %d skipped", c.Found, c.Done, did, all)

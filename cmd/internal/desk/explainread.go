@@ -1,4 +1,4 @@
-package main
+package desk
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ import (
 // skips tells cheaply that a message is about another number.
 func (e *explainer) skips(m tap.Message) bool {
 	keys, ok := m.Properties["KEYS"]
-	return ok && keys != e.number
+	return ok && keys != e.Number
 }
 
 func (e *explainer) event(m tap.Message) {
@@ -28,18 +28,18 @@ func (e *explainer) event(m tap.Message) {
 		return
 	}
 	ev, err := producer.DecodeEvent(m.Body)
-	if err != nil || ev.OutRequestNo != e.number && ev.Subject != e.number || ev.AppID != e.desk.appID || !e.wants(ev.Kind, ev.Merchant) {
+	if err != nil || ev.OutRequestNo != e.Number && ev.Subject != e.Number || ev.AppID != e.desk.appID || !e.wants(ev.Kind, ev.Merchant) {
 		return
 	}
 	s := e.strays
-	if ev.OutRequestNo == e.number {
+	if ev.OutRequestNo == e.Number {
 		id := dedupe.Identity{AppID: ev.AppID, Merchant: ev.Merchant, Kind: string(ev.Kind), OutRequestNo: ev.OutRequestNo}
 		if e.desk.scopeTrade {
 			id.Trade = e.tradeOf(id, ev)
 		}
 		s = e.refund(id)
 	} else if s == nil {
-		s = &refund{OutRequestNo: e.number, Kind: ev.Kind, Merchant: ev.Merchant}
+		s = &refund{OutRequestNo: e.Number, Kind: ev.Kind, Merchant: ev.Merchant}
 		e.strays = s
 	}
 	if slices.ContainsFunc(s.events, func(other producer.Event) bool { return other.ID == ev.ID }) {
@@ -62,9 +62,9 @@ func (e *explainer) event(m tap.Message) {
 // tradeOf picks the trade under which a story is known already: an event may
 // name two, and only one is the identity's.
 func (e *explainer) tradeOf(id dedupe.Identity, ev producer.Event) string {
-	candidates := []string{e.trade, ev.TradeNo, ev.OutTradeNo}
+	candidates := []string{e.Trade, ev.TradeNo, ev.OutTradeNo}
 	if ev.Kind == consumer.KindCouponRefund {
-		candidates = []string{e.trade, ev.AuthNo}
+		candidates = []string{e.Trade, ev.AuthNo}
 	}
 	first := ""
 	for _, trade := range candidates {
@@ -92,7 +92,7 @@ func (e *explainer) opened(m tap.Message) (s *refund, p *parkedRefund, ours bool
 		return nil, p, false
 	}
 	p = e.desk.open(m)
-	if p.cmd.OutRequestNo != e.number || !e.wants(p.kind, p.cmd.Merchant) {
+	if p.cmd.OutRequestNo != e.Number || !e.wants(p.kind, p.cmd.Merchant) {
 		return nil, p, false
 	}
 	s = e.refund(p.id)

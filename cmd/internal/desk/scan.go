@@ -1,4 +1,4 @@
-package main
+package desk
 
 import (
 	"cmp"
@@ -15,23 +15,23 @@ import (
 	"refundd/producer"
 )
 
-// standing is what has become of a parked refund since.
-type standing string
+// Standing is what has become of a parked refund since.
+type Standing string
 
 const (
-	standsOpen          standing = "open"          // undecided, and nobody did anything
-	standsForgotten     standing = "forgotten"     // Redis has no record of it
-	standsForeign       standing = "foreign"       // the record is of a command with other content
-	standsContradiction standing = "contradiction" // succeeded after failed was published
-	standsUnreadable    standing = "unreadable"    // claimed once, and can no longer be read
-	standsStub          standing = "stub"          // the broker refused to store the whole
-	standsRejected      standing = "rejected"      // never sent to Alipay; its event said so
-	standsRequeued      standing = "requeued"      // sent again by a person, not taken up yet
-	standsWorking       standing = "working"       // a worker holds it now
-	standsRetrying      standing = "retrying"      // taken up: its next try will come
-	standsDecided       standing = "decided"
-	standsDropped       standing = "dropped" // by a person; still undecided
-	standsNewer         standing = "newer"   // another parked copy of the same refund is newer
+	StandsOpen          Standing = "open"          // undecided, and nobody did anything
+	StandsForgotten     Standing = "forgotten"     // Redis has no record of it
+	StandsForeign       Standing = "foreign"       // the record is of a command with other content
+	StandsContradiction Standing = "contradiction" // succeeded after failed was published
+	StandsUnreadable    Standing = "unreadable"    // claimed once, and can no longer be read
+	StandsStub          Standing = "stub"          // the broker refused to store the whole
+	StandsRejected      Standing = "rejected"      // never sent to Alipay; its event said so
+	StandsRequeued      Standing = "requeued"      // sent again by a person, not taken up yet
+	StandsWorking       Standing = "working"       // a worker holds it now
+	StandsRetrying      Standing = "retrying"      // taken up: its next try will come
+	StandsDecided       Standing = "decided"
+	StandsDropped       Standing = "dropped" // by a person; still undecided
+	StandsNewer         Standing = "newer"   // another parked copy of the same refund is newer
 )
 
 // parkedRefund is one parked message, and what is known about its refund.
@@ -44,8 +44,8 @@ type parkedRefund struct {
 	number  string           // the command's, else the message's key
 	id      dedupe.Identity
 
-	stands   standing
-	unmarked standing // how it would stand without its mark
+	stands   Standing
+	unmarked Standing // how it would stand without its mark
 	detail   string   // of how it stands
 	record   dedupe.Record
 	memory   consumer.Summary // of an undecided record
@@ -55,12 +55,12 @@ type parkedRefund struct {
 // waits: a person has to do something.
 func (p *parkedRefund) waits() bool {
 	switch p.stands {
-	case standsOpen, standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsStub, standsRejected:
+	case StandsOpen, StandsForgotten, StandsForeign, StandsContradiction, StandsUnreadable, StandsStub, StandsRejected:
 		return true
-	case standsRequeued:
+	case StandsRequeued:
 		act, ok := p.lastAct()
 		return ok && time.Since(act.At) > story.LostAfter
-	case standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
+	case StandsWorking, StandsRetrying, StandsDecided, StandsDropped, StandsNewer:
 	}
 	return false
 }
@@ -96,9 +96,9 @@ func (p *parkedRefund) lastAct() (consumer.Act, bool) {
 }
 
 // scan reads the parked topic and, for what the filter takes, the records.
-func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund, messages int, err error) {
+func (d *Desk) scan(ctx context.Context, f *Filter) (found []*parkedRefund, messages int, err error) {
 	var all []*parkedRefund
-	if err := d.read(ctx, d.parked, f.newer.Time, func(m tap.Message) { all = append(all, d.open(m)) }); err != nil {
+	if err := d.read(ctx, d.parked, f.Newer, func(m tap.Message) { all = append(all, d.open(m)) }); err != nil {
 		return nil, 0, err
 	}
 	slices.SortStableFunc(all, func(a, b *parkedRefund) int {
@@ -114,7 +114,7 @@ func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund
 			key = d.store.Key(p.id)
 		}
 		if older := newest[key]; older != nil {
-			older.stands = standsNewer
+			older.stands = StandsNewer
 		}
 		newest[key] = p
 	}
@@ -131,7 +131,7 @@ func (d *desk) scan(ctx context.Context, f *parkedFilter) (found []*parkedRefund
 }
 
 // readMarks takes note of what was done with messages without an undecided record.
-func (d *desk) readMarks(ctx context.Context) error {
+func (d *Desk) readMarks(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	marks, err := d.store.Marks(ctx, d.appID)
@@ -140,31 +140,31 @@ func (d *desk) readMarks(ctx context.Context) error {
 }
 
 // open reads one parked message.
-func (d *desk) open(m tap.Message) *parkedRefund {
+func (d *Desk) open(m tap.Message) *parkedRefund {
 	p := &parkedRefund{message: m, number: cmp.Or(m.Properties["KEYS"], m.Properties[producer.PropertyMsgID], m.ID)}
 	c, err := producer.CopyFromProperties(m.Properties, m.Body)
 	if err != nil {
 		p.copy = producer.Copy{Body: m.Body, Topic: m.Properties[producer.PropertyTopic], MsgID: m.ID, Reason: m.Properties[producer.PropertyReason]}
-		p.stands, p.detail = standsUnreadable, err.Error()
+		p.stands, p.detail = StandsUnreadable, err.Error()
 		return p
 	}
 	p.copy = c
 	kind, ok := d.kinds[c.Topic]
 	if s, is := producer.DecodeStub(m.Body); is {
-		p.kind, p.stub, p.stands, p.detail = kind, &s, standsStub, stubSays(s)
+		p.kind, p.stub, p.stands, p.detail = kind, &s, StandsStub, stubSays(s)
 		return p
 	}
 	if !ok {
-		p.stands, p.detail = standsUnreadable, "it comes from "+cmp.Or(c.Topic, "no topic")+", which is no topic of commands here"
+		p.stands, p.detail = StandsUnreadable, "it comes from "+cmp.Or(c.Topic, "no topic")+", which is no topic of commands here"
 		return p
 	}
 	p.kind = kind
 	cmd, err := consumer.DecodeCommand(kind, m.Body)
 	switch {
 	case err != nil && (c.Reason == string(producer.ReasonUnreadable) || c.Reason == string(producer.ReasonTooLarge)):
-		p.stands, p.detail = standsRejected, "never sent to Alipay, and a rejected event was published; correct it and send it again"
+		p.stands, p.detail = StandsRejected, "never sent to Alipay, and a rejected event was published; correct it and send it again"
 	case err != nil:
-		p.stands, p.detail = standsUnreadable, err.Error()
+		p.stands, p.detail = StandsUnreadable, err.Error()
 	default:
 		p.cmd, p.number, p.id = cmd, cmd.OutRequestNo, d.identity(cmd)
 	}
@@ -184,7 +184,7 @@ func stubSays(s producer.Stub) string {
 // readers is how many records are asked for at once.
 const readers = 8
 
-func (d *desk) judgeAll(ctx context.Context, refunds []*parkedRefund) error {
+func (d *Desk) judgeAll(ctx context.Context, refunds []*parkedRefund) error {
 	todo := make(chan *parkedRefund)
 	errs := make([]error, readers)
 	var wg sync.WaitGroup
@@ -206,8 +206,8 @@ func (d *desk) judgeAll(ctx context.Context, refunds []*parkedRefund) error {
 }
 
 // judge finds out how a parked refund stands: by its record, else by its mark.
-func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
-	if p.stands == standsNewer {
+func (d *Desk) judge(ctx context.Context, p *parkedRefund) error {
+	if p.stands == StandsNewer {
 		return nil
 	}
 	p.mark = nil
@@ -220,8 +220,8 @@ func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
 	}
 	p.unmarked = p.stands
 	switch p.stands {
-	case standsForgotten, standsForeign, standsContradiction, standsUnreadable, standsStub, standsRejected:
-	case standsOpen, standsRequeued, standsWorking, standsRetrying, standsDecided, standsDropped, standsNewer:
+	case StandsForgotten, StandsForeign, StandsContradiction, StandsUnreadable, StandsStub, StandsRejected:
+	case StandsOpen, StandsRequeued, StandsWorking, StandsRetrying, StandsDecided, StandsDropped, StandsNewer:
 		return nil
 	}
 	m, ok := d.marks[p.markName()]
@@ -229,14 +229,14 @@ func (d *desk) judge(ctx context.Context, p *parkedRefund) error {
 		return nil
 	}
 	p.mark = &consumer.Act{Deed: consumer.Deed(m.Deed), By: m.By, Why: m.Why, At: m.At.UTC(), Park: p.copy.Park}
-	p.stands, p.detail = standsDropped, story.Act(*p.mark)
+	p.stands, p.detail = StandsDropped, story.Act(*p.mark)
 	if p.mark.Deed == consumer.Requeued {
-		p.stands = standsRequeued
+		p.stands = StandsRequeued
 	}
 	return nil
 }
 
-func (d *desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
+func (d *Desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	var err error
@@ -247,28 +247,28 @@ func (d *desk) judgeRecord(ctx context.Context, p *parkedRefund) error {
 	p.memory, p.detail = consumer.Summary{}, ""
 	if r.Exists && !r.Decided {
 		if p.memory, err = consumer.Summarize(p.kind, r.Note, time.Now(), d.queryAfter); err != nil {
-			p.stands, p.detail = standsUnreadable, err.Error()
+			p.stands, p.detail = StandsUnreadable, err.Error()
 			return nil
 		}
 	}
 	if r.Exists && r.Fingerprint != p.cmd.Fingerprint() {
-		p.stands = standsForeign
+		p.stands = StandsForeign
 		return nil
 	}
 	// What has become of it since is judged as explain judges it.
 	facts := story.Facts{Number: p.number, Record: r, Summary: p.memory, Copies: []story.Copy{p.copied()}}
 	switch told := story.Conclude(facts, time.Now()); told.Stands {
 	case story.Succeeded, story.Failed:
-		p.stands, p.detail = standsDecided, string(told.Stands)
+		p.stands, p.detail = StandsDecided, string(told.Stands)
 	case story.Contradiction:
-		p.stands, p.detail = standsContradiction, "succeeded after failed was published: accounting has to be told; requeueing changes nothing"
+		p.stands, p.detail = StandsContradiction, "succeeded after failed was published: accounting has to be told; requeueing changes nothing"
 	case story.Requeued, story.Dropped:
 		act, _ := p.lastAct()
-		p.stands, p.detail = standing(told.Stands), story.Act(act)
+		p.stands, p.detail = Standing(told.Stands), story.Act(act)
 	case story.Parked:
-		p.stands = standsOpen
+		p.stands = StandsOpen
 	case story.Working, story.Retrying, story.Forgotten, story.Rejected, story.Unknown:
-		p.stands = standing(told.Stands)
+		p.stands = Standing(told.Stands)
 	}
 	return nil
 }
