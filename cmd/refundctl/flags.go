@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/doctor"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -101,8 +102,8 @@ func topicFlag(cmd *cobra.Command, env cli.Env, value *string, name, usage strin
 	cmd.Flags().StringVar(value, name, "", usage)
 	err := cmd.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
-		for _, t := range wantedTopics(env) {
-			names = append(names, t.name)
+		for _, t := range doctor.Topics(env) {
+			names = append(names, t.Name)
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})

@@ -39,14 +39,3 @@ func TestWhen(t *testing.T) {
 		t.Errorf("now after an offset: %+v, %v", w, err)
 	}
 }
-
-// TestColours: only where a person looks.
-func TestColours(t *testing.T) {
-	for _, on := range []bool{false, true} {
-		var out terminal
-		printFinding(cli.Env{Stdout: &out, Colours: on}, finding{Check: "redis", Severity: problem, Saw: "refused", Fix: "start it"})
-		if got := out.String(); strings.Contains(got, "\x1b[31mproblem \x1b[0m redis") != on || strings.Contains(got, "\x1b") != on {
-			t.Errorf("colours %t: %q", on, got)
-		}
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/doctor"
 	"refundd/consumer/remoting"
 )
 
@@ -55,12 +56,12 @@ func TestOnARealStack(t *testing.T) {
 	var d diagnosis
 	must(t, json.Unmarshal([]byte(got.stdout), &d))
 	for _, check := range []string{"topic", "group", "subscriptions", "delay levels", "redis clock", "redis mode", "redis role", "redis eviction", "redis persistence", "alipay"} {
-		if !d.has(check, fine, "") {
+		if !d.has(check, doctor.OK, "") {
 			t.Errorf("%s is not ok: %+v", check, d.Findings)
 		}
 	}
 	for _, f := range d.Findings {
-		if f.Check == "lag" && f.Severity != fine || strings.Contains(f.Saw, "refuses") {
+		if f.Check == "lag" && f.Severity != doctor.OK || strings.Contains(f.Saw, "refuses") {
 			t.Errorf("%+v", f)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -46,11 +46,11 @@ func (d *doctor) nameServers(ctx context.Context) (use string, brokers []string)
 		cancel()
 		switch {
 		case err != nil:
-			d.add("name server", problem, "see that it runs and can be reached from here, or take it out of REFUNDD_ROCKETMQ_NAMESERVERS", "%s: %v", server, err)
+			d.add("name server", Problem, "see that it runs and can be reached from here, or take it out of REFUNDD_ROCKETMQ_NAMESERVERS", "%s: %v", server, err)
 		case len(list) == 0:
-			d.add("name server", problem, "start the brokers, or give them this name server (namesrvAddr)", "%s knows no broker", server)
+			d.add("name server", Problem, "start the brokers, or give them this name server (namesrvAddr)", "%s knows no broker", server)
 		default:
-			d.add("name server", fine, "", "%s knows %d brokers", server, len(list))
+			d.add("name server", OK, "", "%s knows %d brokers", server, len(list))
 			known[strings.Join(list, " ")] = server
 			if use == "" {
 				use, brokers = server, list
@@ -58,7 +58,7 @@ func (d *doctor) nameServers(ctx context.Context) (use string, brokers []string)
 		}
 	}
 	if len(known) > 1 {
-		d.add("name server", problem, "give every broker all name servers (namesrvAddr=a;b)", "they know different brokers: %s",
+		d.add("name server", Problem, "give every broker all name servers (namesrvAddr=a;b)", "they know different brokers: %s",
 			strings.Join(slices.Sorted(maps.Keys(known)), " | "))
 	}
 	return use, brokers
@@ -71,12 +71,12 @@ func (d *doctor) brokers(ctx context.Context, brokers []string) bool {
 		s, err := remoting.Settings(short, broker)
 		cancel()
 		if refused, ok := errors.AsType[*remoting.RefusedError](err); ok {
-			d.add("broker", warning, "run doctor with an access key that may read settings (REFUNDD_ROCKETMQ_ACCESS_KEY); what follows about RocketMQ was not looked at",
+			d.add("broker", Warning, "run doctor with an access key that may read settings (REFUNDD_ROCKETMQ_ACCESS_KEY); what follows about RocketMQ was not looked at",
 				"%s refuses: %s", broker, refused.Remark)
 			return false
 		}
 		if err != nil {
-			d.add("broker", problem, "see that it runs and that its own address (brokerIP1) can be reached from here", "%v", err)
+			d.add("broker", Problem, "see that it runs and that its own address (brokerIP1) can be reached from here", "%v", err)
 			return false
 		}
 		d.broker(broker, s)
@@ -87,32 +87,32 @@ func (d *doctor) brokers(ctx context.Context, brokers []string) bool {
 func (d *doctor) broker(broker string, s map[string]string) {
 	flush, role := s["flushDiskType"], s["brokerRole"]
 	safe := flush == "SYNC_FLUSH" || role == "SYNC_MASTER" || s["enableDLegerCommitLog"] == "true" || s["enableControllerMode"] == "true"
-	d.add("durability", pick(safe, fine, warning),
+	d.add("durability", pick(safe, OK, Warning),
 		"flushDiskType=SYNC_FLUSH, or brokerRole=SYNC_MASTER with a slave: a confirmation that a power cut takes back loses a refund (until the sweeper finds it)",
 		"%s confirms with %s, %s", broker, flush, role)
 	if perm := s["brokerPermission"]; perm != "" {
-		d.add("broker permission", pick(perm == "6", fine, problem), "brokerPermission=6", "%s has brokerPermission=%s (4 reads, 2 writes)", broker, perm)
+		d.add("broker permission", pick(perm == "6", OK, Problem), "brokerPermission=6", "%s has brokerPermission=%s (4 reads, 2 writes)", broker, perm)
 	}
 	levels := strings.TrimSpace(s["messageDelayLevel"])
-	d.add("delay levels", pick(levels == "" || levels == delayLevels, fine, problem), "messageDelayLevel="+delayLevels+", then restart the broker: REFUNDD_RETRY_DELAYS relies on their order",
+	d.add("delay levels", pick(levels == "" || levels == delayLevels, OK, Problem), "messageDelayLevel="+delayLevels+", then restart the broker: REFUNDD_RETRY_DELAYS relies on their order",
 		"%s has %q", broker, levels)
 	auto := s["autoCreateTopicEnable"] == "true" || s["autoCreateSubscriptionGroup"] == "true"
-	d.add("automatic creation", pick(auto, warning, fine), "autoCreateTopicEnable=false, autoCreateSubscriptionGroup=false: a topic made by a misspelt name takes messages that nobody reads",
+	d.add("automatic creation", pick(auto, Warning, OK), "autoCreateTopicEnable=false, autoCreateSubscriptionGroup=false: a topic made by a misspelt name takes messages that nobody reads",
 		"%s creates topics by itself: %s, groups: %s", broker, s["autoCreateTopicEnable"], s["autoCreateSubscriptionGroup"])
 	if size, err := strconv.Atoi(s["maxMessageSize"]); err == nil {
-		d.add("message size", pick(size <= largestMessage, fine, warning),
+		d.add("message size", pick(size <= largestMessage, OK, Warning),
 			fmt.Sprintf("maxMessageSize=%d, if nobody else needs more: refundd's client inflates a message before refundd sees it, to a thousand times its size at worst", largestMessage),
 			"%s takes messages of up to %d bytes", broker, size)
 	}
 	if hours, err := strconv.Atoi(s["fileReservedTime"]); err == nil {
 		kept := time.Duration(hours) * time.Hour
 		d.retention = max(d.retention, kept)
-		d.add("retention", pick(kept >= 72*time.Hour, fine, warning), "fileReservedTime=336 or so: a parked command has to outlive a long holiday",
+		d.add("retention", pick(kept >= 72*time.Hour, OK, Warning), "fileReservedTime=336 or so: a parked command has to outlive a long holiday",
 			"%s keeps messages for %s", broker, cli.Ago(kept))
 	}
 }
 
-func pick(first bool, a, b severity) severity {
+func pick(first bool, a, b Severity) Severity {
 	if first {
 		return a
 	}
@@ -123,14 +123,14 @@ func pick(first bool, a, b severity) severity {
 func (d *doctor) topics(ctx context.Context, server string, brokers int) {
 	for _, t := range d.wanted() {
 		short, cancel := context.WithTimeout(ctx, askTime)
-		queues, err := remoting.Queues(short, server, t.name)
+		queues, err := remoting.Queues(short, server, t.Name)
 		cancel()
 		if refused, ok := errors.AsType[*remoting.RefusedError](err); ok && refused.Code == remoting.CodeTopicNotExist {
-			d.add("topic", problem, "refundctl topics create; refundd does not start without it", "%s (%s) does not exist", t.name, t.variable)
+			d.add("topic", Problem, "refundctl topics create; refundd does not start without it", "%s (%s) does not exist", t.Name, t.Variable)
 			continue
 		}
 		if err != nil {
-			d.add("topic", problem, "see name server and network", "%v", err)
+			d.add("topic", Problem, "see name server and network", "%v", err)
 			continue
 		}
 		var saw, wrong []string
@@ -147,25 +147,25 @@ func (d *doctor) topics(ctx context.Context, server string, brokers int) {
 		}
 		switch {
 		case len(wrong) > 0:
-			d.add("topic", problem, "mqadmin updateTopic, the same on every broker: -r N -w N -p 6", "%s: %s", t.name, strings.Join(wrong, "; "))
+			d.add("topic", Problem, "mqadmin updateTopic, the same on every broker: -r N -w N -p 6", "%s: %s", t.Name, strings.Join(wrong, "; "))
 		case len(queues) < brokers:
-			d.add("topic", warning, "refundctl topics create: with one broker down its share of a topic stands still", "%s is on %d of %d brokers", t.name, len(queues), brokers)
+			d.add("topic", Warning, "refundctl topics create: with one broker down its share of a topic stands still", "%s is on %d of %d brokers", t.Name, len(queues), brokers)
 		default:
-			d.add("topic", fine, "", "%s has queues %s", t.name, strings.Join(saw, ", "))
+			d.add("topic", OK, "", "%s has queues %s", t.Name, strings.Join(saw, ", "))
 		}
 	}
 }
 
-// wanted is wantedTopics from the configuration that was loaded.
-func (d *doctor) wanted() []wantedTopic {
-	all := []wantedTopic{
+// wanted is Topics from the configuration that was loaded.
+func (d *doctor) wanted() []Topic {
+	all := []Topic{
 		{"REFUNDD_TOPIC_REFUND", d.cfg.TopicRefund},
 		{"REFUNDD_TOPIC_COUPON_REFUND", d.cfg.TopicCouponRefund},
 		{"REFUNDD_TOPIC_EVENT", d.cfg.TopicEvent},
 		{"REFUNDD_TOPIC_RETRY", d.cfg.TopicRetry},
 		{"REFUNDD_TOPIC_PARKED", d.cfg.TopicParked},
 	}
-	return slices.DeleteFunc(all, func(t wantedTopic) bool { return t.name == "" })
+	return slices.DeleteFunc(all, func(t Topic) bool { return t.Name == "" })
 }
 
 // consumed are the topics that the group reads.
@@ -185,21 +185,21 @@ func (d *doctor) group(ctx context.Context, server string, brokers []string) {
 		cancel()
 		switch {
 		case err != nil:
-			d.add("group", warning, "an access key that may look at groups", "%v", err)
+			d.add("group", Warning, "an access key that may look at groups", "%v", err)
 			return
 		case !g.Exists:
-			d.add("group", problem, "refundctl topics create: without the group refundd starts and receives nothing", "%s does not exist at broker %s", name, broker)
+			d.add("group", Problem, "refundctl topics create: without the group refundd starts and receives nothing", "%s does not exist at broker %s", name, broker)
 			continue
 		case !g.Consume:
-			d.add("group", problem, "mqadmin updateSubGroup -s true: its members get no messages", "%s is switched off at broker %s", name, broker)
+			d.add("group", Problem, "mqadmin updateSubGroup -s true: its members get no messages", "%s is switched off at broker %s", name, broker)
 			continue
 		}
 		members = max(members, d.members(ctx, broker))
 	}
 	if members > 0 {
-		d.add("group", fine, "", "%s has %d members", name, members)
+		d.add("group", OK, "", "%s has %d members", name, members)
 	} else {
-		d.add("group", warning, "start refundd", "%s has no member: nothing is consumed", name)
+		d.add("group", Warning, "start refundd", "%s has no member: nothing is consumed", name)
 	}
 	d.lag(ctx, server, members)
 }
@@ -215,7 +215,7 @@ func (d *doctor) members(ctx context.Context, broker string) int {
 		m, err := remoting.Members(short, broker, d.cfg.RocketMQGroup)
 		cancel()
 		if err != nil {
-			d.add("subscriptions", warning, "an access key that may look at members", "%v", err)
+			d.add("subscriptions", Warning, "an access key that may look at members", "%v", err)
 			return count
 		}
 		count = max(count, len(m.Clients))
@@ -233,7 +233,7 @@ func (d *doctor) members(ctx context.Context, broker string) int {
 	}
 	fix := "give every instance of the group the same REFUNDD_TOPIC_…: with unequal ones messages are taken by instances that do not want them, and lost to the others"
 	for topics := range seen {
-		d.add("subscriptions", pick(topics == want, fine, problem), fix, "the group subscribes to %s; here it is %s", topics, want)
+		d.add("subscriptions", pick(topics == want, OK, Problem), fix, "the group subscribes to %s; here it is %s", topics, want)
 	}
 	return count
 }
@@ -255,18 +255,18 @@ func (d *doctor) lag(ctx context.Context, server string, members int) {
 		cancel()
 		switch {
 		case err != nil:
-			d.add("lag", warning, "an access key that may look at offsets", "%v", err)
+			d.add("lag", Warning, "an access key that may look at offsets", "%v", err)
 			continue
 		case !known && behind > 0:
-			d.add("lag", warning, "nothing, if refundd never ran here; it begins with the oldest message", "%s: the group has no position yet, %d messages are there", topic, behind)
+			d.add("lag", Warning, "nothing, if refundd never ran here; it begins with the oldest message", "%s: the group has no position yet, %d messages are there", topic, behind)
 		case behind > lagMuch:
-			d.add("lag", warning, "see whether intake is suspended (readiness), calls are limited (REFUNDD_RATE) or paused (refundctl brakes); more instances or REFUNDD_CONCURRENCY help if not",
+			d.add("lag", Warning, "see whether intake is suspended (readiness), calls are limited (REFUNDD_RATE) or paused (refundctl brakes); more instances or REFUNDD_CONCURRENCY help if not",
 				"%s: %d messages are not finished", topic, behind)
 		default:
-			d.add("lag", fine, "", "%s: %d messages are not finished", topic, behind)
+			d.add("lag", OK, "", "%s: %d messages are not finished", topic, behind)
 		}
 		if members > readable {
-			d.add("queues", warning, "more queues (mqadmin updateTopic), or fewer instances: a queue has one reader", "%s has %d queues for %d instances", topic, readable, members)
+			d.add("queues", Warning, "more queues (mqadmin updateTopic), or fewer instances: a queue has one reader", "%s has %d queues for %d instances", topic, readable, members)
 		}
 	}
 }
