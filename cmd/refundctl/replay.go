@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
-	"refundd/cmd/internal/match"
-	"refundd/cmd/internal/tap"
+	"refundd/cmd/internal/replay"
 	"refundd/consumer"
 )
 
@@ -39,216 +36,74 @@ const replayExample = `  refundctl replay -f commands.jsonl.gz --topic load-comm
   refundctl replay --source refund-command --from 2h --to 1h --topic load-command --renumber LT2- --pace recorded --speed 2
   refundctl replay -f events.jsonl.gz --topic events-again --same-numbers --reconcile=false`
 
-type replayOptions struct {
+// replaying holds the flags of replay.
+type replaying struct {
+	replay.Options
 	connection
 	span
 	output
 	agreement
-	renumbering
-	source, file    string
-	topic, kind     string
-	same, reconcile bool
-	eventTopic      string
-	rate            int
-	pace            string
-	speed           float64
-	count           int64
-	concurrency     int
-	wait            period
-	report, temp    string
-	dryRun          bool
+	source string
+	wait   period
 }
 
 func replayCommand(env cli.Env) *cobra.Command {
-	o := replayOptions{kind: string(consumer.KindRefund), pace: paceEven, wait: period(2 * time.Minute)}
+	r := replaying{
+		Options: replay.Options{Kind: string(consumer.KindRefund), Pace: replay.PaceEven}, wait: period(2 * time.Minute),
+	}
+	o := &r.Options
 	cmd := &cobra.Command{
 		Use:   "replay (--file FILE | --source TOPIC) --topic TOPIC (--renumber PREFIX | --same-numbers)",
 		Short: "send recorded commands again, and hold each against its event", Long: replayLong, Example: replayExample,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.replay(cmd.Context(), env) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context(), env) },
 	}
-	o.connection.register(cmd)
-	o.span.register(cmd)
-	o.output.register(cmd)
-	o.agreement.register(cmd)
-	fileFlag(cmd, &o.file, "file", "f", "recorded `file` to send; - is standard input")
-	topicFlag(cmd, env, &o.source, "source", "`topic` to send from, instead of a file; --from, --to, --queue and --group say which part")
-	topicFlag(cmd, env, &o.topic, "topic", "`topic` to send to; required")
-	topicFlag(cmd, env, &o.eventTopic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
-	choice{value: &o.kind, of: kinds()}.register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
-	choice{value: &o.pace, of: []string{paceEven, paceRecorded}}.register(cmd, "pace", "", "even, or recorded: with the pauses of the recording")
+	r.connection.register(cmd)
+	r.span.register(cmd)
+	r.output.register(cmd)
+	r.agreement.register(cmd)
+	fileFlag(cmd, &o.File, "file", "f", "recorded `file` to send; - is standard input")
+	topicFlag(cmd, env, &r.source, "source", "`topic` to send from, instead of a file; --from, --to, --queue and --group say which part")
+	topicFlag(cmd, env, &o.Topic, "topic", "`topic` to send to; required")
+	topicFlag(cmd, env, &o.EventTopic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
+	choice{value: &o.Kind, of: kinds()}.register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
+	choice{value: &o.Pace, of: []string{replay.PaceEven, replay.PaceRecorded}}.register(cmd, "pace", "", "even, or recorded: with the pauses of the recording")
 	flags := cmd.Flags()
-	flags.StringVar(&o.prefix, "renumber", "", "`prefix` that makes new refunds of the commands")
-	flags.BoolVar(&o.trades, "renumber-trades", false, "rename trades, red packets and their orders as well")
-	flags.BoolVar(&o.same, "same-numbers", false, "send the commands as they were")
-	flags.BoolVar(&o.reconcile, "reconcile", true, "hold every command against its event; --reconcile=false only sends")
-	flags.IntVar(&o.rate, "rate", 0, "messages per second at most; 0 = no limit")
-	flags.Float64Var(&o.speed, "speed", 1, "with --pace recorded: so many `times` as fast")
-	flags.Int64VarP(&o.count, "count", "n", 0, "end after so many messages; 0 = no limit")
-	flags.IntVar(&o.concurrency, "concurrency", 32, "`number` of messages sent at once")
-	flags.Var(&o.wait, "wait", "give up when no further final event has come for this `time`")
-	fileFlag(cmd, &o.report, "report", "", "`file` for the rows that do not match: .csv, else JSON lines")
-	fileFlag(cmd, &o.temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan and send nothing")
+	flags.StringVar(&o.Prefix, "renumber", "", "`prefix` that makes new refunds of the commands")
+	flags.BoolVar(&o.Trades, "renumber-trades", false, "rename trades, red packets and their orders as well")
+	flags.BoolVar(&o.Same, "same-numbers", false, "send the commands as they were")
+	flags.BoolVar(&o.Reconcile, "reconcile", true, "hold every command against its event; --reconcile=false only sends")
+	flags.IntVar(&o.Rate, "rate", 0, "messages per second at most; 0 = no limit")
+	flags.Float64Var(&o.Speed, "speed", 1, "with --pace recorded: so many `times` as fast")
+	flags.Int64VarP(&o.Count, "count", "n", 0, "end after so many messages; 0 = no limit")
+	flags.IntVar(&o.Concurrency, "concurrency", 32, "`number` of messages sent at once")
+	flags.Var(&r.wait, "wait", "give up when no further final event has come for this `time`")
+	fileFlag(cmd, &o.Report, "report", "", "`file` for the rows that do not match: .csv, else JSON lines")
+	fileFlag(cmd, &o.Temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "print the plan and send nothing")
 	return cmd
 }
 
-// The paces.
-const paceEven, paceRecorded = "even", "recorded"
-
-// stoppedWait is --wait after an interrupt.
-const stoppedWait = 3 * time.Second
-
-func (o *replayOptions) checkFlags() error {
-	switch {
-	case (o.file == "") == (o.source == ""):
-		return cli.WrongUsage("give one of --file and --source")
-	case o.topic == "":
-		return cli.WrongUsage("--topic is required: where to send to")
-	case (o.prefix == "") == !o.same:
-		return cli.WrongUsage("give one of --renumber PREFIX (new refunds) and --same-numbers (the same refunds): commands move money")
-	case o.rate < 0 || o.rate > 1_000_000:
-		return cli.WrongUsage("--rate: %d is not 0 to 1000000", o.rate)
-	case o.speed <= 0 || o.speed > 1e6:
-		return cli.WrongUsage("--speed: %v is not above 0", o.speed)
-	case o.count < 0:
-		return cli.WrongUsage("--count: %d is below zero", o.count)
-	case o.concurrency < 1 || o.concurrency > 1000:
-		return cli.WrongUsage("--concurrency: %d is not 1 to 1000", o.concurrency)
-	case o.report != "" && !o.reconcile:
-		return cli.WrongUsage("--report needs --reconcile")
-	}
-	return o.check()
-}
-
-func (o *replayOptions) replay(ctx context.Context, env cli.Env) error {
-	if err := o.checkFlags(); err != nil {
+func (r *replaying) run(ctx context.Context, env cli.Env) error {
+	o := &r.Options
+	o.Group, o.Wait, o.Format, o.Source.Topic = r.group, time.Duration(r.wait), r.output.Format, r.source
+	if err := o.Check(); err != nil {
 		return err
 	}
-	if !o.dryRun {
-		if err := o.possible(env); err != nil {
+	if !o.DryRun {
+		if err := r.possible(env); err != nil {
 			return err
 		}
 	}
-	cluster, err := o.open(ctx, env, o.topic)
+	cluster, err := r.open(ctx, env, o.Topic)
 	if err != nil {
 		return err
 	}
-	from, err := o.from(ctx, env, cluster)
-	if err != nil {
-		return err
-	}
-	o.eventTopic = topic(o.eventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
-	if o.reconcile {
-		if err := cluster.CheckTopic(ctx, o.eventTopic); err != nil {
-			return cli.WrongUsage("--event-topic: %v; --reconcile=false sends without holding against events", err)
-		}
-	}
-	o.plan(env.Stderr, from)
-	if o.dryRun {
-		return nil
-	}
-	if err := o.ask(ctx, env, "Send them?"); err != nil {
-		return err
-	}
-	return o.run(ctx, env, cluster, from)
-}
-
-// from opens where the commands come from.
-func (o *replayOptions) from(ctx context.Context, env cli.Env, cluster tap.Cluster) (source, error) {
-	if o.file != "" {
-		return &fileSource{o.file, env.Stdin}, nil
-	}
-	f, err := o.following(env, o.source)
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.CheckTopic(ctx, o.source); err != nil {
-		return nil, cli.WrongUsage("--source: %v", err)
-	}
-	s := &topicSource{cluster: cluster, f: f}
-	return s, s.measure(ctx)
-}
-
-// plan says what is going to happen.
-func (o *replayOptions) plan(w io.Writer, from source) {
-	count := "the messages"
-	if n := from.total(); n > 0 {
-		count = fmt.Sprintf("the %d messages", n)
-	}
-	if o.count > 0 {
-		count = fmt.Sprintf("at most %d messages", o.count)
-	}
-	speed := "as fast as it goes"
-	switch {
-	case o.pace == paceRecorded:
-		speed = fmt.Sprintf("with the pauses of the recording, %v times as fast", o.speed)
-	case o.rate > 0:
-		speed = fmt.Sprintf("%d a second", o.rate)
-	}
-	_, _ = fmt.Fprintf(w, "plan: send %s of %s to %s, %s\n", count, from, o.topic, speed)
-	if o.same {
-		_, _ = fmt.Fprintf(w, `  Numbers stay. A refundd that reads %s and remembers a refund publishes its event again;
-  one that does not (another Redis, or older than REFUNDD_KEEP) may CALL ALIPAY for it.
-`, o.topic)
-	} else {
-		trades := "; trades stay what they are"
-		if o.trades {
-			trades = ", and so are trades"
-		}
-		_, _ = fmt.Fprintf(w, `  Each out_request_no is renamed with %s before it%s.
-  A refundd that reads %s takes each new number for a NEW REFUND and calls its Alipay for it:
-  with the real one, money moves. Bad commands go as they are; they are rejected.
-`, o.prefix, trades, o.topic)
-	}
-	if o.reconcile {
-		_, _ = fmt.Fprintf(w, "  Then wait for their events in %s, until none has come for %s, and match row by row.\n", o.eventTopic, &o.wait)
-	}
-}
-
-// run sends, waits and judges.
-func (o *replayOptions) run(ctx context.Context, env cli.Env, cluster tap.Cluster, from source) error {
-	s := &sending{o: o, env: env, kind: consumer.Kind(o.kind)}
-	// A report that cannot be written is told before anything is sent.
-	if file, err := openRowReport(o.report); err != nil {
-		return err
-	} else if err := file.close(); err != nil {
-		return err
-	}
-	if o.reconcile {
-		table, err := match.New(match.Config{Dir: o.temp})
-		if err != nil {
-			return cli.WrongUsage("--temp: %v", err)
-		}
-		defer func() { _ = table.Close() }() // a folder that stays does no harm to the verdict
-		s.table = table
-	}
-	sender, err := tap.NewSender(cluster)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = sender.Close() }() // every message was confirmed or counted as not
-	s.sender = sender
-
-	w, err := o.watch(ctx, env, cluster, s)
-	if err != nil {
-		return err
-	}
-	defer w.stop()
-	if err := s.all(ctx, from); err != nil {
-		return err
-	}
-	v := verdict{Source: from.String(), Topic: o.topic, Sent: s.sent.Load(), NotSent: s.unsure.Load(), Bad: s.bad.Load(), Seconds: s.took.Seconds()}
-	v.Rate = float64(v.Sent) / max(v.Seconds, 0.001)
-	v.Stopped = ctx.Err() != nil
-	if s.table != nil {
-		quiet := time.Duration(o.wait)
-		if v.Stopped {
-			// What was sent before the interrupt may be answered at this moment.
-			ctx, quiet = context.WithoutCancel(ctx), min(quiet, stoppedWait)
-		}
-		if v.Result, err = w.wait(ctx, quiet); err != nil {
+	if o.File == "" {
+		if o.Source, err = r.following(env, r.source); err != nil {
 			return err
 		}
 	}
-	return o.tell(env, s.table, v)
+	o.EventTopic = topic(o.EventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
+	o.Agree = func(ctx context.Context, question string) error { return r.ask(ctx, env, question) }
+	return o.Replay(ctx, env, cluster)
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"refundd/cmd/internal/replay"
 	"refundd/cmd/internal/tape"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
@@ -154,7 +155,7 @@ func TestRecordAndReplay(t *testing.T) {
 		got = ctl(t.Context(), vars, "", append([]string{
 			"replay", "--topic", "load-command", "--renumber", "LT1-", "--renumber-trades", "--rate", "2000", "--yes", "-o", "json",
 		}, source...)...)
-		var v verdict
+		var v replay.Verdict
 		if err := json.Unmarshal([]byte(got.stdout), &v); err != nil || got.code != 0 {
 			t.Fatalf("%v %+v", err, got)
 		}
@@ -305,7 +306,7 @@ func TestReplayStopsSafely(t *testing.T) {
 	got := ctl(ctx, vars, "", "replay", "--source", "refund-command", "--topic", "load-command", "--renumber", "X-", "--rate", "10", "--yes", "-o", "json")
 	stop()
 	<-answering
-	var v verdict
+	var v replay.Verdict
 	if err := json.Unmarshal([]byte(got.stdout), &v); err != nil {
 		t.Fatalf("%v %+v", err, got)
 	}

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,15 +34,4 @@ func (s *span) following(env cli.Env, topic string) (tap.Following, error) {
 		Topic: topic, Group: s.group, Queue: s.queue, UntilNow: true, Merged: true, Trouble: env.Trouble,
 		Beginning: s.from.text == "beginning", Since: s.from.Time, From: s.from.offset, Until: s.to.Time, To: s.to.offset,
 	}, notTheServices(s.group, env)
-}
-
-// counter counts for a line of progress.
-type counter struct{ n atomic.Int64 }
-
-// of is the count, and of how many where that is known.
-func (c *counter) of(total int64) string {
-	if total > 0 {
-		return fmt.Sprintf("%d of %d", c.n.Load(), total)
-	}
-	return strconv.FormatInt(c.n.Load(), 10)
 }

@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"bufio"
@@ -12,9 +12,9 @@ import (
 	"refundd/cmd/internal/cli"
 )
 
-// reportFile takes rows of one kind: CSV if the file's name ends in .csv, else
+// ReportFile takes rows of one kind: CSV if the file's name ends in .csv, else
 // JSON lines. The nil one, for no file, takes them and forgets them.
-type reportFile[T any] struct {
+type ReportFile[T any] struct {
 	file   *os.File
 	buffer *bufio.Writer
 	table  *csv.Writer // nil: JSON lines
@@ -22,9 +22,9 @@ type reportFile[T any] struct {
 	cells  func(T) []string
 }
 
-// openReport makes the file, or empties it. cells gives a row's values in the
+// OpenReport makes the file, or empties it. cells gives a row's values in the
 // order of the header.
-func openReport[T any](name string, header []string, cells func(T) []string) (*reportFile[T], error) {
+func OpenReport[T any](name string, header []string, cells func(T) []string) (*ReportFile[T], error) {
 	if name == "" {
 		return nil, nil //nolint:nilnil // as its type says
 	}
@@ -32,7 +32,7 @@ func openReport[T any](name string, header []string, cells func(T) []string) (*r
 	if err != nil {
 		return nil, cli.WrongUsage("--report: %v", err)
 	}
-	r := &reportFile[T]{file: file, buffer: bufio.NewWriter(file), cells: cells}
+	r := &ReportFile[T]{file: file, buffer: bufio.NewWriter(file), cells: cells}
 	if !strings.HasSuffix(name, ".csv") {
 		r.lines = json.NewEncoder(r.buffer)
 		return r, nil
@@ -44,7 +44,8 @@ func openReport[T any](name string, header []string, cells func(T) []string) (*r
 	return r, nil
 }
 
-func (r *reportFile[T]) write(row T) error {
+// Write adds a row.
+func (r *ReportFile[T]) Write(row T) error {
 	var err error
 	switch {
 	case r == nil:
@@ -59,7 +60,8 @@ func (r *reportFile[T]) write(row T) error {
 	return nil
 }
 
-func (r *reportFile[T]) close() error {
+// Close writes what is left.
+func (r *ReportFile[T]) Close() error {
 	if r == nil {
 		return nil
 	}

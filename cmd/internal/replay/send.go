@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"context"
@@ -25,7 +25,7 @@ const sendTries = 3
 
 // sending sends recorded messages, each of them counted once.
 type sending struct {
-	o      *replayOptions
+	o      *Options
 	env    cli.Env
 	kind   consumer.Kind
 	sender *tap.Sender
@@ -39,12 +39,12 @@ type sending struct {
 }
 
 // all sends until the source or ctx ends. What is being sent then is waited for.
-func (s *sending) all(ctx context.Context, from source) error {
+func (s *sending) all(ctx context.Context, from Source) error {
 	working, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	queue := make(chan tape.Message, 4*s.o.concurrency)
+	queue := make(chan tape.Message, 4*s.o.Concurrency)
 	var wg sync.WaitGroup
-	for range s.o.concurrency {
+	for range s.o.Concurrency {
 		wg.Go(func() {
 			for m := range queue {
 				if err := s.one(working, m); err != nil {
@@ -55,15 +55,15 @@ func (s *sending) all(ctx context.Context, from source) error {
 	}
 	stopProgress := s.env.Progress(func() string {
 		text := fmt.Sprintf("so far %d sent", s.sent.Load())
-		if n := from.total(); n > 0 {
+		if n := from.Total(); n > 0 {
 			text += fmt.Sprintf(" of %d", n)
 		}
 		return text
 	})
 	start := time.Now()
 	p := s.o.pacer(start)
-	err := from.each(working, func(m tape.Message) error {
-		if s.o.count > 0 && s.read.Load() == s.o.count {
+	err := from.Each(working, func(m tape.Message) error {
+		if s.o.Count > 0 && s.read.Load() == s.o.Count {
 			return errEnough
 		}
 		if !p.wait(working, m.Born) {
@@ -86,29 +86,29 @@ func (s *sending) all(ctx context.Context, from source) error {
 	return err
 }
 
-// prepared is a recorded command as it is expected to be answered.
-type prepared struct {
+// Prepared is a recorded command as it is expected to be answered.
+type Prepared struct {
 	match.Command
-	bad  bool
+	Bad  bool
 	body []byte // with its new numbers
 	keys string
 }
 
-// prepare reads a recorded command. A bad one keeps its numbers: it is rejected.
-func prepare(kind consumer.Kind, r renumbering, m tape.Message) (prepared, error) {
+// Prepare reads a recorded command. A bad one keeps its numbers: it is rejected.
+func Prepare(kind consumer.Kind, r Renumbering, m tape.Message) (Prepared, error) {
 	cmd, bad := consumer.DecodeCommand(kind, m.Body)
-	p := prepared{
+	p := Prepared{
 		Command: match.Command{Key: match.Key{Kind: kind, Merchant: cmd.Merchant, Number: cmd.OutRequestNo}, Amount: int64(cmd.Amount), Sent: m.Born},
-		body:    m.Body, keys: m.Properties["KEYS"], bad: bad != nil,
+		body:    m.Body, keys: m.Properties["KEYS"], Bad: bad != nil,
 	}
-	if p.bad {
+	if p.Bad {
 		sum := sha256.Sum256(m.Body)
 		p.Content, p.Amount = [16]byte(sum[:16]), 0
 		return p, nil
 	}
 	digest, _ := hex.DecodeString(strings.TrimPrefix(cmd.Fingerprint(), "1:")) // a fingerprint is hex
 	copy(p.Content[:], digest)
-	if r.prefix == "" {
+	if r.Prefix == "" {
 		return p, nil
 	}
 	var err error
@@ -122,15 +122,15 @@ func prepare(kind consumer.Kind, r renumbering, m tape.Message) (prepared, error
 
 // one sends one message. Its error is of this machine: a full disk.
 func (s *sending) one(ctx context.Context, m tape.Message) error {
-	p, err := prepare(s.kind, s.o.renumbering, m)
+	p, err := Prepare(s.kind, s.o.Renumbering, m)
 	if err != nil {
 		return err
 	}
-	if p.bad {
+	if p.Bad {
 		s.bad.Add(1)
 	}
 	p.Sent = time.Now()
-	id, err := s.send(ctx, tap.Outgoing{Topic: s.o.topic, Keys: p.keys, Properties: carried(m.Properties, s.o.prefix != ""), Body: p.body})
+	id, err := s.send(ctx, tap.Outgoing{Topic: s.o.Topic, Keys: p.keys, Properties: carried(m.Properties, s.o.Prefix != ""), Body: p.body})
 	if err != nil {
 		p.Unsure = true
 		s.unsure.Add(1)
@@ -205,13 +205,13 @@ type pacer struct {
 	n     int64
 }
 
-func (o *replayOptions) pacer(start time.Time) *pacer {
+func (o *Options) pacer(start time.Time) *pacer {
 	p := &pacer{start: start}
-	if o.rate > 0 {
-		p.gap = time.Second / time.Duration(o.rate)
+	if o.Rate > 0 {
+		p.gap = time.Second / time.Duration(o.Rate)
 	}
-	if o.pace == paceRecorded {
-		p.speed = o.speed
+	if o.Pace == PaceRecorded {
+		p.speed = o.Speed
 	}
 	return p
 }

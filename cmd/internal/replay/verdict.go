@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"refundd/cmd/internal/match"
 )
 
-// verdict is the result of a replay.
-type verdict struct {
+// Verdict is the result of a replay.
+type Verdict struct {
 	Source  string       `json:"source"`
 	Topic   string       `json:"topic"`
 	Sent    int64        `json:"sent"`
@@ -26,11 +26,11 @@ type verdict struct {
 	Stopped bool         `json:"stopped"`
 	Result  match.Result `json:"result"`
 	Verdict string       `json:"verdict"`
-	Rows    []rowOut     `json:"rows,omitempty"` // the first of those that do not match
+	Rows    []Row        `json:"rows,omitempty"` // the first of those that do not match
 }
 
-// rowOut is a row that does not match, for people and files.
-type rowOut struct {
+// Row is one that does not match, for people and files.
+type Row struct {
 	State    match.State `json:"state"`
 	Number   string      `json:"out_request_no"`
 	Amount   string      `json:"amount,omitempty"`
@@ -40,20 +40,20 @@ type rowOut struct {
 	EventIDs []string    `json:"event_ids,omitempty"`
 }
 
-func out(r match.Row) rowOut {
-	row := rowOut{State: r.State, Number: r.Number, Commands: r.Commands, Sent: r.Sent.UTC(), Detail: r.Detail, EventIDs: r.EventIDs}
+func out(r match.Row) Row {
+	row := Row{State: r.State, Number: r.Number, Commands: r.Commands, Sent: r.Sent.UTC(), Detail: r.Detail, EventIDs: r.EventIDs}
 	if r.Amount > 0 {
 		row.Amount = alipay.Amount(r.Amount).String()
 	}
 	return row
 }
 
-// shownRows is how many rows are printed; a file takes all.
-const shownRows = 20
+// ShownRows is how many rows are printed; a file takes all.
+const ShownRows = 20
 
 // tell joins for the last time, writes the report and prints the result. It
 // returns cli.ErrFound unless everything matches.
-func (o *replayOptions) tell(env cli.Env, table *match.Table, v verdict) error {
+func (o *Options) tell(env cli.Env, table *match.Table, v Verdict) error {
 	switch {
 	case table == nil && v.NotSent == 0:
 		v.Verdict = "sent, not reconciled"
@@ -61,17 +61,17 @@ func (o *replayOptions) tell(env cli.Env, table *match.Table, v verdict) error {
 		v.Verdict = "not everything was sent"
 	default:
 		var err error
-		if v.Result, v.Rows, err = report(table, o.report); err != nil {
+		if v.Result, v.Rows, err = Judge(table, o.Report); err != nil {
 			return err
 		}
-		v.Verdict = verdictOf(v.Result)
+		v.Verdict = VerdictOf(v.Result)
 	}
-	if o.JSON() {
+	if o.Format.JSON() {
 		if err := cli.PrintJSON(env.Stdout, v); err != nil {
 			return err
 		}
 	} else {
-		v.print(env.Stdout, table != nil, o.report)
+		v.print(env.Stdout, table != nil, o.Report)
 	}
 	if v.NotSent > 0 && table == nil || table != nil && !v.Result.Clean() {
 		return cli.ErrFound
@@ -79,40 +79,41 @@ func (o *replayOptions) tell(env cli.Env, table *match.Table, v verdict) error {
 	return nil
 }
 
-func verdictOf(r match.Result) string {
+// VerdictOf is the verdict in words.
+func VerdictOf(r match.Result) string {
 	if r.Clean() {
 		return "all matched"
 	}
 	return "NOT ALL MATCHED"
 }
 
-// report joins and writes the rows that do not match to a file, if one is named.
+// Judge joins and writes the rows that do not match to a file, if one is named.
 // It returns the first of them.
-func report(table *match.Table, name string) (match.Result, []rowOut, error) {
+func Judge(table *match.Table, name string) (match.Result, []Row, error) {
 	file, err := openRowReport(name)
 	if err != nil {
 		return match.Result{}, nil, err
 	}
-	var first []rowOut
+	var first []Row
 	result, err := table.Join(func(r match.Row) error {
 		row := out(r)
-		if len(first) < shownRows {
+		if len(first) < ShownRows {
 			first = append(first, row)
 		}
-		return file.write(row)
+		return file.Write(row)
 	})
-	return result, first, errors.Join(err, file.close())
+	return result, first, errors.Join(err, file.Close())
 }
 
-func openRowReport(name string) (*reportFile[rowOut], error) {
-	return openReport(name, []string{"state", "out_request_no", "amount", "commands", "sent", "detail", "event_ids"}, func(r rowOut) []string {
+func openRowReport(name string) (*ReportFile[Row], error) {
+	return OpenReport(name, []string{"state", "out_request_no", "amount", "commands", "sent", "detail", "event_ids"}, func(r Row) []string {
 		return []string{
 			string(r.State), r.Number, r.Amount, strconv.FormatInt(r.Commands, 10), r.Sent.Format(time.RFC3339Nano), r.Detail, strings.Join(r.EventIDs, " "),
 		}
 	})
 }
 
-func (v verdict) print(w io.Writer, reconciled bool, file string) {
+func (v Verdict) print(w io.Writer, reconciled bool, file string) {
 	stopped := ""
 	if v.Stopped {
 		stopped = " (stopped before the end)"
@@ -125,13 +126,14 @@ func (v verdict) print(w io.Writer, reconciled bool, file string) {
 		_, _ = fmt.Fprintf(w, "bad commands among them, sent as they were: %d\n", v.Bad)
 	}
 	if reconciled {
-		printResult(w, v.Result)
-		printRows(w, v.Rows, v.Result, file)
+		PrintResult(w, v.Result)
+		PrintRows(w, v.Rows, v.Result, file)
 	}
 	_, _ = fmt.Fprintf(w, "verdict: %s\n", v.Verdict)
 }
 
-func printResult(w io.Writer, r match.Result) {
+// PrintResult prints the counts.
+func PrintResult(w io.Writer, r match.Result) {
 	_, _ = fmt.Fprintf(w, `commands    %9d
   matched   %9d   succeeded %d, failed %d, rejected %d
   missing   %9d
@@ -155,14 +157,15 @@ func printResult(w io.Writer, r match.Result) {
 	}
 }
 
-func printRows(w io.Writer, rows []rowOut, r match.Result, file string) {
+// PrintRows prints the rows that do not match.
+func PrintRows(w io.Writer, rows []Row, r match.Result, file string) {
 	for _, row := range rows {
 		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, cli.OrQuestion(row.Amount), row.Sent.Format(time.RFC3339), row.Detail)
 	}
 	switch bad := r.Missing + r.Unresolved + r.Conflicting + r.Unsure; {
 	case file != "" && bad > 0:
 		_, _ = fmt.Fprintf(w, "the rows that do not match are in %s\n", file)
-	case len(rows) == shownRows:
+	case len(rows) == ShownRows:
 		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")
 	}
 }

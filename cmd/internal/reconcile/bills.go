@@ -1,4 +1,4 @@
-package main
+package reconcile
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"refundd/cmd/internal/bill"
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/match"
+	"refundd/cmd/internal/replay"
 	"refundd/producer"
 )
 
@@ -35,7 +36,7 @@ func (a *account) inside(at time.Time) bool {
 }
 
 // reconcileBills holds Alipay's bills against the events.
-func (o *reconcileOptions) reconcileBills(ctx context.Context, env cli.Env, events source) error {
+func (o *Options) reconcileBills(ctx context.Context, env cli.Env, events replay.Source) error {
 	accounts, err := o.readBills(env)
 	defer func() {
 		for _, a := range accounts {
@@ -56,7 +57,7 @@ func (o *reconcileOptions) reconcileBills(ctx context.Context, env cli.Env, even
 	if err != nil {
 		return err
 	}
-	file, err := openBillReport(o.report)
+	file, err := openBillReport(o.Report)
 	if err != nil {
 		return err
 	}
@@ -67,23 +68,23 @@ func (o *reconcileOptions) reconcileBills(ctx context.Context, env cli.Env, even
 			line := lineOf(a.Kind, r)
 			switch r.State {
 			case match.BillMatched, match.Outside, match.Coupon:
-				if !o.all {
+				if !o.All {
 					return nil
 				}
 			case match.AmountDiffers, match.MissingHere, match.MissingThere:
-				if len(first) < shownRows {
+				if len(first) < replay.ShownRows {
 					first = append(first, line)
 				}
 			}
-			return file.write(line)
+			return file.Write(line)
 		})
 		if err != nil {
-			return errors.Join(err, file.close())
+			return errors.Join(err, file.Close())
 		}
 		a.AddsUp = a.Result.AddsUp()
 		clean = clean && a.Result.Clean() && a.AddsUp
 	}
-	if err := file.close(); err != nil {
+	if err := file.Close(); err != nil {
 		return err
 	}
 	if err := o.tellBills(env.Stdout, accounts, first, clean, strange); err != nil {
@@ -96,10 +97,10 @@ func (o *reconcileOptions) reconcileBills(ctx context.Context, env cli.Env, even
 }
 
 // readBills reads all files, each kind into an account of its own.
-func (o *reconcileOptions) readBills(env cli.Env) (accounts []*account, err error) {
+func (o *Options) readBills(env cli.Env) (accounts []*account, err error) {
 	of := map[bill.Kind]*account{}
 	for _, kind := range []bill.Kind{bill.Trade, bill.Fund} {
-		table, err := match.NewBills(match.Config{Dir: o.temp}, kind == bill.Fund)
+		table, err := match.NewBills(match.Config{Dir: o.Temp}, kind == bill.Fund)
 		if err != nil {
 			return accounts, cli.WrongUsage("--temp: %v", err)
 		}
@@ -108,7 +109,7 @@ func (o *reconcileOptions) readBills(env cli.Env) (accounts []*account, err erro
 	}
 	read := counter{}
 	defer env.Progress(func() string { return fmt.Sprintf("so far %s refunds in bills", read.of(0)) })()
-	for _, name := range o.bills {
+	for _, name := range o.Bills {
 		infos, err := bill.Read(name, func(r bill.Row) error {
 			read.n.Add(1)
 			return of[r.Kind].table.Row(match.Refund{TradeNo: r.TradeNo, OutTradeNo: r.OutTradeNo, OutRequestNo: r.OutRequestNo, Fen: r.Fen, At: r.At})
@@ -176,11 +177,11 @@ func lineOf(kind bill.Kind, r match.BillRow) billLine {
 	return line
 }
 
-func openBillReport(name string) (*reportFile[billLine], error) {
+func openBillReport(name string) (*replay.ReportFile[billLine], error) {
 	header := []string{
 		"bill", "state", "out_request_no", "out_trade_no", "trade_no", "bill_amount", "event_amount", "difference", "bill_time", "event_time", "event_id", "detail",
 	}
-	return openReport(name, header, func(l billLine) []string {
+	return replay.OpenReport(name, header, func(l billLine) []string {
 		return []string{
 			string(l.Bill), string(l.State), l.OutRequestNo, l.OutTradeNo, l.TradeNo, l.BillAmount, l.EventAmount, l.Difference,
 			l.BillTime, l.EventTime, l.EventID, l.Detail,
@@ -188,12 +189,12 @@ func openBillReport(name string) (*reportFile[billLine], error) {
 	})
 }
 
-func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []billLine, clean bool, strange int64) error {
+func (o *Options) tellBills(w io.Writer, accounts []*account, first []billLine, clean bool, strange int64) error {
 	verdict := "every fen is explained"
 	if !clean {
 		verdict = "DIFFERENCES"
 	}
-	if o.JSON() {
+	if o.Format.JSON() {
 		return cli.PrintJSON(w, struct {
 			Accounts []*account `json:"accounts"`
 			Strange  int64      `json:"no_events"`
@@ -229,11 +230,11 @@ func (o *reconcileOptions) tellBills(w io.Writer, accounts []*account, first []b
 		_, _ = fmt.Fprintf(w, "  %s bill: %-14s %s (trade %s): bill %s, event %s: %s\n",
 			l.Bill, l.State, cli.OrQuestion(l.OutRequestNo), cli.OrQuestion(l.OutTradeNo), cli.OrQuestion(l.BillAmount), cli.OrQuestion(l.EventAmount), l.Detail)
 	}
-	if len(first) == shownRows && o.report == "" {
+	if len(first) == replay.ShownRows && o.Report == "" {
 		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")
 	}
-	if o.report != "" {
-		_, _ = fmt.Fprintf(w, "lines are in %s\n", o.report)
+	if o.Report != "" {
+		_, _ = fmt.Fprintf(w, "lines are in %s\n", o.Report)
 	}
 	_, _ = fmt.Fprintf(w, "verdict: %s\n", verdict)
 	return nil

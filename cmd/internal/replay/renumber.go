@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"bytes"
@@ -16,20 +16,21 @@ import (
 // maxNumber is the contract's limit for numbers.
 const maxNumber = 64
 
-// renumbering gives commands new numbers: always the same new one for the same
+// Renumbering gives commands new numbers: always the same new one for the same
 // old one, so that repeats stay repeats and conflicts stay conflicts.
-type renumbering struct {
-	prefix string
-	trades bool // also the numbers of trades, red packets and their orders
+type Renumbering struct {
+	Prefix string
+	Trades bool // also the numbers of trades, red packets and their orders
 }
 
-func (r renumbering) check() error {
+// Check refuses what cannot be part of a number.
+func (r Renumbering) Check() error {
 	switch {
-	case r.prefix == "" && r.trades:
+	case r.Prefix == "" && r.Trades:
 		return cli.WrongUsage("--renumber-trades needs --renumber")
-	case len(r.prefix) > 24:
-		return cli.WrongUsage("--renumber: %d characters, at most 24", len(r.prefix))
-	case strings.ContainsFunc(r.prefix, func(c rune) bool { return c < 0x21 || c > 0x7e }):
+	case len(r.Prefix) > 24:
+		return cli.WrongUsage("--renumber: %d characters, at most 24", len(r.Prefix))
+	case strings.ContainsFunc(r.Prefix, func(c rune) bool { return c < 0x21 || c > 0x7e }):
 		return cli.WrongUsage("--renumber: only characters from ! to ~ without space")
 	}
 	return nil
@@ -37,20 +38,20 @@ func (r renumbering) check() error {
 
 // number is the new number of an old one: the prefix and the old one, or a digest
 // of it where that would be too long.
-func (r renumbering) number(old string) string {
-	if len(r.prefix)+len(old) <= maxNumber {
-		return r.prefix + old
+func (r Renumbering) number(old string) string {
+	if len(r.Prefix)+len(old) <= maxNumber {
+		return r.Prefix + old
 	}
 	sum := sha256.Sum256([]byte(old))
-	return r.prefix + hex.EncodeToString(sum[:16])
+	return r.Prefix + hex.EncodeToString(sum[:16])
 }
 
-func (r renumbering) renames(member string) bool {
+func (r Renumbering) renames(member string) bool {
 	switch member {
 	case "out_request_no":
 		return true
 	case "out_trade_no", "trade_no", "auth_no", "out_order_no":
-		return r.trades
+		return r.Trades
 	}
 	return false
 }
@@ -58,12 +59,12 @@ func (r renumbering) renames(member string) bool {
 var errNoObject = errors.New("not a JSON object")
 
 // body returns a good command with new numbers. Every other byte stays.
-func (r renumbering) body(old []byte) ([]byte, error) {
+func (r Renumbering) body(old []byte) ([]byte, error) {
 	in := json.NewDecoder(bytes.NewReader(old))
 	if open, err := in.Token(); err != nil || open != json.Delim('{') {
 		return nil, errNoObject
 	}
-	out := make([]byte, 0, len(old)+5*(len(r.prefix)+8))
+	out := make([]byte, 0, len(old)+5*(len(r.Prefix)+8))
 	copied := 0
 	for in.More() {
 		name, err := in.Token()

@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 	"refundd/producer"
 )
 
-// matchEvent is an event for the join.
-func matchEvent(ev producer.Event, stored time.Time) match.Event {
+// MatchEvent is an event for the join.
+func MatchEvent(ev producer.Event, stored time.Time) match.Event {
 	out := match.Event{
 		Key:     match.Key{Kind: ev.Kind, Merchant: ev.Merchant, Number: ev.Subject},
 		Outcome: ev.Outcome, Amount: ev.AmountFen, Stored: stored,
@@ -37,7 +37,7 @@ type watcher struct {
 }
 
 // watch begins to follow and returns when every event from now on will be seen.
-func (o *replayOptions) watch(ctx context.Context, env cli.Env, cluster tap.Cluster, s *sending) (*watcher, error) {
+func (o *Options) watch(ctx context.Context, env cli.Env, cluster tap.Cluster, s *sending) (*watcher, error) {
 	w := &watcher{s: s, env: env, stop: func() {}}
 	if s.table == nil {
 		return w, nil
@@ -46,13 +46,13 @@ func (o *replayOptions) watch(ctx context.Context, env cli.Env, cluster tap.Clus
 	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ready, failed := make(chan struct{}), make(chan error, 1)
 	w.failed = failed
-	f := tap.Following{Topic: o.eventTopic, Group: o.group, Ready: func() { close(ready) }}
+	f := tap.Following{Topic: o.EventTopic, Group: o.Group, Ready: func() { close(ready) }}
 	f.Trouble = func(err error) { _, _ = fmt.Fprintf(env.Stderr, "refundctl: events: %v; trying again\n", err) }
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var broken error
 		err := tap.Follow(following, cluster, f, func(m tap.Message) {
-			if err := w.take(o.prefix, m); err != nil && broken == nil {
+			if err := w.take(o.Prefix, m); err != nil && broken == nil {
 				broken = err
 				cancel()
 			}
@@ -96,7 +96,7 @@ func (w *watcher) take(prefix string, m tap.Message) error {
 		w.last.Store(time.Now().UnixNano())
 	case producer.Unresolved, producer.Notified, producer.DepositBack:
 	}
-	return w.s.table.Event(matchEvent(ev, m.Stored))
+	return w.s.table.Event(MatchEvent(ev, m.Stored))
 }
 
 // wait returns when nothing is missing any more, when no further final event has
