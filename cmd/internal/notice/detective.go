@@ -1,4 +1,4 @@
-package main
+package notice
 
 import (
 	"bytes"
@@ -28,8 +28,8 @@ type detective struct {
 }
 
 // judge checks a body as the receiver does, and looks for reasons.
-func (d *detective) judge(body []byte) judgement {
-	j := judgement{}
+func (d *detective) judge(body []byte) Judgement {
+	j := Judgement{}
 	pairs := split(body, url.QueryUnescape)
 	for _, p := range pairs {
 		j.Names = append(j.Names, safeName(p.name))
@@ -69,7 +69,7 @@ func (d *detective) judge(body []byte) judgement {
 }
 
 // parties are the receiver's own checks after the signature.
-func (d *detective) parties(j *judgement, n *alipay.Notification) {
+func (d *detective) parties(j *Judgement, n *alipay.Notification) {
 	if n.NotifyID == "" {
 		j.Valid, j.Check, j.Error = false, "malformed", "the signature is good, but there is no notify_id: repeats could not be told apart, so the receiver refuses it"
 		return
