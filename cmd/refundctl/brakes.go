@@ -11,6 +11,7 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/flags"
 	"refundd/dedupe"
 )
 
@@ -23,7 +24,7 @@ REFUNDD_REDIS_PASSWORD_FILE, REFUNDD_REDIS_PREFIX; the app by REFUNDD_ALIPAY_APP
 
 // brake holds the flags of pause, resume and brakes.
 type brake struct {
-	output
+	flags.Output
 	appID, kind, merchant, reason, by string
 }
 
@@ -53,7 +54,7 @@ func brakesCommand(env cli.Env) *cobra.Command {
 }
 
 func (b *brake) which(cmd *cobra.Command) {
-	choice{value: &b.kind, of: kinds()}.register(cmd, "kind", "k", "refund or coupon_refund; default both")
+	flags.Choice{Value: &b.kind, Of: kinds()}.Register(cmd, "kind", "k", "refund or coupon_refund; default both")
 	cmd.Flags().StringVarP(&b.merchant, "merchant", "m", "", "`name` of one merchant; default all")
 }
 
@@ -79,7 +80,7 @@ func (b *brake) command(env cli.Env, name, says string, do func(context.Context,
 			return do(ctx, store, env)
 		},
 	}
-	b.register(cmd)
+	b.Register(cmd)
 	cmd.Flags().StringVar(&b.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
 	"refundd/consumer/history"
 )
 
@@ -31,7 +32,7 @@ const checkExample = `  refundctl check history.jsonl
 
 // checking holds the flags of check.
 type checking struct {
-	output
+	flags.Output
 	only, repeat string
 }
 
@@ -49,9 +50,9 @@ func checkCommand(env cli.Env) *cobra.Command {
 		Args: cobra.ArbitraryArgs, ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 		RunE: func(_ *cobra.Command, files []string) error { return o.check(env, files) },
 	}
-	o.register(cmd)
-	choice{value: &o.only, of: names, many: true}.register(cmd, "only", "", "`names` of the invariants to check, with commas between them; default all")
-	fileFlag(cmd, &o.repeat, "repeat", "", "`file` of an earlier run of the same seed, which must be the same (I19)")
+	o.Register(cmd)
+	flags.Choice{Value: &o.only, Of: names, Many: true}.Register(cmd, "only", "", "`names` of the invariants to check, with commas between them; default all")
+	flags.File(cmd, &o.repeat, "repeat", "", "`file` of an earlier run of the same seed, which must be the same (I19)")
 	return cmd
 }
 

@@ -25,9 +25,9 @@ type connection struct {
 }
 
 func (c *connection) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&c.nameServers, "nameserver", "", "`host:port,...` of RocketMQ's name servers; default REFUNDD_ROCKETMQ_NAMESERVERS")
-	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log of the RocketMQ client to standard error")
+	set := cmd.Flags()
+	set.StringVar(&c.nameServers, "nameserver", "", "`host:port,...` of RocketMQ's name servers; default REFUNDD_ROCKETMQ_NAMESERVERS")
+	set.BoolVarP(&c.verbose, "verbose", "v", false, "log of the RocketMQ client to standard error")
 }
 
 // open checks how to reach the cluster, and that the topic is there.

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"refundd/cmd/internal/flags"
 )
 
 // TestDocumentsNameCommandsThatExist: what the operators' documents tell a person
@@ -24,10 +26,10 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 			words := strings.Fields(quoted.ReplaceAllString(match[1], "TEXT"))
 			c, rest, err := root.Find(words)
 			if err == nil {
-				err = oneDash(root, words)
+				err = flags.OneDash(root, words)
 			}
 			if err == nil && c.HasSubCommands() && len(rest) > 0 && !strings.Contains(rest[0], "|") {
-				err = choose(c, rest)
+				err = flags.Choose(c, rest)
 			}
 			if err != nil {
 				t.Errorf("%s: refundctl %s: %v", file, match[1], err)

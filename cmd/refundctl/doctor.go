@@ -7,6 +7,7 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/doctor"
+	"refundd/cmd/internal/flags"
 )
 
 const doctorLong = `Checks a live environment as refundd would find it, and tells what is wrong, what may
@@ -35,8 +36,8 @@ const doctorExample = `  refundctl doctor                  with the service's en
 func doctorCommand(env cli.Env) *cobra.Command {
 	var (
 		o     doctor.Options
-		out   output
-		watch period
+		out   flags.Output
+		watch flags.Period
 	)
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "check a live environment: RocketMQ, Redis, Alipay, configuration", Long: doctorLong, Example: doctorExample,
@@ -45,7 +46,7 @@ func doctorCommand(env cli.Env) *cobra.Command {
 			return doctor.Run(cmd.Context(), env, o)
 		},
 	}
-	out.register(cmd)
+	out.Register(cmd)
 	cmd.Flags().BoolVar(&o.Live, "live", false, "ask Alipay, too")
 	cmd.Flags().Var(&watch, "watch", "watch the group's subscriptions for this `time`")
 	cmd.Flags().BoolVarP(&o.Quiet, "quiet", "q", false, "only what is not ok")

@@ -5,6 +5,7 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/flags"
 )
 
 const explainLong = `Tells everything about one refund: a timeline from its record in Redis and from the
@@ -27,13 +28,13 @@ const explainExample = `  refundctl explain R-1
 func explainCommand(env cli.Env) *cobra.Command {
 	var (
 		at   deskFlags
-		out  output
+		out  flags.Output
 		q    desk.Question
-		from = newWhen("7d")
+		from = flags.NewWhen("7d")
 	)
 	cmd := &cobra.Command{
 		Use: "explain NUMBER", Short: "everything about one refund: what is true, what happens next, what to do",
-		Long: explainLong, Example: explainExample, Args: oneNumber,
+		Long: explainLong, Example: explainExample, Args: flags.OneNumber,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, done, err := at.open(env)
 			if err != nil {
@@ -45,13 +46,13 @@ func explainCommand(env cli.Env) *cobra.Command {
 		},
 	}
 	at.register(cmd)
-	out.register(cmd)
-	choice{value: &q.Kind, of: kinds()}.register(cmd, "kind", "k", "only refund or coupon_refund; default both")
-	flags := cmd.Flags()
-	flags.StringVarP(&q.Merchant, "merchant", "m", "", "only the refund of this `name`; empty: the app's own; default whatever is found")
-	flags.StringVar(&q.Trade, "trade", "", "trade `number` (or auth_no) as the command names it, where nothing found names it")
-	flags.BoolVar(&q.Live, "live", false, "ask Alipay, too, by a query")
-	flags.BoolVar(&q.Scan, "scan", false, "read the topics message by message, and not through the brokers' index")
-	flags.Var(&from, "from", "read topics from this `time` on, or from so long ago: 12h, 7d")
+	out.Register(cmd)
+	flags.Choice{Value: &q.Kind, Of: kinds()}.Register(cmd, "kind", "k", "only refund or coupon_refund; default both")
+	set := cmd.Flags()
+	set.StringVarP(&q.Merchant, "merchant", "m", "", "only the refund of this `name`; empty: the app's own; default whatever is found")
+	set.StringVar(&q.Trade, "trade", "", "trade `number` (or auth_no) as the command names it, where nothing found names it")
+	set.BoolVar(&q.Live, "live", false, "ask Alipay, too, by a query")
+	set.BoolVar(&q.Scan, "scan", false, "read the topics message by message, and not through the brokers' index")
+	set.Var(&from, "from", "read topics from this `time` on, or from so long ago: 12h, 7d")
 	return cmd
 }

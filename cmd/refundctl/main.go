@@ -35,6 +35,7 @@ import (
 
 	"refundd/cmd/internal/build"
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
 	"refundd/consumer"
 )
 
@@ -100,79 +101,8 @@ func newRoot(env cli.Env) *cobra.Command {
 	root.SetCompletionCommandGroupID(groupSystem)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
-	finish(root)
+	flags.Finish(root)
 	return root
-}
-
-// finish makes commands that only have commands of their own ask for one, and all
-// others refuse arguments that they do not take.
-func finish(c *cobra.Command) {
-	switch {
-	case c.HasSubCommands():
-		c.Args, c.RunE, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, choose, 2
-	case c.Name() == "help":
-		c.Run, c.RunE, c.Short = nil, help, "the help of a command, or of a group of them"
-	case c.Args == nil, c.Parent().Name() == "completion":
-		c.Args = noArguments
-	}
-	if c.Name() == "completion" {
-		c.Short = "a script that completes commands, flags and their values in a shell"
-	}
-	for _, under := range c.Commands() {
-		finish(under)
-	}
-}
-
-// choose tells which commands there are.
-func choose(c *cobra.Command, args []string) error {
-	var names []string
-	for _, under := range c.Commands() {
-		if under.IsAvailableCommand() {
-			names = append(names, under.Name())
-		}
-	}
-	list := strings.Join(names, ", ")
-	switch {
-	case len(args) == 0 && !c.HasParent():
-		c.SetOut(c.ErrOrStderr())
-		_ = c.Help() // as far as it can be printed
-		return &cli.UsageError{}
-	case len(args) == 0:
-		return cli.WrongUsage("%s takes one of: %s", c.Name(), list)
-	}
-	name := strings.ToValidUTF8(args[0], "?")
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		return cli.WrongUsage("unknown command %q for %s; did you mean %s?", name, c.CommandPath(), strings.Join(near, " or "))
-	}
-	return cli.WrongUsage("unknown command %q for %s; there are %s", name, c.CommandPath(), list)
-}
-
-// help is the help of a command, or of a group of them.
-func help(c *cobra.Command, args []string) error {
-	about, rest, err := c.Root().Find(args)
-	if err != nil {
-		return cli.WrongUsage("%v", err)
-	}
-	if len(rest) > 0 && about.HasSubCommands() {
-		return choose(about, rest)
-	}
-	about.InitDefaultHelpFlag()
-	return about.Help()
-}
-
-func noArguments(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return cli.WrongUsage("unexpected argument %q", strings.ToValidUTF8(args[0], "?"))
-	}
-	return nil
-}
-
-// oneNumber wants the out_request_no, before or behind the flags.
-func oneNumber(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return cli.WrongUsage("the out_request_no is missing")
-	}
-	return noArguments(c, args[1:])
 }
 
 func main() {
@@ -190,7 +120,7 @@ func main() {
 func run(ctx context.Context, args []string, env cli.Env) int {
 	root := newRoot(env)
 	root.SetArgs(args)
-	err := oneDash(root, args)
+	err := flags.OneDash(root, args)
 	if err == nil {
 		err = root.ExecuteContext(ctx)
 	}
@@ -210,34 +140,14 @@ func run(ctx context.Context, args []string, env cli.Env) int {
 	return exitFailed
 }
 
-// oneDash refuses -name where --name is meant. It would be read as a row of short
-// forms: -merchant=a as --merchant erchant=a.
-func oneDash(root *cobra.Command, args []string) error {
-	c, rest, err := root.Find(args)
-	if err != nil {
-		return nil //nolint:nilerr // it is told when it is carried out
-	}
-	c.InitDefaultHelpFlag()
-	for _, arg := range rest {
-		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
-		switch {
-		case arg == "--":
-			return nil
-		case len(name) > 1 && strings.HasPrefix(arg, "-") && c.Flags().Lookup(name) != nil:
-			return cli.WrongUsage("-%s: write --%s; one dash is for names of one letter", name, name)
-		}
-	}
-	return nil
-}
-
 func versionCommand(env cli.Env) *cobra.Command {
-	var out output
+	var out flags.Output
 	c := &cobra.Command{
 		Use: "version", Short: "print the version", Example: "  refundctl version -o json",
 		RunE: func(*cobra.Command, []string) error {
 			return out.Print(env, map[string]string{"version": build.Version()}, "refundctl %s\n", build.Version())
 		},
 	}
-	out.register(c)
+	out.Register(c)
 	return c
 }

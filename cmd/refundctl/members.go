@@ -22,18 +22,18 @@ type members struct {
 }
 
 func (m *members) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&m.outRequestNo, "out-request-no", "", "`number` of the refund: the key that makes it happen once")
-	flags.StringVar(&m.outTradeNo, "out-trade-no", "", "`number` of the trade, yours; this or --trade-no")
-	flags.StringVar(&m.tradeNo, "trade-no", "", "`number` of the trade, Alipay's")
-	flags.StringVar(&m.amount, "amount", "", "`yuan`, such as 12.50")
-	flags.StringVarP(&m.reason, "reason", "r", "", "refund_reason, a `text` of at most 256 characters")
-	flags.StringVar(&m.currency, "currency", "", "refund_currency, three capital `letters`")
-	flags.StringVarP(&m.merchant, "merchant", "m", "", "`name` of a merchant that the service is configured for")
-	flags.Var(&m.metadata, "metadata", "`key=value` that comes back in the event; may be repeated")
-	flags.StringVar(&m.authNo, "auth-no", "", "coupon_refund: `number` of the red packet")
-	flags.StringVar(&m.outOrderNo, "out-order-no", "", "coupon_refund: your order `number`, for queries")
-	flags.StringVar(&m.remark, "remark", "", "coupon_refund: `text` that the receiver sees")
+	set := cmd.Flags()
+	set.StringVar(&m.outRequestNo, "out-request-no", "", "`number` of the refund: the key that makes it happen once")
+	set.StringVar(&m.outTradeNo, "out-trade-no", "", "`number` of the trade, yours; this or --trade-no")
+	set.StringVar(&m.tradeNo, "trade-no", "", "`number` of the trade, Alipay's")
+	set.StringVar(&m.amount, "amount", "", "`yuan`, such as 12.50")
+	set.StringVarP(&m.reason, "reason", "r", "", "refund_reason, a `text` of at most 256 characters")
+	set.StringVar(&m.currency, "currency", "", "refund_currency, three capital `letters`")
+	set.StringVarP(&m.merchant, "merchant", "m", "", "`name` of a merchant that the service is configured for")
+	set.Var(&m.metadata, "metadata", "`key=value` that comes back in the event; may be repeated")
+	set.StringVar(&m.authNo, "auth-no", "", "coupon_refund: `number` of the red packet")
+	set.StringVar(&m.outOrderNo, "out-order-no", "", "coupon_refund: your order `number`, for queries")
+	set.StringVar(&m.remark, "remark", "", "coupon_refund: `text` that the receiver sees")
 }
 
 // note remembers which of the flags were given; empty ones count too, and are

@@ -5,6 +5,7 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/flags"
 )
 
 const parkedListLong = `Tells which refunds wait for a person, why, and what has become of each since. The
@@ -48,21 +49,21 @@ func parkedCommand(env cli.Env) *cobra.Command {
 // parkedFilter are the flags that say which parked refunds are meant.
 type parkedFilter struct {
 	desk.Filter
-	older, newer when
+	older, newer flags.When
 }
 
 func (f *parkedFilter) register(cmd *cobra.Command) {
-	choice{value: &f.Reason, of: reasons(), many: true}.register(cmd, "reason", "r", "only these `reasons`, with commas between them")
+	flags.Choice{Value: &f.Reason, Of: reasons(), Many: true}.Register(cmd, "reason", "r", "only these `reasons`, with commas between them")
 	f.registerOne(cmd)
-	flags := cmd.Flags()
-	flags.StringVar(&f.Number, "number", "", "only these out_request_no, with commas between `them`")
-	flags.Var(&f.older, "older", "only parked before this `time`, or longer ago than: 90m, 12h, 7d")
-	flags.Var(&f.newer, "newer", "only parked since this `time`, or within: 90m, 12h, 7d")
+	set := cmd.Flags()
+	set.StringVar(&f.Number, "number", "", "only these out_request_no, with commas between `them`")
+	set.Var(&f.older, "older", "only parked before this `time`, or longer ago than: 90m, 12h, 7d")
+	set.Var(&f.newer, "newer", "only parked since this `time`, or within: 90m, 12h, 7d")
 }
 
 // registerOne is for the commands about one number.
 func (f *parkedFilter) registerOne(cmd *cobra.Command) {
-	choice{value: &f.Kind, of: kinds()}.register(cmd, "kind", "k", "only refund or coupon_refund")
+	flags.Choice{Value: &f.Kind, Of: kinds()}.Register(cmd, "kind", "k", "only refund or coupon_refund")
 	cmd.Flags().StringVarP(&f.Merchant, "merchant", "m", "", "only refunds of this `name`; empty: the app's own")
 }
 
@@ -76,7 +77,7 @@ func parkedListCommand(env cli.Env) *cobra.Command {
 	var (
 		at  deskFlags
 		f   parkedFilter
-		out output
+		out flags.Output
 		all bool
 	)
 	cmd := &cobra.Command{
@@ -92,7 +93,7 @@ func parkedListCommand(env cli.Env) *cobra.Command {
 	}
 	at.register(cmd)
 	f.register(cmd)
-	out.register(cmd)
+	out.Register(cmd)
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those that wait for nobody")
 	return cmd
 }
@@ -101,10 +102,10 @@ func parkedShowCommand(env cli.Env) *cobra.Command {
 	var (
 		at  deskFlags
 		f   parkedFilter
-		out output
+		out flags.Output
 	)
 	cmd := &cobra.Command{
-		Use: "show NUMBER", Short: "one of them in full", Long: parkedShowLong, Example: parkedShowExample, Args: oneNumber,
+		Use: "show NUMBER", Short: "one of them in full", Long: parkedShowLong, Example: parkedShowExample, Args: flags.OneNumber,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, done, err := at.open(env)
 			if err != nil {
@@ -117,6 +118,6 @@ func parkedShowCommand(env cli.Env) *cobra.Command {
 	}
 	at.register(cmd)
 	f.registerOne(cmd)
-	out.register(cmd)
+	out.Register(cmd)
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/flags"
 	"refundd/consumer"
 )
 
@@ -54,8 +55,8 @@ type parkedAct struct {
 	desk.Action
 	at     deskFlags
 	filter parkedFilter
-	out    output
-	agreement
+	out    flags.Output
+	flags.Agreement
 }
 
 func parkedRequeueCommand(env cli.Env) *cobra.Command {
@@ -78,20 +79,20 @@ func (a *parkedAct) command(env cli.Env, name, says string) *cobra.Command {
 		Use: name + " (--every | filters) --reason-text WHY", Short: says,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.Filter, a.Format = a.filter.filter(cmd), a.out.Format
-			a.Agree = func(ctx context.Context, question string) error { return a.ask(ctx, env, question) }
+			a.Agree = func(ctx context.Context, question string) error { return a.Ask(ctx, env, question) }
 			return a.run(cmd.Context(), env)
 		},
 	}
 	a.at.register(cmd)
 	a.filter.register(cmd)
-	a.out.register(cmd)
-	a.agreement.register(cmd)
-	flags := cmd.Flags()
-	flags.BoolVar(&a.Every, "every", false, "all that wait for a person, where no filter is given")
-	flags.BoolVar(&a.Plan, "plan", false, "only say what each one would do")
-	flags.StringVar(&a.Actor, "actor", env.Getenv("USER"), "`who` does it")
-	flags.StringVar(&a.Why, "reason-text", "", "`why`, for whoever finds it; required")
-	flags.IntVar(&a.Rate, "rate", 20, "refunds per second at most; 0 = no limit")
+	a.out.Register(cmd)
+	a.Agreement.Register(cmd)
+	set := cmd.Flags()
+	set.BoolVar(&a.Every, "every", false, "all that wait for a person, where no filter is given")
+	set.BoolVar(&a.Plan, "plan", false, "only say what each one would do")
+	set.StringVar(&a.Actor, "actor", env.Getenv("USER"), "`who` does it")
+	set.StringVar(&a.Why, "reason-text", "", "`why`, for whoever finds it; required")
+	set.IntVar(&a.Rate, "rate", 20, "refunds per second at most; 0 = no limit")
 	return cmd
 }
 
@@ -100,7 +101,7 @@ func (a *parkedAct) run(ctx context.Context, env cli.Env) error {
 		return err
 	}
 	if !a.Plan {
-		if err := a.possible(env); err != nil {
+		if err := a.Possible(env); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
 	"refundd/cmd/internal/reconcile"
 	"refundd/cmd/internal/replay"
 	"refundd/cmd/internal/tap"
@@ -45,7 +46,7 @@ type reconciling struct {
 	reconcile.Options
 	connection
 	span
-	output
+	flags.Output
 	topic string
 }
 
@@ -59,24 +60,24 @@ func reconcileCommand(env cli.Env) *cobra.Command {
 	}
 	r.connection.register(cmd)
 	r.span.register(cmd)
-	r.output.register(cmd)
-	flags := cmd.Flags()
-	flags.StringArrayVar(&o.Bills, "bill", nil, "bill `file`; may be repeated")
-	completeFiles(cmd, "bill")
-	fileFlag(cmd, &o.Commands, "commands", "", "`file` of recorded commands")
-	choice{value: &o.Kind, of: kinds()}.register(cmd, "kind", "k", "with --commands, what they are: refund or coupon_refund")
-	flags.StringVar(&o.Prefix, "renumber", "", "with --commands, the `prefix` that they were replayed with")
-	fileFlag(cmd, &o.Events, "events", "", "`file` of events, instead of the event topic; - is standard input")
+	r.Output.Register(cmd)
+	set := cmd.Flags()
+	set.StringArrayVar(&o.Bills, "bill", nil, "bill `file`; may be repeated")
+	flags.CompleteFiles(cmd, "bill")
+	flags.File(cmd, &o.Commands, "commands", "", "`file` of recorded commands")
+	flags.Choice{Value: &o.Kind, Of: kinds()}.Register(cmd, "kind", "k", "with --commands, what they are: refund or coupon_refund")
+	set.StringVar(&o.Prefix, "renumber", "", "with --commands, the `prefix` that they were replayed with")
+	flags.File(cmd, &o.Events, "events", "", "`file` of events, instead of the event topic; - is standard input")
 	topicFlag(cmd, env, &r.topic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; --from, --to, --queue and --group say which part")
-	flags.StringVarP(&o.Merchant, "merchant", "m", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
-	fileFlag(cmd, &o.Report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
-	flags.BoolVarP(&o.All, "all", "a", false, "with --bill, write the lines that match as well")
-	fileFlag(cmd, &o.Temp, "temp", "", "`folder` for some 300 bytes a refund; default the system's")
+	set.StringVarP(&o.Merchant, "merchant", "m", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
+	flags.File(cmd, &o.Report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
+	set.BoolVarP(&o.All, "all", "a", false, "with --bill, write the lines that match as well")
+	flags.File(cmd, &o.Temp, "temp", "", "`folder` for some 300 bytes a refund; default the system's")
 	return cmd
 }
 
 func (r *reconciling) run(ctx context.Context, env cli.Env) error {
-	r.Options.Format = r.output.Format
+	r.Options.Format = r.Output.Format
 	if err := r.Check(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
 	"refundd/cmd/internal/replay"
 )
 
@@ -23,7 +24,7 @@ func recordCommand(env cli.Env) *cobra.Command {
 	var (
 		c     connection
 		part  span
-		out   output
+		out   flags.Output
 		topic string
 		r     replay.Recording
 	)
@@ -51,9 +52,9 @@ func recordCommand(env cli.Env) *cobra.Command {
 	}
 	c.register(cmd)
 	part.register(cmd)
-	out.register(cmd)
+	out.Register(cmd)
 	topicFlag(cmd, env, &topic, "topic", "`topic` to read; required")
-	fileFlag(cmd, &r.File, "file", "f", "`file` to write, which must not exist; required")
+	flags.File(cmd, &r.File, "file", "f", "`file` to write, which must not exist; required")
 	cmd.Flags().Int64VarP(&r.Count, "count", "n", 0, "end after so many messages; 0 = no limit")
 	return cmd
 }

@@ -3,20 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"refundd/cmd/internal/cli"
-	"refundd/consumer"
-	"refundd/producer"
 )
 
 // terminal is what a run leaves behind. It can be read while it is written.
@@ -186,83 +182,5 @@ func TestDryRunOfAFileNamesTheLines(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestBatchCountsEveryLineOnce(t *testing.T) {
-	var lines strings.Builder
-	for range 200 {
-		lines.WriteString(good + "\n{}\n")
-	}
-	var mu sync.Mutex
-	n := 0
-	var errs terminal
-	b := &batch{
-		kind: consumer.KindRefund, workers: 7, many: true, rate: 100_000, env: cli.Env{Stderr: &errs},
-		deliver: func(context.Context, command) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if n++; n%4 == 0 {
-				return errors.New("broker says no")
-			}
-			return nil
-		},
-	}
-	if err := b.run(t.Context(), strings.NewReader(lines.String())); !errors.Is(err, errNotAllSent) {
-		t.Errorf("error is %v", err)
-	}
-	if want := "400 commands: 150 sent, 200 invalid, 50 failed\n"; !strings.HasSuffix(errs.String(), want) {
-		t.Errorf("closing line is not %q", want)
-	}
-}
-
-func TestBatchStopsWhenAsked(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	var errs terminal
-	b := &batch{
-		kind: consumer.KindRefund, workers: 1, many: true, env: cli.Env{Stderr: &errs},
-		deliver: func(ctx context.Context, _ command) error {
-			cancel()
-			return ctx.Err() // a message in flight is not cut
-		},
-	}
-	if err := b.run(ctx, strings.NewReader(strings.Repeat(good+"\n", 1000))); err != nil {
-		t.Errorf("error is %v", err)
-	}
-	if b.sent != 1 || b.read != b.sent+b.interrupted || b.read > 3 {
-		t.Errorf("read %d, sent %d, interrupted %d", b.read, b.sent, b.interrupted)
-	}
-}
-
-func TestEventLine(t *testing.T) {
-	ev := producer.Event{
-		ID: "0123", Subject: "R-1", Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC), Kind: producer.KindRefund,
-		Outcome: producer.Failed, AmountFen: 1250, Reason: producer.ReasonRefused, Detail: "Alipay refused", ConfirmedBy: producer.ByQuery,
-		Calls: 2, Metadata: map[string]string{"b": "2", "a": "\x1b[2J"},
-	}
-	want := `2026-01-31T08:00:00Z  refund.failed       R-1                            12.50  refused: Alipay refused  by query, calls and queries: 2  "a"="\x1b[2J"  "b"="2"  id=0123  (repeat)`
-	if got := eventLine(ev, true); got != want {
-		t.Errorf("\n%s, want\n%s", got, want)
-	}
-}
-
-func TestRepeatsForgetTheOldestOnly(t *testing.T) {
-	var r repeats
-	id := func(i int) string { return time.Duration(i).String() }
-	for i := range remembered + 10 {
-		if r.seen(id(i)) {
-			t.Fatalf("%d is new", i)
-		}
-	}
-	for _, i := range []int{0, remembered - 1, remembered, remembered + 9} {
-		if !r.seen(id(i)) {
-			t.Errorf("%d was seen", i)
-		}
-	}
-	for i := range remembered {
-		r.seen(id(i + 10*remembered))
-	}
-	if r.seen(id(0)) {
-		t.Error("a million later it is still known")
 	}
 }

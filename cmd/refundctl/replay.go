@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
 	"refundd/cmd/internal/replay"
 	"refundd/consumer"
 )
@@ -41,15 +42,15 @@ type replaying struct {
 	replay.Options
 	connection
 	span
-	output
-	agreement
+	flags.Output
+	flags.Agreement
 	source string
-	wait   period
+	wait   flags.Period
 }
 
 func replayCommand(env cli.Env) *cobra.Command {
 	r := replaying{
-		Options: replay.Options{Kind: string(consumer.KindRefund), Pace: replay.PaceEven}, wait: period(2 * time.Minute),
+		Options: replay.Options{Kind: string(consumer.KindRefund), Pace: replay.PaceEven}, wait: flags.Period(2 * time.Minute),
 	}
 	o := &r.Options
 	cmd := &cobra.Command{
@@ -59,38 +60,38 @@ func replayCommand(env cli.Env) *cobra.Command {
 	}
 	r.connection.register(cmd)
 	r.span.register(cmd)
-	r.output.register(cmd)
-	r.agreement.register(cmd)
-	fileFlag(cmd, &o.File, "file", "f", "recorded `file` to send; - is standard input")
+	r.Output.Register(cmd)
+	r.Agreement.Register(cmd)
+	flags.File(cmd, &o.File, "file", "f", "recorded `file` to send; - is standard input")
 	topicFlag(cmd, env, &r.source, "source", "`topic` to send from, instead of a file; --from, --to, --queue and --group say which part")
 	topicFlag(cmd, env, &o.Topic, "topic", "`topic` to send to; required")
 	topicFlag(cmd, env, &o.EventTopic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
-	choice{value: &o.Kind, of: kinds()}.register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
-	choice{value: &o.Pace, of: []string{replay.PaceEven, replay.PaceRecorded}}.register(cmd, "pace", "", "even, or recorded: with the pauses of the recording")
-	flags := cmd.Flags()
-	flags.StringVar(&o.Prefix, "renumber", "", "`prefix` that makes new refunds of the commands")
-	flags.BoolVar(&o.Trades, "renumber-trades", false, "rename trades, red packets and their orders as well")
-	flags.BoolVar(&o.Same, "same-numbers", false, "send the commands as they were")
-	flags.BoolVar(&o.Reconcile, "reconcile", true, "hold every command against its event; --reconcile=false only sends")
-	flags.IntVar(&o.Rate, "rate", 0, "messages per second at most; 0 = no limit")
-	flags.Float64Var(&o.Speed, "speed", 1, "with --pace recorded: so many `times` as fast")
-	flags.Int64VarP(&o.Count, "count", "n", 0, "end after so many messages; 0 = no limit")
-	flags.IntVar(&o.Concurrency, "concurrency", 32, "`number` of messages sent at once")
-	flags.Var(&r.wait, "wait", "give up when no further final event has come for this `time`")
-	fileFlag(cmd, &o.Report, "report", "", "`file` for the rows that do not match: .csv, else JSON lines")
-	fileFlag(cmd, &o.Temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
-	flags.BoolVar(&o.DryRun, "dry-run", false, "print the plan and send nothing")
+	flags.Choice{Value: &o.Kind, Of: kinds()}.Register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
+	flags.Choice{Value: &o.Pace, Of: []string{replay.PaceEven, replay.PaceRecorded}}.Register(cmd, "pace", "", "even, or recorded: with the pauses of the recording")
+	set := cmd.Flags()
+	set.StringVar(&o.Prefix, "renumber", "", "`prefix` that makes new refunds of the commands")
+	set.BoolVar(&o.Trades, "renumber-trades", false, "rename trades, red packets and their orders as well")
+	set.BoolVar(&o.Same, "same-numbers", false, "send the commands as they were")
+	set.BoolVar(&o.Reconcile, "reconcile", true, "hold every command against its event; --reconcile=false only sends")
+	set.IntVar(&o.Rate, "rate", 0, "messages per second at most; 0 = no limit")
+	set.Float64Var(&o.Speed, "speed", 1, "with --pace recorded: so many `times` as fast")
+	set.Int64VarP(&o.Count, "count", "n", 0, "end after so many messages; 0 = no limit")
+	set.IntVar(&o.Concurrency, "concurrency", 32, "`number` of messages sent at once")
+	set.Var(&r.wait, "wait", "give up when no further final event has come for this `time`")
+	flags.File(cmd, &o.Report, "report", "", "`file` for the rows that do not match: .csv, else JSON lines")
+	flags.File(cmd, &o.Temp, "temp", "", "`folder` for some 150 bytes a command; default the system's")
+	set.BoolVar(&o.DryRun, "dry-run", false, "print the plan and send nothing")
 	return cmd
 }
 
 func (r *replaying) run(ctx context.Context, env cli.Env) error {
 	o := &r.Options
-	o.Group, o.Wait, o.Format, o.Source.Topic = r.group, time.Duration(r.wait), r.output.Format, r.source
+	o.Group, o.Wait, o.Format, o.Source.Topic = r.group, time.Duration(r.wait), r.Output.Format, r.source
 	if err := o.Check(); err != nil {
 		return err
 	}
 	if !o.DryRun {
-		if err := r.possible(env); err != nil {
+		if err := r.Possible(env); err != nil {
 			return err
 		}
 	}
@@ -104,6 +105,6 @@ func (r *replaying) run(ctx context.Context, env cli.Env) error {
 		}
 	}
 	o.EventTopic = topic(o.EventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
-	o.Agree = func(ctx context.Context, question string) error { return r.ask(ctx, env, question) }
+	o.Agree = func(ctx context.Context, question string) error { return r.Ask(ctx, env, question) }
 	return o.Replay(ctx, env, cluster)
 }

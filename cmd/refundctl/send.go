@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
+	"refundd/cmd/internal/send"
 	"refundd/cmd/internal/tap"
 	"refundd/consumer"
 	"refundd/producer"
@@ -33,7 +35,7 @@ const sendExample = `  refundctl send --out-request-no R-1 --out-trade-no T-1 --
 type sendOptions struct {
 	connection
 	members
-	output
+	flags.Output
 	topic       string
 	kind        string
 	file        string
@@ -55,16 +57,16 @@ func sendCommand(env cli.Env) *cobra.Command {
 	}
 	o.connection.register(cmd)
 	o.members.register(cmd)
-	o.output.register(cmd)
-	choice{value: &o.kind, of: kinds()}.register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
+	o.Output.Register(cmd)
+	flags.Choice{Value: &o.kind, Of: kinds()}.Register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
 	topicFlag(cmd, env, &o.topic, "topic", "`topic` of the commands; default REFUNDD_TOPIC_REFUND or refund-command (of the other kind: …_COUPON_REFUND)")
-	fileFlag(cmd, &o.file, "file", "f", "`file` with JSON lines instead of the flags of one command; - is standard input")
-	flags := cmd.Flags()
-	flags.StringVar(&o.traceparent, "traceparent", "", "W3C trace `context` of the commands; it comes back in the events")
-	flags.BoolVar(&o.force, "force", false, "send also what the service will reject")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "check and print the commands, connect to nothing")
-	flags.IntVar(&o.concurrency, "concurrency", 8, "`number` of messages sent at once, from a file")
-	flags.IntVar(&o.rate, "rate", 0, "messages per second at most; 0 = no limit")
+	flags.File(cmd, &o.file, "file", "f", "`file` with JSON lines instead of the flags of one command; - is standard input")
+	set := cmd.Flags()
+	set.StringVar(&o.traceparent, "traceparent", "", "W3C trace `context` of the commands; it comes back in the events")
+	set.BoolVar(&o.force, "force", false, "send also what the service will reject")
+	set.BoolVar(&o.dryRun, "dry-run", false, "check and print the commands, connect to nothing")
+	set.IntVar(&o.concurrency, "concurrency", 8, "`number` of messages sent at once, from a file")
+	set.IntVar(&o.rate, "rate", 0, "messages per second at most; 0 = no limit")
 	return cmd
 }
 
@@ -100,7 +102,7 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 	}
 	defer func() { _ = lines.Close() }() // it was only read
 
-	deliver := func(_ context.Context, c command) error { return printBody(env.Stdout, c) }
+	deliver := func(_ context.Context, c send.Command) error { return printBody(env.Stdout, c) }
 	if !o.dryRun {
 		cluster, err := o.connection.open(ctx, env, o.topic)
 		if err != nil {
@@ -111,22 +113,24 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 			return err
 		}
 		defer func() { _ = sender.Close() }() // every message was confirmed or counted as failed
-		deliver = func(ctx context.Context, c command) error {
+		deliver = func(ctx context.Context, c send.Command) error {
 			id, err := sender.Send(ctx, tap.Outgoing{
-				Topic: o.topic, Keys: c.key, Body: c.body, Properties: map[string]string{producer.PropertyTraceparent: o.traceparent},
+				Topic: o.topic, Keys: c.Key, Body: c.Body, Properties: map[string]string{producer.PropertyTraceparent: o.traceparent},
 			})
 			if err == nil && o.file == "" {
-				err = o.Print(env, sent{c.key, o.topic, id}, "sent %s to %s as message %s\n", c.key, o.topic, id)
+				err = o.Print(env, sent{c.Key, o.topic, id}, "sent %s to %s as message %s\n", c.Key, o.topic, id)
 			}
 			return err
 		}
 	}
-	b := &batch{kind: kind, force: o.force, deliver: deliver, rate: o.rate, workers: o.concurrency, env: env, many: o.file != "", dry: o.dryRun}
-	if o.file == "" || o.dryRun {
-		b.workers = 1 // in the order of the file
+	b := &send.Batch{
+		Kind: kind, Force: o.force, Deliver: deliver, Rate: o.rate, Workers: o.concurrency, Env: env, Many: o.file != "", Dry: o.dryRun,
 	}
-	if err = b.run(ctx, lines); o.JSON() && o.file != "" && !o.dryRun {
-		err = errors.Join(cli.PrintJSON(env.Stdout, b.result()), err)
+	if o.file == "" || o.dryRun {
+		b.Workers = 1 // in the order of the file
+	}
+	if err = b.Run(ctx, lines); o.JSON() && o.file != "" && !o.dryRun {
+		err = errors.Join(cli.PrintJSON(env.Stdout, b.Result()), err)
 	}
 	return err
 }
@@ -157,11 +161,9 @@ func (o *sendOptions) open(env cli.Env, kind consumer.Kind) (io.ReadCloser, erro
 	return f, nil
 }
 
-func printBody(w io.Writer, c command) error {
-	if _, err := fmt.Fprintf(w, "%s\n", c.body); err != nil {
+func printBody(w io.Writer, c send.Command) error {
+	if _, err := fmt.Fprintf(w, "%s\n", c.Body); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
 }
-
-var errNotAllSent = errors.New("not every command was sent")

@@ -5,6 +5,7 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/doctor"
+	"refundd/cmd/internal/flags"
 )
 
 const topicsCreateLong = `Makes the topics and the consumer group that refundd wants to find, on every broker
@@ -49,7 +50,7 @@ func topicsCreateCommand(env cli.Env) *cobra.Command {
 	var (
 		c   connection
 		o   doctor.Creation
-		out output
+		out flags.Output
 	)
 	cmd := &cobra.Command{
 		Use: "create", Short: "make the topics and the group that are missing, or print them", Long: topicsCreateLong, Example: topicsCreateExample,
@@ -66,7 +67,7 @@ func topicsCreateCommand(env cli.Env) *cobra.Command {
 		},
 	}
 	c.register(cmd)
-	out.register(cmd)
+	out.Register(cmd)
 	cmd.Flags().BoolVar(&o.Only, "print", false, "only print what is missing")
 	cmd.Flags().IntVar(&o.Queues, "queues", 8, "`number` of queues of each topic on each broker")
 	return cmd
@@ -76,7 +77,7 @@ func topicsSkipCommand(env cli.Env) *cobra.Command {
 	var (
 		c   connection
 		o   doctor.Skip
-		out output
+		out flags.Output
 	)
 	cmd := &cobra.Command{
 		Use: "skip --topic TOPIC [--broker NAME --queue N --offset N]", Short: "pass over one message that refundd cannot receive",
@@ -94,7 +95,7 @@ func topicsSkipCommand(env cli.Env) *cobra.Command {
 		},
 	}
 	c.register(cmd)
-	out.register(cmd)
+	out.Register(cmd)
 	topicFlag(cmd, env, &o.Topic, "topic", "`name` of the topic; required")
 	cmd.Flags().StringVar(&o.Broker, "broker", "", "`name` of the broker")
 	cmd.Flags().IntVar(&o.Queue, "queue", -1, "`number` of the queue")

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
 	"refundd/cmd/internal/notice"
 )
 
@@ -24,7 +25,7 @@ const verifyNotifyExample = `  refundctl verify-notify -f body.txt
 
 func verifyNotifyCommand(env cli.Env) *cobra.Command {
 	o := notice.Options{File: "-"}
-	var out output
+	var out flags.Output
 	cmd := &cobra.Command{
 		Use: "verify-notify", Short: "say whether a notification is Alipay's, and if not, why", Long: verifyNotifyLong, Example: verifyNotifyExample,
 		RunE: func(*cobra.Command, []string) error {
@@ -32,11 +33,11 @@ func verifyNotifyCommand(env cli.Env) *cobra.Command {
 			return o.Verify(env)
 		},
 	}
-	out.register(cmd)
-	fileFlag(cmd, &o.File, "file", "f", "`file` with the raw body; - is standard input")
-	fileFlag(cmd, &o.KeyFile, "key", "", "`file` with Alipay's public keys or certificate; default REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE")
+	out.Register(cmd)
+	flags.File(cmd, &o.File, "file", "f", "`file` with the raw body; - is standard input")
+	flags.File(cmd, &o.KeyFile, "key", "", "`file` with Alipay's public keys or certificate; default REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE")
 	cmd.Flags().StringVar(&o.AppID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
 	cmd.Flags().StringVar(&o.Seller, "seller-id", "", "`id` of the one seller expected; default REFUNDD_ALIPAY_SELLER_ID and those of REFUNDD_MERCHANTS_FILE, or any")
-	fileFlag(cmd, &o.EncryptKeyFile, "encrypt-key", "", "`file` with the AES key of content encryption; default REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")
+	flags.File(cmd, &o.EncryptKeyFile, "encrypt-key", "", "`file` with the AES key of content encryption; default REFUNDD_ALIPAY_ENCRYPT_KEY_FILE")
 	return cmd
 }

@@ -1,4 +1,5 @@
-package main
+// Package send sends many commands, and counts each of them once.
+package send
 
 import (
 	"bufio"
@@ -17,34 +18,34 @@ import (
 // maxLine is what a broker takes at most; the service takes 64 KiB.
 const maxLine = 4 << 20
 
-// command is one line on its way.
-type command struct {
+// Command is one line on its way.
+type Command struct {
 	line int
-	body []byte
-	key  string // out_request_no, if one could be read
+	Body []byte
+	Key  string // out_request_no, if one could be read
 }
 
-// batch sends lines. Every line that is not blank is counted exactly once.
-type batch struct {
-	kind    consumer.Kind
-	force   bool
-	deliver func(context.Context, command) error
-	rate    int // per second; 0: no limit
-	workers int
-	env     cli.Env
-	many    bool // progress and a closing line
-	dry     bool
+// Batch sends lines. Every line that is not blank is counted exactly once.
+type Batch struct {
+	Kind    consumer.Kind
+	Force   bool
+	Deliver func(context.Context, Command) error
+	Rate    int // per second; 0: no limit
+	Workers int
+	Env     cli.Env
+	Many    bool // progress and a closing line
+	Dry     bool
 
 	mu                          sync.Mutex // guards what follows, and standard error
 	read, sent, invalid, failed int
 	interrupted                 int
 }
 
-// run sends until the lines or ctx end. Ending by ctx is no error of its own.
-func (b *batch) run(ctx context.Context, lines io.Reader) error {
-	queue := make(chan command)
+// Run sends until the lines or ctx end. Ending by ctx is no error of its own.
+func (b *Batch) Run(ctx context.Context, lines io.Reader) error {
+	queue := make(chan Command)
 	var wg sync.WaitGroup
-	for range b.workers {
+	for range b.Workers {
 		wg.Go(func() {
 			for c := range queue {
 				b.one(ctx, c)
@@ -52,8 +53,8 @@ func (b *batch) run(ctx context.Context, lines io.Reader) error {
 		})
 	}
 	stopProgress := func() {}
-	if b.many {
-		stopProgress = b.env.Progress(func() string {
+	if b.Many {
+		stopProgress = b.Env.Progress(func() string {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			return "so far " + b.counts()
@@ -63,25 +64,25 @@ func (b *batch) run(ctx context.Context, lines io.Reader) error {
 	close(queue)
 	wg.Wait()
 	stopProgress()
-	if b.many {
+	if b.Many {
 		b.mu.Lock()
-		_, _ = fmt.Fprintln(b.env.Stderr, b.counts())
+		_, _ = fmt.Fprintln(b.Env.Stderr, b.counts())
 		b.mu.Unlock()
 	}
 	switch {
 	case err != nil:
 		return err
 	case b.invalid+b.failed > 0:
-		return errNotAllSent
+		return ErrNotAll
 	}
 	return nil
 }
 
 // feed reads and checks the lines.
-func (b *batch) feed(ctx context.Context, lines io.Reader, queue chan<- command) error {
+func (b *Batch) feed(ctx context.Context, lines io.Reader, queue chan<- Command) error {
 	var tick <-chan time.Time
-	if b.rate > 0 {
-		ticker := time.NewTicker(time.Second / time.Duration(b.rate))
+	if b.Rate > 0 {
+		ticker := time.NewTicker(time.Second / time.Duration(b.Rate))
 		defer ticker.Stop()
 		tick = ticker.C
 	}
@@ -97,13 +98,13 @@ func (b *batch) feed(ctx context.Context, lines io.Reader, queue chan<- command)
 		if len(body) == 0 {
 			continue
 		}
-		c := command{line: number, body: body}
-		cmd, err := consumer.DecodeCommand(b.kind, body)
-		c.key = cmd.OutRequestNo
+		c := Command{line: number, Body: body}
+		cmd, err := consumer.DecodeCommand(b.Kind, body)
+		c.Key = cmd.OutRequestNo
 		b.count(&b.read)
 		if bad, ok := errors.AsType[*consumer.BadCommand](err); ok {
 			b.complain(c, "%s: %s", bad.Reason, bad.Detail)
-			if !b.force {
+			if !b.Force {
 				b.count(&b.invalid)
 				continue
 			}
@@ -137,13 +138,13 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-func (b *batch) one(ctx context.Context, c command) {
+func (b *Batch) one(ctx context.Context, c Command) {
 	if ctx.Err() != nil {
 		b.count(&b.interrupted)
 		return
 	}
 	// A message that is being sent is waited for: it may be there already.
-	if err := b.deliver(context.WithoutCancel(ctx), c); err != nil {
+	if err := b.Deliver(context.WithoutCancel(ctx), c); err != nil {
 		b.complain(c, "%v", err)
 		b.count(&b.failed)
 		return
@@ -151,24 +152,24 @@ func (b *batch) one(ctx context.Context, c command) {
 	b.count(&b.sent)
 }
 
-func (b *batch) count(n *int) {
+func (b *Batch) count(n *int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	*n++
 }
 
-func (b *batch) complain(c command, format string, args ...any) {
+func (b *Batch) complain(c Command, format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	where := ""
-	if b.many {
+	if b.Many {
 		where = fmt.Sprintf("line %d: ", c.line)
 	}
-	_, _ = fmt.Fprintf(b.env.Stderr, "%s%s\n", where, fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(b.Env.Stderr, "%s%s\n", where, fmt.Sprintf(format, args...))
 }
 
-// batchResult counts every line once.
-type batchResult struct {
+// Result counts every line once.
+type Result struct {
 	Commands    int `json:"commands"`
 	Sent        int `json:"sent"`
 	Invalid     int `json:"invalid"`
@@ -176,14 +177,15 @@ type batchResult struct {
 	Interrupted int `json:"interrupted"`
 }
 
-func (b *batch) result() batchResult {
-	return batchResult{b.read, b.sent, b.invalid, b.failed, b.interrupted}
+// Result is what it came to.
+func (b *Batch) Result() Result {
+	return Result{b.read, b.sent, b.invalid, b.failed, b.interrupted}
 }
 
 // counts is the closing line. The caller holds the lock.
-func (b *batch) counts() string {
+func (b *Batch) counts() string {
 	verb := "sent"
-	if b.dry {
+	if b.Dry {
 		verb = "printed"
 	}
 	text := fmt.Sprintf("%d commands: %d %s, %d invalid, %d failed", b.read, b.sent, verb, b.invalid, b.failed)
@@ -192,3 +194,6 @@ func (b *batch) counts() string {
 	}
 	return text
 }
+
+// ErrNotAll: the rest was told line by line.
+var ErrNotAll = errors.New("not every command was sent")

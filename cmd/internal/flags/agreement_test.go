@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"context"
@@ -50,18 +50,18 @@ func TestAgreement(t *testing.T) {
 				}
 				return at, nil
 			}}
-			var a agreement
+			var a Agreement
 			var move cobra.Command
-			a.register(&move)
+			a.Register(&move)
 			if err := move.ParseFlags([]string{fmt.Sprintf("--yes=%t", c.yes)}); err != nil {
 				t.Fatal(err)
 			}
-			err := a.ask(c.ctx, env, "Move 3 messages?")
+			err := a.Ask(c.ctx, env, "Move 3 messages?")
 			_, wrong := errors.AsType[*cli.UsageError](err)
 			if wrong != c.wrong || !wrong && !errors.Is(err, c.want) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
-			if before := a.possible(env); (before != nil) != c.wrong {
+			if before := a.Possible(env); (before != nil) != c.wrong {
 				t.Errorf("before any work: %v", before)
 			}
 			if c.at != nil && at.asked.String() != "Move 3 messages? [yes/no] " {
