@@ -29,7 +29,7 @@ const eventsExample = `  refundctl events                                     fr
 // following holds the flags of events.
 type following struct {
 	events.Options
-	connection
+	flags.Connection
 	output   flags.Output
 	topic    string
 	group    string
@@ -44,10 +44,10 @@ func eventsCommand(env cli.Env) *cobra.Command {
 		Use: "events", Short: "follow the events: what became of the commands", Long: eventsLong, Example: eventsExample,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.follow(cmd.Context(), env) },
 	}
-	o.connection.register(cmd)
+	o.Connection.Register(cmd)
 	o.output.Register(cmd)
-	topicFlag(cmd, env, &o.topic, "topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
-	groupFlag(cmd, &o.group)
+	flags.Topic(cmd, env, &o.topic, "topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
+	flags.Group(cmd, &o.group)
 	types, versioned := eventTypes()
 	flags.Choice{Value: &o.Kind, Of: types, Also: versioned}.Register(cmd, "type", "t", "only events of this `type`: refund.succeeded.v1, refund.succeeded or succeeded")
 	set := cmd.Flags()
@@ -61,18 +61,18 @@ func eventsCommand(env cli.Env) *cobra.Command {
 }
 
 func (o *following) follow(ctx context.Context, env cli.Env) error {
-	o.topic = topic(o.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
+	o.topic = flags.TopicName(o.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
 	if o.Count < 0 {
 		return cli.WrongUsage("--count: %d is below zero", o.Count)
 	}
-	if err := notTheServices(o.group, env); err != nil {
+	if err := flags.NotTheServices(o.group, env); err != nil {
 		return err
 	}
 	o.Part = tap.Following{
 		Topic: o.topic, Group: o.group, UntilNow: o.untilNow, Beginning: o.from.Text == "beginning", Since: o.from.Time, Trouble: env.Trouble,
 		Ready: func() { _, _ = fmt.Fprintf(env.Stderr, "following %s\n", o.topic) },
 	}
-	cluster, err := o.open(ctx, env, o.topic)
+	cluster, err := o.Open(ctx, env, o.topic)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,6 @@ package main
 import (
 	"strings"
 
-	"github.com/spf13/cobra"
-
-	"refundd/cmd/internal/cli"
-	"refundd/cmd/internal/doctor"
 	"refundd/consumer"
 	"refundd/producer"
 )
@@ -35,19 +31,4 @@ func reasons() []string {
 		list = append(list, string(r))
 	}
 	return list
-}
-
-// topicFlag completes names of topics; others may be given.
-func topicFlag(cmd *cobra.Command, env cli.Env, value *string, name, usage string) {
-	cmd.Flags().StringVar(value, name, "", usage)
-	err := cmd.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		var names []string
-		for _, t := range doctor.Topics(env) {
-			names = append(names, t.Name)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	})
-	if err != nil {
-		panic(err) // the flag was added above
-	}
 }

@@ -44,8 +44,8 @@ const reconcileExample = `  refundctl reconcile --bill 20880000000000010156_2026
 // reconciling holds the flags of reconcile.
 type reconciling struct {
 	reconcile.Options
-	connection
-	span
+	flags.Connection
+	flags.Span
 	flags.Output
 	topic string
 }
@@ -58,8 +58,8 @@ func reconcileCommand(env cli.Env) *cobra.Command {
 		Short: "hold events against Alipay's bills, or against recorded commands", Long: reconcileLong, Example: reconcileExample,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context(), env) },
 	}
-	r.connection.register(cmd)
-	r.span.register(cmd)
+	r.Connection.Register(cmd)
+	r.Span.Register(cmd)
 	r.Output.Register(cmd)
 	set := cmd.Flags()
 	set.StringArrayVar(&o.Bills, "bill", nil, "bill `file`; may be repeated")
@@ -68,7 +68,7 @@ func reconcileCommand(env cli.Env) *cobra.Command {
 	flags.Choice{Value: &o.Kind, Of: kinds()}.Register(cmd, "kind", "k", "with --commands, what they are: refund or coupon_refund")
 	set.StringVar(&o.Prefix, "renumber", "", "with --commands, the `prefix` that they were replayed with")
 	flags.File(cmd, &o.Events, "events", "", "`file` of events, instead of the event topic; - is standard input")
-	topicFlag(cmd, env, &r.topic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; --from, --to, --queue and --group say which part")
+	flags.Topic(cmd, env, &r.topic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; --from, --to, --queue and --group say which part")
 	set.StringVarP(&o.Merchant, "merchant", "m", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
 	flags.File(cmd, &o.Report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
 	set.BoolVarP(&o.All, "all", "a", false, "with --bill, write the lines that match as well")
@@ -84,17 +84,17 @@ func (r *reconciling) run(ctx context.Context, env cli.Env) error {
 	if r.Events != "" {
 		return r.Run(ctx, env, nil)
 	}
-	name := topic(r.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
-	part, err := r.following(env, name)
+	name := flags.TopicName(r.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
+	part, err := r.Following(env, name)
 	if err != nil {
 		return err
 	}
 	part.Merged = false // the order does not matter here
-	cluster, err := r.cluster(env)
+	cluster, err := r.Cluster(env)
 	if err != nil {
 		return err
 	}
-	r.redirectLog(env)
+	r.RedirectLog(env)
 	if err := cluster.CheckTopic(ctx, name); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
 			return cli.WrongUsage("--event-topic: %v", err)

@@ -22,8 +22,8 @@ const recordExample = `  refundctl record --topic refund-command --from 24h -f c
 
 func recordCommand(env cli.Env) *cobra.Command {
 	var (
-		c     connection
-		part  span
+		c     flags.Connection
+		part  flags.Span
 		out   flags.Output
 		topic string
 		r     replay.Recording
@@ -39,10 +39,10 @@ func recordCommand(env cli.Env) *cobra.Command {
 			case r.Count < 0:
 				return cli.WrongUsage("--count: %d is below zero", r.Count)
 			}
-			if r.Part, err = part.following(env, topic); err != nil {
+			if r.Part, err = part.Following(env, topic); err != nil {
 				return err
 			}
-			cluster, err := c.open(cmd.Context(), env, topic)
+			cluster, err := c.Open(cmd.Context(), env, topic)
 			if err != nil {
 				return err
 			}
@@ -50,10 +50,10 @@ func recordCommand(env cli.Env) *cobra.Command {
 			return r.Record(cmd.Context(), env, cluster)
 		},
 	}
-	c.register(cmd)
-	part.register(cmd)
+	c.Register(cmd)
+	part.Register(cmd)
 	out.Register(cmd)
-	topicFlag(cmd, env, &topic, "topic", "`topic` to read; required")
+	flags.Topic(cmd, env, &topic, "topic", "`topic` to read; required")
 	flags.File(cmd, &r.File, "file", "f", "`file` to write, which must not exist; required")
 	cmd.Flags().Int64VarP(&r.Count, "count", "n", 0, "end after so many messages; 0 = no limit")
 	return cmd

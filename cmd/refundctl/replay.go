@@ -40,8 +40,8 @@ const replayExample = `  refundctl replay -f commands.jsonl.gz --topic load-comm
 // replaying holds the flags of replay.
 type replaying struct {
 	replay.Options
-	connection
-	span
+	flags.Connection
+	flags.Span
 	flags.Output
 	flags.Agreement
 	source string
@@ -58,14 +58,14 @@ func replayCommand(env cli.Env) *cobra.Command {
 		Short: "send recorded commands again, and hold each against its event", Long: replayLong, Example: replayExample,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context(), env) },
 	}
-	r.connection.register(cmd)
-	r.span.register(cmd)
+	r.Connection.Register(cmd)
+	r.Span.Register(cmd)
 	r.Output.Register(cmd)
 	r.Agreement.Register(cmd)
 	flags.File(cmd, &o.File, "file", "f", "recorded `file` to send; - is standard input")
-	topicFlag(cmd, env, &r.source, "source", "`topic` to send from, instead of a file; --from, --to, --queue and --group say which part")
-	topicFlag(cmd, env, &o.Topic, "topic", "`topic` to send to; required")
-	topicFlag(cmd, env, &o.EventTopic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
+	flags.Topic(cmd, env, &r.source, "source", "`topic` to send from, instead of a file; --from, --to, --queue and --group say which part")
+	flags.Topic(cmd, env, &o.Topic, "topic", "`topic` to send to; required")
+	flags.Topic(cmd, env, &o.EventTopic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
 	flags.Choice{Value: &o.Kind, Of: kinds()}.Register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
 	flags.Choice{Value: &o.Pace, Of: []string{replay.PaceEven, replay.PaceRecorded}}.Register(cmd, "pace", "", "even, or recorded: with the pauses of the recording")
 	set := cmd.Flags()
@@ -86,7 +86,7 @@ func replayCommand(env cli.Env) *cobra.Command {
 
 func (r *replaying) run(ctx context.Context, env cli.Env) error {
 	o := &r.Options
-	o.Group, o.Wait, o.Format, o.Source.Topic = r.group, time.Duration(r.wait), r.Output.Format, r.source
+	o.Group, o.Wait, o.Format, o.Source.Topic = r.GroupName, time.Duration(r.wait), r.Output.Format, r.source
 	if err := o.Check(); err != nil {
 		return err
 	}
@@ -95,16 +95,16 @@ func (r *replaying) run(ctx context.Context, env cli.Env) error {
 			return err
 		}
 	}
-	cluster, err := r.open(ctx, env, o.Topic)
+	cluster, err := r.Open(ctx, env, o.Topic)
 	if err != nil {
 		return err
 	}
 	if o.File == "" {
-		if o.Source, err = r.following(env, r.source); err != nil {
+		if o.Source, err = r.Following(env, r.source); err != nil {
 			return err
 		}
 	}
-	o.EventTopic = topic(o.EventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
+	o.EventTopic = flags.TopicName(o.EventTopic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
 	o.Agree = func(ctx context.Context, question string) error { return r.Ask(ctx, env, question) }
 	return o.Replay(ctx, env, cluster)
 }

@@ -33,8 +33,8 @@ const sendExample = `  refundctl send --out-request-no R-1 --out-trade-no T-1 --
   jq -c '.[]' refunds.json | refundctl send -f -`
 
 type sendOptions struct {
-	connection
-	members
+	flags.Connection
+	oneCommand
 	flags.Output
 	topic       string
 	kind        string
@@ -55,11 +55,11 @@ func sendCommand(env cli.Env) *cobra.Command {
 			return o.send(cmd.Context(), env)
 		},
 	}
-	o.connection.register(cmd)
-	o.members.register(cmd)
+	o.Connection.Register(cmd)
+	o.oneCommand.register(cmd)
 	o.Output.Register(cmd)
 	flags.Choice{Value: &o.kind, Of: kinds()}.Register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
-	topicFlag(cmd, env, &o.topic, "topic", "`topic` of the commands; default REFUNDD_TOPIC_REFUND or refund-command (of the other kind: …_COUPON_REFUND)")
+	flags.Topic(cmd, env, &o.topic, "topic", "`topic` of the commands; default REFUNDD_TOPIC_REFUND or refund-command (of the other kind: …_COUPON_REFUND)")
 	flags.File(cmd, &o.file, "file", "f", "`file` with JSON lines instead of the flags of one command; - is standard input")
 	set := cmd.Flags()
 	set.StringVar(&o.traceparent, "traceparent", "", "W3C trace `context` of the commands; it comes back in the events")
@@ -92,9 +92,9 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 	}
 	kind := consumer.Kind(o.kind)
 	if kind == consumer.KindCouponRefund {
-		o.topic = topic(o.topic, env, "REFUNDD_TOPIC_COUPON_REFUND", "coupon-refund-command")
+		o.topic = flags.TopicName(o.topic, env, "REFUNDD_TOPIC_COUPON_REFUND", "coupon-refund-command")
 	} else {
-		o.topic = topic(o.topic, env, "REFUNDD_TOPIC_REFUND", "refund-command")
+		o.topic = flags.TopicName(o.topic, env, "REFUNDD_TOPIC_REFUND", "refund-command")
 	}
 	lines, err := o.open(env, kind)
 	if err != nil {
@@ -104,7 +104,7 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 
 	deliver := func(_ context.Context, c send.Command) error { return printBody(env.Stdout, c) }
 	if !o.dryRun {
-		cluster, err := o.connection.open(ctx, env, o.topic)
+		cluster, err := o.Connection.Open(ctx, env, o.topic)
 		if err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func topicsCommand(env cli.Env) *cobra.Command {
 
 func topicsCreateCommand(env cli.Env) *cobra.Command {
 	var (
-		c   connection
+		c   flags.Connection
 		o   doctor.Creation
 		out flags.Output
 	)
@@ -58,7 +58,7 @@ func topicsCreateCommand(env cli.Env) *cobra.Command {
 			if o.Queues < 1 || o.Queues > 1024 {
 				return cli.WrongUsage("--queues: %d is not 1 to 1024", o.Queues)
 			}
-			cluster, err := c.cluster(env)
+			cluster, err := c.Cluster(env)
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ func topicsCreateCommand(env cli.Env) *cobra.Command {
 			return o.Create(cmd.Context(), env, cluster)
 		},
 	}
-	c.register(cmd)
+	c.Register(cmd)
 	out.Register(cmd)
 	cmd.Flags().BoolVar(&o.Only, "print", false, "only print what is missing")
 	cmd.Flags().IntVar(&o.Queues, "queues", 8, "`number` of queues of each topic on each broker")
@@ -75,7 +75,7 @@ func topicsCreateCommand(env cli.Env) *cobra.Command {
 
 func topicsSkipCommand(env cli.Env) *cobra.Command {
 	var (
-		c   connection
+		c   flags.Connection
 		o   doctor.Skip
 		out flags.Output
 	)
@@ -86,7 +86,7 @@ func topicsSkipCommand(env cli.Env) *cobra.Command {
 			if err := o.Check(); err != nil {
 				return err
 			}
-			cluster, err := c.cluster(env)
+			cluster, err := c.Cluster(env)
 			if err != nil {
 				return err
 			}
@@ -94,9 +94,9 @@ func topicsSkipCommand(env cli.Env) *cobra.Command {
 			return o.Run(cmd.Context(), env, cluster)
 		},
 	}
-	c.register(cmd)
+	c.Register(cmd)
 	out.Register(cmd)
-	topicFlag(cmd, env, &o.Topic, "topic", "`name` of the topic; required")
+	flags.Topic(cmd, env, &o.Topic, "topic", "`name` of the topic; required")
 	cmd.Flags().StringVar(&o.Broker, "broker", "", "`name` of the broker")
 	cmd.Flags().IntVar(&o.Queue, "queue", -1, "`number` of the queue")
 	cmd.Flags().Int64Var(&o.Offset, "offset", -1, "`offset` of the message in its queue")

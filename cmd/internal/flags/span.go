@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"time"
@@ -6,33 +6,34 @@ import (
 	"github.com/spf13/cobra"
 
 	"refundd/cmd/internal/cli"
-	"refundd/cmd/internal/flags"
 	"refundd/cmd/internal/tap"
 )
 
-// span holds the flags that say which part of a topic is read.
-type span struct {
-	from, to     flags.When
-	queue, group string
+// Span holds the flags that say which part of a topic is read.
+type Span struct {
+	from, to  When
+	queue     string
+	GroupName string
 }
 
-func (s *span) register(cmd *cobra.Command) {
-	s.from, s.to = flags.NewWhen("beginning", "beginning"), flags.NewWhen("now", "now")
+// Register adds them.
+func (s *Span) Register(cmd *cobra.Command) {
+	s.from, s.to = NewWhen("beginning", "beginning"), NewWhen("now", "now")
 	s.from.Offsets, s.to.Offsets = true, true
 	set := cmd.Flags()
 	set.Var(&s.from, "from", "`start`: beginning, a time, how long ago (10m, 7d), or offset:N in every queue")
 	set.Var(&s.to, "to", "`end`, itself not read: now, a time, how long ago, or offset:N in every queue")
 	set.StringVar(&s.queue, "queue", "", "only this `queue`, such as broker-a/3")
-	groupFlag(cmd, &s.group)
+	Group(cmd, &s.GroupName)
 }
 
-// following turns the flags into a reading that ends.
-func (s *span) following(env cli.Env, topic string) (tap.Following, error) {
+// Following turns the flags into a reading that ends.
+func (s *Span) Following(env cli.Env, topic string) (tap.Following, error) {
 	if s.to.After(time.Now()) {
 		return tap.Following{}, cli.WrongUsage("--to: %s is still to come", s.to.Text)
 	}
 	return tap.Following{
-		Topic: topic, Group: s.group, Queue: s.queue, UntilNow: true, Merged: true, Trouble: env.Trouble,
+		Topic: topic, Group: s.GroupName, Queue: s.queue, UntilNow: true, Merged: true, Trouble: env.Trouble,
 		Beginning: s.from.Text == "beginning", Since: s.from.Time, From: s.from.Offset, Until: s.to.Time, To: s.to.Offset,
-	}, notTheServices(s.group, env)
+	}, NotTheServices(s.GroupName, env)
 }

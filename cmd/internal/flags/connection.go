@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"cmp"
@@ -15,28 +15,30 @@ import (
 
 	"refundd/cmd/internal/cli"
 	"refundd/cmd/internal/config"
+	"refundd/cmd/internal/doctor"
 	"refundd/cmd/internal/tap"
 )
 
-// connection holds the flags that every command has.
-type connection struct {
+// Connection holds the flags of commands that reach RocketMQ.
+type Connection struct {
 	nameServers string
 	verbose     bool
 }
 
-func (c *connection) register(cmd *cobra.Command) {
+// Register adds them.
+func (c *Connection) Register(cmd *cobra.Command) {
 	set := cmd.Flags()
 	set.StringVar(&c.nameServers, "nameserver", "", "`host:port,...` of RocketMQ's name servers; default REFUNDD_ROCKETMQ_NAMESERVERS")
 	set.BoolVarP(&c.verbose, "verbose", "v", false, "log of the RocketMQ client to standard error")
 }
 
-// open checks how to reach the cluster, and that the topic is there.
-func (c *connection) open(ctx context.Context, env cli.Env, topic string) (tap.Cluster, error) {
-	cluster, err := c.cluster(env)
+// Open checks how to reach the cluster, and that the topic is there.
+func (c *Connection) Open(ctx context.Context, env cli.Env, topic string) (tap.Cluster, error) {
+	cluster, err := c.Cluster(env)
 	if err != nil {
 		return tap.Cluster{}, err
 	}
-	c.redirectLog(env)
+	c.RedirectLog(env)
 	if err := cluster.CheckTopic(ctx, topic); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
 			return tap.Cluster{}, cli.WrongUsage("--topic: %v", err)
@@ -46,7 +48,8 @@ func (c *connection) open(ctx context.Context, env cli.Env, topic string) (tap.C
 	return cluster, nil
 }
 
-func (c *connection) cluster(env cli.Env) (tap.Cluster, error) {
+// Cluster is how to reach it.
+func (c *Connection) Cluster(env cli.Env) (tap.Cluster, error) {
 	name, text := "--nameserver", c.nameServers
 	if text == "" {
 		name, text = "REFUNDD_ROCKETMQ_NAMESERVERS", env.Getenv("REFUNDD_ROCKETMQ_NAMESERVERS")
@@ -81,8 +84,8 @@ func (c *connection) cluster(env cli.Env) (tap.Cluster, error) {
 	return cluster, nil
 }
 
-// redirectLog keeps the SDK from writing to standard error by itself.
-func (c *connection) redirectLog(env cli.Env) {
+// RedirectLog keeps the SDK from writing to standard error by itself.
+func (c *Connection) RedirectLog(env cli.Env) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	if c.verbose {
@@ -92,20 +95,35 @@ func (c *connection) redirectLog(env cli.Env) {
 	env.Redirect(log)
 }
 
-// topic is the flag's, else the variable's, else the contract's.
-func topic(given string, env cli.Env, variable, standard string) string {
+// TopicName is the flag's, else the variable's, else the contract's.
+func TopicName(given string, env cli.Env, variable, standard string) string {
 	return cmp.Or(given, env.Getenv(variable), standard)
 }
 
-// groupFlag names the group that topics are read as. Its offsets are never moved.
-func groupFlag(cmd *cobra.Command, group *string) {
+// Group adds the flag that names the group that topics are read as. Its offsets are never moved.
+func Group(cmd *cobra.Command, group *string) {
 	cmd.Flags().StringVar(group, "group", tap.ToolsGroup, "consumer `group` to read as; brokers have the default one from birth. Its offsets are never moved")
 }
 
-// notTheServices refuses the service's own group.
-func notTheServices(group string, env cli.Env) error {
+// NotTheServices refuses the service's own group.
+func NotTheServices(group string, env cli.Env) error {
 	if group == "" || group == cmp.Or(env.Getenv("REFUNDD_ROCKETMQ_GROUP"), "refundd") {
 		return cli.WrongUsage("--group: %q is the service's own group, or none; it would take messages from the service", group)
 	}
 	return nil
+}
+
+// Topic adds a flag that completes names of topics; others may be given.
+func Topic(cmd *cobra.Command, env cli.Env, value *string, name, usage string) {
+	cmd.Flags().StringVar(value, name, "", usage)
+	err := cmd.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, t := range doctor.Topics(env) {
+			names = append(names, t.Name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // the flag was added above
+	}
 }
