@@ -16,7 +16,7 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 	// A call ends where its line, its code, a comment or the next program begins.
 	call := regexp.MustCompile("refundctl ([a-z][^`\n#|)]*)")
 	quoted := regexp.MustCompile(`"[^"]*"|'[^']*'`)
-	for _, file := range []string{"README.md", "runbook.md", "refundctl.md", "rocketmq-acl.md", "compose.yaml", "refundd.service"} {
+	for _, file := range []string{"../README.md", "README.md", "runbook.md", "refundctl.md", "rocketmq-acl.md", "compose.yaml", "refundd.service"} {
 		text, err := os.ReadFile("../../deploy/" + file)
 		if err != nil {
 			t.Fatal(err)
