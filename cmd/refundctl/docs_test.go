@@ -2,9 +2,13 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"refundd/cmd/internal/flags"
 )
@@ -72,4 +76,41 @@ func onlyCode(file, text string) string {
 		}
 	}
 	return code.String()
+}
+
+// TestHintsNameFlagsThatExist: so do the programs' own hints.
+func TestHintsNameFlagsThatExist(t *testing.T) {
+	known := map[string]bool{}
+	eachCommand(newRoot(nothingSet()), func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	})
+	one := regexp.MustCompile(`[^-\w]--?([a-z][a-z-]+[a-z])\b`)
+	n := 0
+	for _, pattern := range []string{"*.go", "../internal/*/*.go", "../internal/admin/page.html", "../demo/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				at := strings.Index(line, "refundctl ")
+				if at < 0 || strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				for _, flag := range one.FindAllStringSubmatch(line[at:], -1) {
+					n++
+					if !known[flag[1]] || !strings.Contains(flag[0], "--") {
+						t.Errorf("%s: %s: %s", file, flag[0], strings.TrimSpace(line))
+					}
+				}
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d hints were looked at", n)
+	}
 }
