@@ -17,7 +17,7 @@ type deskFlags struct {
 }
 
 func (f *deskFlags) register(cmd *cobra.Command) {
-	f.Connection.Register(cmd)
+	f.Register(cmd)
 	cmd.Flags().StringVar(&f.appID, "app-id", "", "`id` of the app at Alipay; default REFUNDD_ALIPAY_APP_ID")
 	flags.Group(cmd, &f.group)
 }

@@ -44,7 +44,7 @@ func eventsCommand(env cli.Env) *cobra.Command {
 		Use: "events", Short: "follow the events: what became of the commands", Long: eventsLong, Example: eventsExample,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.follow(cmd.Context(), env) },
 	}
-	o.Connection.Register(cmd)
+	o.Register(cmd)
 	o.output.Register(cmd)
 	flags.Topic(cmd, env, &o.topic, "topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event")
 	flags.Group(cmd, &o.group)

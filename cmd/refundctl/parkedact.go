@@ -86,7 +86,7 @@ func (a *parkedAct) command(env cli.Env, name, says string) *cobra.Command {
 	a.at.register(cmd)
 	a.filter.register(cmd)
 	a.out.Register(cmd)
-	a.Agreement.Register(cmd)
+	a.Register(cmd)
 	set := cmd.Flags()
 	set.BoolVar(&a.Every, "every", false, "all that wait for a person, where no filter is given")
 	set.BoolVar(&a.Plan, "plan", false, "only say what each one would do")

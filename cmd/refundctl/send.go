@@ -56,7 +56,7 @@ func sendCommand(env cli.Env) *cobra.Command {
 		},
 	}
 	o.Connection.Register(cmd)
-	o.oneCommand.register(cmd)
+	o.register(cmd)
 	o.Output.Register(cmd)
 	flags.Choice{Value: &o.kind, Of: kinds()}.Register(cmd, "kind", "k", "what the commands are: refund or coupon_refund")
 	flags.Topic(cmd, env, &o.topic, "topic", "`topic` of the commands; default REFUNDD_TOPIC_REFUND or refund-command (of the other kind: …_COUPON_REFUND)")
@@ -104,7 +104,7 @@ func (o *sendOptions) send(ctx context.Context, env cli.Env) error {
 
 	deliver := func(_ context.Context, c send.Command) error { return printBody(env.Stdout, c) }
 	if !o.dryRun {
-		cluster, err := o.Connection.Open(ctx, env, o.topic)
+		cluster, err := o.Open(ctx, env, o.topic)
 		if err != nil {
 			return err
 		}

@@ -195,5 +195,5 @@ func (b *Batch) counts() string {
 	return text
 }
 
-// ErrNotAll: the rest was told line by line.
+// ErrNotAll is the end of a batch whose lines were told of one by one.
 var ErrNotAll = errors.New("not every command was sent")

@@ -90,7 +90,7 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 	}
 	m, err := consumer.Summarize(consumer.Kind(id.Kind), r.Note, time.Now(), s.cfg.QueryAfter)
 	if err != nil {
-		found.State, found.Bad, found.True = "undecided", true, "its record cannot be read by this version: a newer one is needed"
+		found.State, found.Bad, found.True = "undecided", true, "Its record cannot be read by this version: a newer one is needed"
 		return found
 	}
 	var due time.Time
@@ -116,7 +116,8 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 // conclude tells what is true, what comes next and what a person should do.
 func conclude(found *admin.Refund, facts story.Facts) {
 	told := story.Conclude(facts, time.Now())
-	found.State, found.True, found.Next, found.Do = string(told.Stands), told.True, told.Next, told.Do
+	found.State, found.Next, found.Do = string(told.Stands), told.Next, told.Do
+	found.True = strings.ToUpper(told.True[:1]) + told.True[1:]
 	found.Bad = told.Stands == story.Parked || told.Stands == story.Contradiction || told.Stands == story.Retrying && told.Do != "nothing"
 }
 
@@ -128,7 +129,7 @@ func decided(found *admin.Refund, number string, r dedupe.Record) {
 		e, err = producer.DecodeEvent(stored.Body)
 	}
 	if err != nil {
-		found.State, found.Bad, found.True = "decided", true, "its stored event cannot be read: a person has to mend the record"
+		found.State, found.Bad, found.True = "decided", true, "Its stored event cannot be read: a person has to mend the record"
 		return
 	}
 	conclude(found, story.Facts{Number: number, Record: r, Events: []producer.Event{e}})
