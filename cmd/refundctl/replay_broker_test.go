@@ -223,8 +223,8 @@ func TestReplayFindsWhatIsWrong(t *testing.T) {
 	cancel()
 	<-answering
 	for _, want := range []string{
-		"commands           33\n", "matched          28   succeeded 26, failed 0, rejected 2\n", "missing           2\n", "unresolved        1\n",
-		"conflicting       2\n", "2 repeats of an id", "verdict: NOT ALL MATCHED\n", "latency, sent to event stored: p50 ",
+		"commands       33\n", "matched      28  succeeded 26, failed 0, rejected 2\n", "missing      2\n", "unresolved   1\n",
+		"conflicting  2\n", "2 repeats of an id", "verdict: NOT ALL MATCHED\n", "sent to event stored: p50 ",
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)

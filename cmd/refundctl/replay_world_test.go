@@ -40,12 +40,12 @@ func TestReplayAndReconcileThroughTheService(t *testing.T) {
 	tape := filepath.Join(dir, "tape.jsonl.gz")
 	w.ctl(exitDone, "record", "--topic", "refund-command", "--file", tape)
 	got := w.ctl(exitDone, "replay", "--file", tape, "--topic", "refund-command", "--renumber", "LT-", "--renumber-trades", "--rate", "500", "--yes", "--wait", "50s")
-	for _, want := range []string{"commands           35\n", "matched          35   succeeded 3", "verdict: all matched"} {
+	for _, want := range []string{"commands       35\n", "matched      35  succeeded 3", "verdict: all matched"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if got := w.ctl(exitDone, "reconcile", "--commands", tape); !strings.Contains(got, "matched          35") {
+	if got := w.ctl(exitDone, "reconcile", "--commands", tape); !strings.Contains(got, "matched      35") {
 		t.Errorf("the first time\n%s", got)
 	}
 

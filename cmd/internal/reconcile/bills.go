@@ -226,12 +226,18 @@ func (o *Options) tellBills(w io.Writer, accounts []*account, first []billLine, 
 			_, _ = fmt.Fprintf(w, "  %d repeats of an event id (fine)\n", r.Repeats)
 		}
 	}
+	t := cli.NewTable(w)
+	if len(first) > 0 {
+		t.Row("bill", "state", "number", "trade", "in bill", "in event", "")
+	}
 	for _, l := range first {
-		_, _ = fmt.Fprintf(w, "  %s bill: %-14s %s (trade %s): bill %s, event %s: %s\n",
-			l.Bill, l.State, cli.OrQuestion(l.OutRequestNo), cli.OrQuestion(l.OutTradeNo), cli.OrQuestion(l.BillAmount), cli.OrQuestion(l.EventAmount), l.Detail)
+		t.Row(l.Bill, l.State, cli.OrQuestion(l.OutRequestNo), cli.OrQuestion(l.OutTradeNo), cli.OrQuestion(l.BillAmount), cli.OrQuestion(l.EventAmount), l.Detail)
+	}
+	if err := t.Flush(); err != nil {
+		return err
 	}
 	if len(first) == replay.ShownRows && o.Report == "" {
-		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")
+		_, _ = fmt.Fprintln(w, "… --report FILE has them all")
 	}
 	if o.Report != "" {
 		_, _ = fmt.Fprintf(w, "lines are in %s\n", o.Report)

@@ -172,8 +172,9 @@ func (o *Options) reconcileCommands(ctx context.Context, env cli.Env, events rep
 		if v.NotHeld > 0 {
 			_, _ = fmt.Fprintf(env.Stdout, "%d commands without a readable number cannot be found again after a replay, and are left out\n", v.NotHeld)
 		}
-		replay.PrintResult(env.Stdout, v.Result)
-		replay.PrintRows(env.Stdout, v.Rows, v.Result, o.Report)
+		if err := errors.Join(replay.PrintResult(env.Stdout, v.Result), replay.PrintRows(env.Stdout, v.Rows, v.Result, o.Report)); err != nil {
+			return err
+		}
 		_, err = fmt.Fprintf(env.Stdout, "verdict: %s\n", v.Verdict)
 	}
 	if err == nil && !v.Result.Clean() {

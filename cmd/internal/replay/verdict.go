@@ -70,8 +70,8 @@ func (o *Options) tell(env cli.Env, table *match.Table, v Verdict) error {
 		if err := cli.PrintJSON(env.Stdout, v); err != nil {
 			return err
 		}
-	} else {
-		v.print(env.Stdout, table != nil, o.Report)
+	} else if err := v.print(env.Stdout, table != nil, o.Report); err != nil {
+		return err
 	}
 	if v.NotSent > 0 && table == nil || table != nil && !v.Result.Clean() {
 		return cli.ErrFound
@@ -113,7 +113,7 @@ func openRowReport(name string) (*ReportFile[Row], error) {
 	})
 }
 
-func (v Verdict) print(w io.Writer, reconciled bool, file string) {
+func (v Verdict) print(w io.Writer, reconciled bool, file string) error {
 	stopped := ""
 	if v.Stopped {
 		stopped = " (stopped before the end)"
@@ -126,46 +126,58 @@ func (v Verdict) print(w io.Writer, reconciled bool, file string) {
 		_, _ = fmt.Fprintf(w, "bad commands among them, sent as they were: %d\n", v.Bad)
 	}
 	if reconciled {
-		PrintResult(w, v.Result)
-		PrintRows(w, v.Rows, v.Result, file)
+		if err := errors.Join(PrintResult(w, v.Result), PrintRows(w, v.Rows, v.Result, file)); err != nil {
+			return err
+		}
 	}
-	_, _ = fmt.Fprintf(w, "verdict: %s\n", v.Verdict)
+	if _, err := fmt.Fprintf(w, "verdict: %s\n", v.Verdict); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
 }
 
 // PrintResult prints the counts.
-func PrintResult(w io.Writer, r match.Result) {
-	_, _ = fmt.Fprintf(w, `commands    %9d
-  matched   %9d   succeeded %d, failed %d, rejected %d
-  missing   %9d
-  unresolved%9d
-  conflicting%8d
-`, r.Commands, r.Matched, r.Succeeded, r.Failed, r.Rejected, r.Missing, r.Unresolved, r.Conflicting)
+func PrintResult(w io.Writer, r match.Result) error {
+	t := cli.NewTable(w)
+	t.Row("commands", r.Commands)
+	t.Row("  matched", r.Matched, fmt.Sprintf("succeeded %d, failed %d, rejected %d", r.Succeeded, r.Failed, r.Rejected))
+	t.Row("  missing", r.Missing)
+	t.Row("  unresolved", r.Unresolved)
+	t.Row("  conflicting", r.Conflicting)
 	if r.Unsure > 0 {
-		_, _ = fmt.Fprintf(w, "  unconfirmed%8d   and without an event\n", r.Unsure)
+		t.Row("  unconfirmed", r.Unsure, "and without an event")
 	}
-	_, _ = fmt.Fprintf(w, "events      %9d   of these commands, %d repeats of an id among them (fine)", r.Events, r.Repeats)
+	foreign := ""
 	if r.Foreign > 0 {
-		_, _ = fmt.Fprintf(w, "; %d of others", r.Foreign)
+		foreign = fmt.Sprintf("; %d of others", r.Foreign)
 	}
-	_, _ = fmt.Fprintln(w)
+	t.Row("events", r.Events, fmt.Sprintf("of these commands, %d repeats of an id among them (fine)%s", r.Repeats, foreign))
 	if r.Again > 0 {
-		_, _ = fmt.Fprintf(w, "%d of the commands repeat an earlier one, number and content\n", r.Again)
+		t.Row("again", r.Again, "of the commands repeat an earlier one, number and content")
 	}
 	if l := r.Latency; l.Count() > 0 {
-		_, _ = fmt.Fprintf(w, "latency, sent to event stored: p50 %s  p90 %s  p99 %s  max %s\n",
-			l.Quantile(0.5), l.Quantile(0.9), l.Quantile(0.99), l.Quantile(1))
+		t.Row("latency", "", fmt.Sprintf("sent to event stored: p50 %s  p90 %s  p99 %s  max %s", l.Quantile(0.5), l.Quantile(0.9), l.Quantile(0.99), l.Quantile(1)))
 	}
+	return t.Flush()
 }
 
 // PrintRows prints the rows that do not match.
-func PrintRows(w io.Writer, rows []Row, r match.Result, file string) {
+func PrintRows(w io.Writer, rows []Row, r match.Result, file string) error {
+	t := cli.NewTable(w)
+	if len(rows) > 0 {
+		t.Row("state", "number", "yuan", "sent", "")
+	}
 	for _, row := range rows {
-		_, _ = fmt.Fprintf(w, "  %-11s %s  %s yuan  sent %s: %s\n", row.State, row.Number, cli.OrQuestion(row.Amount), row.Sent.Format(time.RFC3339), row.Detail)
+		t.Row(row.State, row.Number, cli.OrQuestion(row.Amount), cli.Clock(row.Sent), row.Detail)
+	}
+	if err := t.Flush(); err != nil {
+		return err
 	}
 	switch bad := r.Missing + r.Unresolved + r.Conflicting + r.Unsure; {
 	case file != "" && bad > 0:
 		_, _ = fmt.Fprintf(w, "the rows that do not match are in %s\n", file)
 	case len(rows) == ShownRows:
-		_, _ = fmt.Fprintln(w, "  … --report FILE has them all")
+		_, _ = fmt.Fprintln(w, "… --report FILE has them all")
 	}
+	return nil
 }
