@@ -163,7 +163,8 @@ func TestReconcileUsage(t *testing.T) {
 	trade, _, _ := downloads(t)
 	nothing := filepath.Join(t.TempDir(), "nothing")
 	for args, want := range map[string]string{
-		"":                                         "one of --bill and --commands",
+		"": "one of --bill and --commands",
+
 		"--bill a --commands b":                    "one of --bill and --commands",
 		"--bill a --all":                           "--all needs --report",
 		"--commands a --all --report b":            "--all goes with --bill",
