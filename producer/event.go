@@ -1,6 +1,9 @@
 package producer
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Kind says which of Alipay's two refunds an event or a command is about.
 type Kind string
@@ -137,13 +140,23 @@ func (e Event) Type() Type {
 	return t
 }
 
-func (t Type) known() bool {
-	switch t {
-	case TypeRefundSucceeded, TypeRefundFailed, TypeRefundRejected, TypeRefundUnresolved, TypeRefundNotified, TypeRefundDepositBack,
-		TypeCouponRefundSucceeded, TypeCouponRefundFailed, TypeCouponRefundRejected, TypeCouponRefundUnresolved, TypeCouponRefundNotified:
-		return true
+func (t Type) known() bool { return slices.Contains(Types(), t) }
+
+// Types are all types.
+func Types() []Type {
+	return []Type{
+		TypeRefundSucceeded, TypeRefundFailed, TypeRefundRejected, TypeRefundUnresolved, TypeRefundNotified, TypeRefundDepositBack,
+		TypeCouponRefundSucceeded, TypeCouponRefundFailed, TypeCouponRefundRejected, TypeCouponRefundUnresolved, TypeCouponRefundNotified,
 	}
-	return false
+}
+
+// Reasons are all reasons.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonUnreadable, ReasonInvalid, ReasonConflict, ReasonUnknownMerchant, ReasonTooLarge, ReasonRefused, ReasonClosed,
+		ReasonUnknownOutcome, ReasonBlockedMerchant, ReasonBlockedConfiguration, ReasonConflictAtAlipay, ReasonRateLimited,
+		ReasonGatewayUnavailable, ReasonPaused, ReasonHeld, ReasonTooOld, ReasonContradiction,
+	}
 }
 
 // fits reports whether events of the outcome have the reason. One that a later version added is judged by its outcome.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -279,7 +280,7 @@ func TestEveryReasonHasAnOutcome(t *testing.T) {
 				taken++
 			}
 		}
-		if taken != 1 {
+		if taken != 1 || !slices.Contains(producer.Reasons(), producer.Reason(word)) {
 			t.Errorf("%s belongs to %d outcomes", word, taken)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"refundd/alipay/alipaytest"
+	"refundd/cmd/internal/build"
 )
 
 func main() {
@@ -41,6 +42,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case err != nil:
 		complain(stderr, err)
 		return 2
+	case o.version:
+		_, _ = fmt.Fprintln(stdout, "alipaysim", build.Version())
+		return 0
 	case o.faults == "help":
 		printMenu(stdout)
 		return 0

@@ -26,6 +26,7 @@ func TestUsage(t *testing.T) {
 		err  string
 	}{
 		{"help", []string{"-h"}, nil, 0, "", "-trade-total"},
+		{"version", []string{"--version"}, map[string]string{"ALIPAYSIM_VERSION": "x"}, 0, "alipaysim ", ""},
 		{"menu", []string{"-faults", "help"}, nil, 0, "answer-lost-after", ""},
 		{"menu from the environment", nil, map[string]string{"ALIPAYSIM_FAULTS": "help"}, 0, "refused-TRADE_STATUS_ERROR", ""},
 		{"unknown flag", []string{"-nope"}, nil, 2, "", "-nope"},

@@ -22,6 +22,7 @@ type options struct {
 	faults     string
 	limit      int
 	notifyURL  string
+	version    bool
 }
 
 // readOptions takes each option from its flag, else from its variable, else its
@@ -39,6 +40,7 @@ func readOptions(args []string, getenv func(string) string, stderr io.Writer) (o
 	flags.StringVar(&o.faults, "faults", "", "`name=probability,…`; help lists the names")
 	flags.IntVar(&o.limit, "limit", 0, "how many `calls` a second are let through, the rest being refused as Alipay does; 0: all")
 	flags.StringVar(&o.notifyURL, "notify-url", "", "`URL` where payment notifications go; empty: none")
+	flags.BoolVar(&o.version, "version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
 		return o, err //nolint:wrapcheck // names the flag; flag has printed the usage
 	}
@@ -51,7 +53,7 @@ func readOptions(args []string, getenv func(string) string, stderr io.Writer) (o
 	flags.VisitAll(func(f *flag.Flag) {
 		name := "ALIPAYSIM_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value := getenv(name)
-		if given[f.Name] || value == "" || wrong != nil {
+		if given[f.Name] || f.Name == "version" || value == "" || wrong != nil {
 			return
 		}
 		if err := f.Value.Set(value); err != nil {

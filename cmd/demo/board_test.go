@@ -173,6 +173,13 @@ func TestCheckFindsTwoTruths(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	var out strings.Builder
+	if code := run(t.Context(), []string{"--version"}, console{stdout: &out}); code != 0 || !strings.HasPrefix(out.String(), "demo ") {
+		t.Errorf("exit code %d, output %q", code, &out)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown flag":         {"-twice"},

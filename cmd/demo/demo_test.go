@@ -157,7 +157,7 @@ func TestStaysUpForOthersUntilItIsStopped(t *testing.T) {
 	var out screen
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, nil, to(&out)) }()
-	server := out.wait(t, deadline, `refundctl events -nameserver (\S+) `)[1]
+	server := out.wait(t, deadline, `refundctl events --nameserver (\S+) `)[1]
 
 	sender, err := tap.NewSender(tap.Cluster{NameServers: []string{server}})
 	if err != nil {

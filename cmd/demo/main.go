@@ -25,6 +25,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"refundd/cmd/internal/build"
 	"refundd/consumer"
 )
 
@@ -48,6 +49,7 @@ type options struct {
 	admin   string
 	// receiver is where Alipay's notifications arrive.
 	receiver string
+	version  bool
 }
 
 // console is what the program writes to.
@@ -69,6 +71,9 @@ func run(ctx context.Context, args []string, to console) int {
 	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "demo:", err)
 		return 2
+	case o.version:
+		_, _ = fmt.Fprintln(to.stdout, "demo", build.Version())
+		return 0
 	}
 	log, closeLog, err := newLog(o, stderr)
 	if err != nil {
@@ -93,6 +98,7 @@ func readOptions(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.once, "once", false, "end after the script and check the ledger against the events; exit 0 or 1")
+	flags.BoolVar(&o.version, "version", false, "print the version")
 	flags.BoolVar(&o.verbose, "v", false, "log of service and RocketMQ client to standard error")
 	flags.StringVar(&o.logFile, "log", "", "`file` for the log of service and RocketMQ client")
 	flags.StringVar(&o.broker, "broker", "127.0.0.1:0", "`address` of the embedded broker and name server; port 0 takes a free one")

@@ -9,6 +9,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"refundd/cmd/internal/cli"
 	"refundd/dedupe"
 )
 
@@ -20,8 +21,8 @@ func TestBrakes(t *testing.T) {
 	}
 	ctl := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		code := run(t.Context(), args, environment{
-			getenv: func(name string) string { return variables[name] }, stdout: &out, stderr: &out,
+		code := run(t.Context(), args, cli.Env{
+			Getenv: func(name string) string { return variables[name] }, Stdout: &out, Stderr: &out,
 		})
 		return code, out.String()
 	}
@@ -32,10 +33,11 @@ func TestBrakes(t *testing.T) {
 		says string
 	}{
 		{"nothing yet", []string{"brakes"}, exitDone, "nothing is paused"},
-		{"no reason", []string{"pause"}, exitUsage, "-reason is required"},
-		{"no such kind", []string{"pause", "-kind", "gift", "-reason", "x"}, exitUsage, "-kind"},
-		{"one merchant", []string{"pause", "-kind", "refund", "-merchant", "shop", "-reason", "price list"}, exitDone, "paused: refund of shop"},
-		{"listed", []string{"brakes"}, exitDone, "refund of shop: price list (by ann"},
+		{"no reason", []string{"pause"}, exitUsage, "--reason is required"},
+		{"no such kind", []string{"pause", "--kind", "gift", "--reason", "x"}, exitUsage, "--kind"},
+		{"one merchant", []string{"pause", "--kind", "refund", "--merchant", "shop", "--reason", "price list"}, exitDone, "paused: refund of shop"},
+		{"listed", []string{"brakes"}, exitDone, "ann  price list"},
+		{"paused as JSON", []string{"pause", "-k", "refund", "-m", "shop", "-r", "price list", "-o", "json"}, exitDone, `"did":"paused"`},
 		{"listed as JSON", []string{"brakes", "-o", "json"}, exitDone, `"merchant":"shop"`},
 		{"another one is not on", []string{"resume"}, exitFailed, "was not paused"},
 	}
@@ -56,7 +58,7 @@ func TestBrakes(t *testing.T) {
 	if err != nil || len(on) != 1 || on[0].Merchant != "shop" {
 		t.Errorf("the service sees %v, %v", on, err)
 	}
-	if code, out := ctl("resume", "-kind", "refund", "-merchant", "shop"); code != exitDone {
+	if code, out := ctl("resume", "--kind", "refund", "--merchant", "shop"); code != exitDone {
 		t.Errorf("resume: code %d, %s", code, out)
 	}
 	if code, out := ctl("brakes"); code != exitDone || !strings.Contains(out, "nothing is paused") {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
 	"refundd/producer"
@@ -44,7 +45,7 @@ func cluster(t *testing.T) (*rocketmqtest.Broker, map[string]string) {
 func TestSendOneCommand(t *testing.T) {
 	b, vars := cluster(t)
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	got := ctl(t.Context(), vars, "", "send", "-out-request-no", "R-1", "-trade-no", "T", "-amount", "1", "-traceparent", trace)
+	got := ctl(t.Context(), vars, "", "send", "--out-request-no", "R-1", "--trade-no", "T", "--amount", "1", "--traceparent", trace)
 	sent := b.Messages("refund-command")
 	if got.code != 0 || len(sent) != 1 {
 		t.Fatalf("%+v, %d messages", got, len(sent))
@@ -57,12 +58,12 @@ func TestSendOneCommand(t *testing.T) {
 		string(m.Body) != `{"out_request_no":"R-1","trade_no":"T","refund_amount":"1"}` {
 		t.Errorf("sent %s %v", m.Body, m.Properties)
 	}
-	if got := ctl(t.Context(), vars, "", "send", "-kind", "coupon_refund", "-out-request-no", "R-2", "-auth-no", "A", "-amount", "1"); got.code != 0 ||
+	if got := ctl(t.Context(), vars, "", "send", "--kind", "coupon_refund", "--out-request-no", "R-2", "--auth-no", "A", "--amount", "1"); got.code != 0 ||
 		len(b.Messages("coupon-refund-command")) != 1 {
 		t.Errorf("coupon refund: %+v", got)
 	}
-	if got := ctl(t.Context(), vars, "", "send", "-topic", "nothing", "-out-request-no", "R", "-trade-no", "T", "-amount", "1"); got.code != 2 ||
-		!strings.Contains(got.stderr, "-topic: topic does not exist: nothing") {
+	if got := ctl(t.Context(), vars, "", "send", "--topic", "nothing", "--out-request-no", "R", "--trade-no", "T", "--amount", "1"); got.code != 2 ||
+		!strings.Contains(got.stderr, "--topic: topic does not exist: nothing") {
 		t.Errorf("missing topic: %+v", got)
 	}
 }
@@ -80,7 +81,7 @@ func TestSendManyCountsWhatTheBrokerRefuses(t *testing.T) {
 		}
 		return rocketmqtest.Action{}
 	})
-	got := ctl(t.Context(), vars, lines.String(), "send", "-file", "-", "-concurrency", "4")
+	got := ctl(t.Context(), vars, lines.String(), "send", "--file", "-", "--concurrency", "4")
 	if want := "51 commands: 45 sent, 1 invalid, 5 failed\n"; got.code != 1 || !strings.Contains(got.stderr, want) {
 		t.Errorf("%+v, want %q", got, want)
 	}
@@ -125,27 +126,27 @@ func TestEventsFiltersAndMarksRepeats(t *testing.T) {
 		code int
 		want string // standard output
 	}{
-		"all":              {[]string{"-from", "beginning"}, 0, one + "\n" + two + "\n" + one + "\n"},
-		"without repeats":  {[]string{"-from", "1h", "-unique"}, 0, one + "\n" + two + "\n"},
+		"all":              {[]string{"--from", "beginning"}, 0, one + "\n" + two + "\n" + one + "\n"},
+		"without repeats":  {[]string{"--from", "1h", "--unique"}, 0, one + "\n" + two + "\n"},
 		"from now":         {nil, 0, ""},
-		"from the future":  {[]string{"-from", "2999-01-01T00:00:00Z"}, 0, ""},
-		"one number":       {[]string{"-from", "beginning", "-number", "R-2"}, 0, two + "\n"},
-		"an outcome":       {[]string{"-from", "beginning", "-type", "failed"}, 0, two + "\n"},
-		"a type":           {[]string{"-from", "beginning", "-type", "refund.failed.v1"}, 0, two + "\n"},
-		"so many":          {[]string{"-from", "beginning", "-n", "1"}, 0, one + "\n"},
-		"more than so":     {[]string{"-from", "beginning", "-n", "4"}, 1, one + "\n" + two + "\n" + one + "\n"},
-		"of another kind":  {[]string{"-from", "beginning", "-type", "coupon_refund.failed"}, 0, ""},
-		"a missing group":  {[]string{"-group", "nobody"}, 1, ""},
-		"nothing of these": {[]string{"-from", "beginning", "-number", "R-3", "-n", "1"}, 1, ""},
+		"from the future":  {[]string{"--from", "2999-01-01T00:00:00Z"}, 0, ""},
+		"one number":       {[]string{"--from", "beginning", "--number", "R-2"}, 0, two + "\n"},
+		"an outcome":       {[]string{"--from", "beginning", "--type", "failed"}, 0, two + "\n"},
+		"a type":           {[]string{"--from", "beginning", "--type", "refund.failed.v1"}, 0, two + "\n"},
+		"so many":          {[]string{"--from", "beginning", "-n", "1"}, 0, one + "\n"},
+		"more than so":     {[]string{"--from", "beginning", "-n", "4"}, 1, one + "\n" + two + "\n" + one + "\n"},
+		"of another kind":  {[]string{"--from", "beginning", "--type", "coupon_refund.failed"}, 0, ""},
+		"a missing group":  {[]string{"--group", "nobody"}, 1, ""},
+		"nothing of these": {[]string{"--from", "beginning", "--number", "R-3", "-n", "1"}, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := ctl(t.Context(), vars, "", append([]string{"events", "-until-now", "-o", "json"}, c.args...)...)
+			got := ctl(t.Context(), vars, "", append([]string{"events", "--until-now", "-o", "json"}, c.args...)...)
 			if got.code != c.code || got.stdout != c.want {
 				t.Errorf("%+v, want code %d and %s", got, c.code, c.want)
 			}
 		})
 	}
-	got := ctl(t.Context(), vars, "", "events", "-until-now", "-from", "beginning")
+	got := ctl(t.Context(), vars, "", "events", "--until-now", "--from", "beginning")
 	lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
 	if len(lines) != 3 || strings.Contains(lines[0]+lines[1], "(repeat)") || !strings.HasSuffix(lines[2], "(repeat)") {
 		t.Errorf("%+v", got)
@@ -165,8 +166,8 @@ func TestEventsWaitsForOne(t *testing.T) {
 	var out, errs terminal
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"events", "-number", "R-1", "-n", "1", "-timeout", "50s"}, environment{
-			getenv: func(name string) string { return vars[name] }, stdout: &out, stderr: &errs, redirect: func(logrus.FieldLogger) {},
+		code <- run(ctx, []string{"events", "--number", "R-1", "-n", "1", "--timeout", "50s"}, cli.Env{
+			Getenv: func(name string) string { return vars[name] }, Stdout: &out, Stderr: &errs, Redirect: func(logrus.FieldLogger) {},
 		})
 	}()
 	for !strings.Contains(errs.String(), "following") && ctx.Err() == nil {
@@ -181,10 +182,10 @@ func TestEventsWaitsForOne(t *testing.T) {
 
 func TestEventsEndsAtItsTimeout(t *testing.T) {
 	_, vars := cluster(t)
-	if got := ctl(t.Context(), vars, "", "events", "-timeout", "100ms"); got.code != 0 {
+	if got := ctl(t.Context(), vars, "", "events", "--timeout", "100ms"); got.code != 0 {
 		t.Errorf("without -n: %+v", got)
 	}
-	if got := ctl(t.Context(), vars, "", "events", "-timeout", "100ms", "-n", "1"); got.code != 1 || !strings.Contains(got.stderr, "0 of 1 events") {
+	if got := ctl(t.Context(), vars, "", "events", "--timeout", "100ms", "-n", "1"); got.code != 1 || !strings.Contains(got.stderr, "0 of 1 events") {
 		t.Errorf("with -n: %+v", got)
 	}
 }

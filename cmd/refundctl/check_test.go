@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"refundd/cmd/internal/cli"
 	"refundd/consumer/history"
 )
 
@@ -35,21 +36,21 @@ func TestCheck(t *testing.T) {
 		{"broken", []string{twice}, exitFailed, "I1 is broken"},
 		{"two parts of one history", []string{good, good}, exitFailed, "the story of refund R1"},
 		{"standard input", []string{"-o", "json", "-"}, exitFailed, `"invariant":"I1"`},
-		{"only another", []string{"-only", "I4", twice}, exitDone, "0 violations"},
-		{"the same again", []string{"-only", "I19", "-repeat", good, good}, exitDone, "1 invariants hold"},
-		{"not the same again", []string{"-only", "I19", "-repeat", twice, good}, exitFailed, "I19 is broken"},
+		{"only another", []string{"--only", "I4", twice}, exitDone, "0 violations"},
+		{"the same again", []string{"--only", "I19", "--repeat", good, good}, exitDone, "1 invariants hold"},
+		{"not the same again", []string{"--only", "I19", "--repeat", twice, good}, exitFailed, "I19 is broken"},
 		{"no file", nil, exitUsage, "no file is given"},
 		{"no such file", []string{filepath.Join(dir, "none")}, exitUsage, "none"},
 		{"no history", []string{bad}, exitUsage, "line 2: not a JSON object"},
-		{"no such invariant", []string{"-only", "I99", good}, exitUsage, `no invariant "I99"`},
-		{"no such output", []string{"-o", "xml", good}, exitUsage, `-o: "xml"`},
+		{"no such invariant", []string{"--only", "I99", good}, exitUsage, `"I99" for "--only" flag: want one of I1, I2`},
+		{"no such output", []string{"-o", "xml", good}, exitUsage, `"xml" for "-o, --output" flag`},
 		{"help", []string{"-h"}, exitDone, "I14  when faults stop"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			var out bytes.Buffer
-			code := run(t.Context(), append([]string{"check"}, row.args...), environment{
-				getenv: func(string) string { return "" }, stdin: strings.NewReader(money + money), stdout: &out, stderr: &out,
+			code := run(t.Context(), append([]string{"check"}, row.args...), cli.Env{
+				Getenv: func(string) string { return "" }, Stdin: strings.NewReader(money + money), Stdout: &out, Stderr: &out,
 			})
 			if code != row.code || !strings.Contains(out.String(), row.says) {
 				t.Errorf("code %d, want %d; says %q", code, row.code, out.String())

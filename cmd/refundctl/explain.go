@@ -1,293 +1,58 @@
 package main
 
 import (
-	"cmp"
-	"context"
-	"flag"
-	"fmt"
-	"io"
-	"slices"
-	"strings"
-	"text/tabwriter"
-	"time"
+	"github.com/spf13/cobra"
 
-	"refundd/cmd/internal/tap"
-	"refundd/consumer"
-	"refundd/dedupe"
-	"refundd/producer"
+	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/flags"
 )
 
-const explainHelp = `refundctl explain tells everything about one refund: a timeline from its record in
-Redis and from the event, retry and parked topics, then what is true, what happens
-next and when, and what a person should do. With -live Alipay is asked as well, by
-one query, which changes nothing.
-
-usage: refundctl explain NUMBER [flags]
-
-  refundctl explain R-1
-  refundctl explain R-1 -from 30d -live
-  refundctl explain R-1 -kind coupon_refund -merchant shop-a -o json
+const explainLong = `Tells everything about one refund: a timeline from its record in Redis and from the
+event, retry and parked topics, then what is true, what happens next and when, and
+what a person should do. With --live Alipay is asked as well, by one query, which
+changes nothing.
 
 NUMBER is the out_request_no, or the message id that stands in a rejected event's
 subject. Where several refunds have the number (kinds, merchants, trades), each is told.
 Topics are looked up by the brokers' index of keys; where that is off or full they
-are read message by message (-scan), with a position of this command's own.
--live reads the service's whole configuration, with its keys, from the environment.
+are read message by message (--scan), with a position of this command's own.
+--live reads the service's whole configuration, with its keys, from the environment.
 
-Exit codes: 0 told, 1 failed, or nothing is known of the number, 2 wrong usage.
-`
+Exit codes: 0 told, 1 failed, or nothing is known of the number, 2 wrong usage.`
 
-// moment is one line of a timeline.
-type moment struct {
-	At    time.Time `json:"at"`
-	Where string    `json:"where"`
-	What  string    `json:"what"`
-}
+const explainExample = `  refundctl explain R-1
+  refundctl explain R-1 --from 30d --live
+  refundctl explain R-1 -k coupon_refund -m shop-a -o json`
 
-// story is one refund's.
-type story struct {
-	Kind         consumer.Kind `json:"kind,omitempty"`
-	OutRequestNo string        `json:"out_request_no"`
-	Merchant     string        `json:"merchant,omitempty"`
-	Trade        string        `json:"trade,omitempty"` // scope trade
-	Amount       string        `json:"amount,omitempty"`
-	Timeline     []moment      `json:"timeline"`
-	conclusion
-	Live *liveAnswer `json:"live,omitempty"`
-
-	id     dedupe.Identity
-	cmd    consumer.Command
-	known  bool // the command can be read
-	record dedupe.Record
-	memory consumer.Summary
-	events []producer.Event // without repeats
-	copies []*parkedRefund  // parked ones
-	tries  []producer.Copy  // of the retry topic
-	due    dedupe.Undecided
-	brakes []dedupe.Brake
-	// indexed: the index names it. untold: it does, and no event of the topic says
-	// what was decided.
-	indexed, untold bool
-}
-
-type explainer struct {
-	deskFlags
-	out        output
-	kind       string
-	merchant   string
-	ofMerchant bool
-	trade      string
-	live       bool
-	from       timeAgo
-	scan       bool
-	number     string
-	desk       *desk
-	stories    map[string]*story // by the record's key
-	strays     *story            // what belongs to no identity, such as an event about a message id
-}
-
-func explain(ctx context.Context, args []string, env environment) error {
-	e := &explainer{from: timeAgo(7 * 24 * time.Hour), stories: map[string]*story{}}
-	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
-	e.register(flags)
-	e.out.register(flags)
-	flags.StringVar(&e.kind, "kind", "", "only `refund|coupon_refund`; default both")
-	flags.Func("merchant", "only the refund of this `name`; empty: the app's own; default whatever is found", func(name string) error {
-		e.merchant, e.ofMerchant = name, true
-		return nil
-	})
-	flags.StringVar(&e.trade, "trade", "", "trade `number` (or auth_no) as the command names it, where nothing found names it")
-	flags.BoolVar(&e.live, "live", false, "ask Alipay, too, by a query")
-	flags.BoolVar(&e.scan, "scan", false, "read the topics message by message, and not through the brokers' index")
-	flags.Var(&e.from, "from", "read topics from so long `ago`: 12h, 7d")
-	var err error
-	if e.number, err = parseWithNumber(flags, args, env, explainHelp); err != nil {
-		return err
-	}
-	if err := checkAll(e.out.check("explain"), checkKind("explain", e.kind)); err != nil {
-		return err
-	}
-	var ask *asker
-	if e.live {
-		if ask, err = newAsker(env); err != nil {
-			return err
-		}
-		defer ask.close()
-	}
-	desk, done, err := e.open("explain", env)
-	if err != nil {
-		return err
-	}
-	defer done()
-	e.desk = desk
-	stories, err := e.gather(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range stories {
-		if ask != nil {
-			s.Live = ask.about(ctx, s)
-		}
-		s.conclude(time.Now())
-	}
-	return e.print(env.stdout, stories)
-}
-
-func (e *explainer) print(w io.Writer, stories []*story) error {
-	nothing := len(stories) == 1 && stories[0].Stands == "unknown"
-	if e.out.json() {
-		if err := printJSON(w, map[string]any{"number": e.number, "refunds": stories}); err != nil {
-			return err
-		}
-	} else {
-		for _, s := range stories {
-			if err := s.print(w); err != nil {
+func explainCommand(env cli.Env) *cobra.Command {
+	var (
+		at   deskFlags
+		out  flags.Output
+		q    desk.Question
+		from = flags.NewWhen("7d")
+	)
+	cmd := &cobra.Command{
+		Use: "explain NUMBER", Short: "everything about one refund: what is true, what happens next, what to do",
+		Long: explainLong, Example: explainExample, Args: flags.OneNumber,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, done, err := at.open(env)
+			if err != nil {
 				return err
 			}
-		}
+			defer done()
+			q.Number, q.OfMerchant, q.Since, q.Format = args[0], cmd.Flags().Changed("merchant"), from.Time, out.Format
+			return d.Explain(cmd.Context(), q)
+		},
 	}
-	if nothing {
-		return errFound
-	}
-	return nil
-}
-
-// gather reads the topics first, since they may name merchants and trades that
-// nobody gave, and then the records.
-func (e *explainer) gather(ctx context.Context) ([]*story, error) {
-	since := time.Now().Add(-time.Duration(e.from))
-	for _, source := range []struct {
-		topic string
-		since time.Time
-		tell  func(tap.Message)
-	}{
-		{e.desk.event, since, e.event}, {e.desk.retry, since, e.try}, {e.desk.parked, time.Time{}, e.park},
-	} {
-		if !e.scan {
-			if found, ok := e.desk.cluster.ByKey(ctx, source.topic, e.number, source.since); ok {
-				for _, m := range found {
-					source.tell(m)
-				}
-				continue
-			}
-		}
-		if err := e.desk.read(ctx, source.topic, source.since, source.tell); err != nil {
-			return nil, err
-		}
-	}
-	if err := checkAll(e.guess(ctx), e.desk.readMarks(ctx)); err != nil {
-		return nil, err
-	}
-	var list []*story
-	for _, s := range e.stories {
-		if err := e.remember(ctx, s); err != nil {
-			return nil, err
-		}
-		if s.record.Exists || len(s.events)+len(s.copies)+len(s.tries) > 0 {
-			list = append(list, s)
-		}
-	}
-	if e.strays != nil {
-		list = append(list, e.strays)
-	}
-	if len(list) == 0 {
-		list = append(list, e.nothing())
-	}
-	slices.SortFunc(list, func(a, b *story) int {
-		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Merchant, b.Merchant), strings.Compare(a.Trade, b.Trade))
-	})
-	return list, nil
-}
-
-// nothing is the story of a number that nobody knows here. Alipay may.
-func (e *explainer) nothing() *story {
-	s := &story{OutRequestNo: e.number, Kind: consumer.KindRefund, Merchant: e.merchant}
-	if e.kind != "" {
-		s.Kind = consumer.Kind(e.kind)
-	}
-	s.cmd = consumer.Command{Kind: s.Kind, OutRequestNo: e.number, Merchant: e.merchant, OutTradeNo: e.trade, AuthNo: e.trade}
-	return s
-}
-
-// story finds or begins the refund's.
-func (e *explainer) story(id dedupe.Identity) *story {
-	key := e.desk.store.Key(id)
-	s := e.stories[key]
-	if s == nil {
-		s = &story{Kind: consumer.Kind(id.Kind), OutRequestNo: id.OutRequestNo, Merchant: id.Merchant, Trade: id.Trade, id: id}
-		e.stories[key] = s
-	}
-	return s
-}
-
-// guess begins the stories of records that no message told of: those that the
-// index names, and each kind, for the merchant given, or the app's own and those
-// that were found.
-func (e *explainer) guess(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	undecided, err := e.desk.store.UndecidedOf(within, e.desk.appID, e.number)
-	if err != nil {
-		return err
-	}
-	for _, id := range undecided {
-		if e.wants(consumer.Kind(id.Kind), id.Merchant) && e.desk.scopeTrade == (id.Trade != "") {
-			e.story(id).indexed = true
-		}
-	}
-	merchants := []string{e.merchant}
-	trades := []string{""}
-	if e.desk.scopeTrade {
-		trades = []string{e.trade}
-	}
-	for _, s := range e.stories {
-		if !e.ofMerchant && !slices.Contains(merchants, s.Merchant) {
-			merchants = append(merchants, s.Merchant)
-		}
-	}
-	for _, kind := range []consumer.Kind{consumer.KindRefund, consumer.KindCouponRefund} {
-		for _, merchant := range merchants {
-			for _, trade := range trades {
-				if e.wants(kind, merchant) && (trade != "" || !e.desk.scopeTrade) {
-					e.story(dedupe.Identity{AppID: e.desk.appID, Merchant: merchant, Kind: string(kind), OutRequestNo: e.number, Trade: trade})
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (e *explainer) wants(kind consumer.Kind, merchant string) bool {
-	return (e.kind == "" || e.kind == string(kind)) && (!e.ofMerchant || e.merchant == merchant)
-}
-
-// print is the story for a person.
-func (s *story) print(w io.Writer) error {
-	name := strings.TrimSpace(fmt.Sprintf("%s %s", s.Kind, s.OutRequestNo))
-	if s.Merchant != "" {
-		name += " of " + s.Merchant
-	}
-	if s.Amount != "" {
-		name += ", " + s.Amount + " yuan"
-	}
-	if trade := s.cmd.Trade(); trade != "" {
-		name += ", trade " + trade
-	}
-	_, _ = fmt.Fprintln(w, name)
-	slices.SortStableFunc(s.Timeline, func(a, b moment) int { return a.At.Compare(b.At) })
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, m := range s.Timeline {
-		_, _ = fmt.Fprintf(table, "  %s\t%s\t%s\n", m.At.Format("2006-01-02T15:04:05.000Z"), m.Where, m.What)
-	}
-	if s.Live != nil {
-		_, _ = fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Live.At.Format("2006-01-02T15:04:05.000Z"), "Alipay", s.Live.Says)
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	_, err := fmt.Fprintf(w, "true:  %s\nnext:  %s\ndo:    %s\n\n", s.True, s.Next, s.Do)
-	if err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	at.register(cmd)
+	out.Register(cmd)
+	flags.Choice{Value: &q.Kind, Of: kinds()}.Register(cmd, "kind", "k", "only refund or coupon_refund; default both")
+	set := cmd.Flags()
+	set.StringVarP(&q.Merchant, "merchant", "m", "", "only the refund of this `name`; empty: the app's own; default whatever is found")
+	set.StringVar(&q.Trade, "trade", "", "trade `number` (or auth_no) as the command names it, where nothing found names it")
+	set.BoolVar(&q.Live, "live", false, "ask Alipay, too, by a query")
+	set.BoolVar(&q.Scan, "scan", false, "read the topics message by message, and not through the brokers' index")
+	set.Var(&from, "from", "read topics from this `time` on, or from so long ago: 12h, 7d")
+	return cmd
 }

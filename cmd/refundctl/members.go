@@ -1,124 +1,117 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
+	"refundd/cmd/internal/cli"
 	"refundd/consumer"
 )
 
-// members are the flags of one command.
-type members struct {
-	outRequestNo, outTradeNo, tradeNo, authNo, outOrderNo string
-	amount, reason, remark, currency, merchant            string
-	metadata                                              metadata
-	set                                                   []string // names of those that were given
+// member is a flag of one command, and what it is called in a command of each kind.
+type member struct {
+	flag, short, usage string
+	refund, coupon     string
 }
 
-func (m *members) register(flags *flag.FlagSet) {
-	flags.StringVar(&m.outRequestNo, "out-request-no", "", "`number` of the refund: the key that makes it happen once")
-	flags.StringVar(&m.outTradeNo, "out-trade-no", "", "`number` of the trade, yours; this or -trade-no")
-	flags.StringVar(&m.tradeNo, "trade-no", "", "`number` of the trade, Alipay's")
-	flags.StringVar(&m.amount, "amount", "", "`yuan`, such as 12.50")
-	flags.StringVar(&m.reason, "reason", "", "refund_reason, a `text` of at most 256 characters")
-	flags.StringVar(&m.currency, "currency", "", "refund_currency, three capital `letters`")
-	flags.StringVar(&m.merchant, "merchant", "", "`name` of a merchant that the service is configured for")
-	flags.Var(&m.metadata, "metadata", "`key=value` that comes back in the event; may be repeated")
-	flags.StringVar(&m.authNo, "auth-no", "", "coupon_refund: `number` of the red packet")
-	flags.StringVar(&m.outOrderNo, "out-order-no", "", "coupon_refund: your order `number`, for queries")
-	flags.StringVar(&m.remark, "remark", "", "coupon_refund: `text` that the receiver sees")
+// members are in the order of the contract.
+func members() []member {
+	return []member{
+		{"out-request-no", "", "`number` of the refund: the key that makes it happen once", "out_request_no", "out_request_no"},
+		{"out-trade-no", "", "`number` of the trade, yours; this or --trade-no", "out_trade_no", ""},
+		{"trade-no", "", "`number` of the trade, Alipay's", "trade_no", ""},
+		{"auth-no", "", "coupon_refund: `number` of the red packet", "", "auth_no"},
+		{"amount", "", "`yuan`, such as 12.50", "refund_amount", "amount"},
+		{"reason", "r", "refund_reason, a `text` of at most 256 characters", "refund_reason", ""},
+		{"remark", "", "coupon_refund: `text` that the receiver sees", "", "remark"},
+		{"currency", "", "refund_currency, three capital `letters`", "refund_currency", ""},
+		{"out-order-no", "", "coupon_refund: your order `number`, for queries", "", "out_order_no"},
+		{"merchant", "m", "`name` of a merchant that the service is configured for", "merchant", "merchant"},
+	}
 }
 
-// note remembers which of the flags were given; empty ones count too, and are
-// for the check to refuse.
-func (m *members) note(flags *flag.FlagSet) {
-	var known flag.FlagSet
-	(&members{}).register(&known)
-	flags.Visit(func(f *flag.Flag) {
-		if known.Lookup(f.Name) != nil {
-			m.set = append(m.set, f.Name)
+// oneCommand holds the flags of one command.
+type oneCommand struct {
+	values   map[string]string // of the flags that were given, empty ones too
+	metadata metadata
+}
+
+func (o *oneCommand) register(cmd *cobra.Command) {
+	for _, m := range members() {
+		cmd.Flags().StringP(m.flag, m.short, "", m.usage)
+	}
+	cmd.Flags().Var(&o.metadata, "metadata", "`key=value` that comes back in the event; may be repeated")
+}
+
+// note takes what was given.
+func (o *oneCommand) note(cmd *cobra.Command) {
+	o.values = map[string]string{}
+	for _, m := range members() {
+		if flag := cmd.Flags().Lookup(m.flag); flag.Changed {
+			o.values[m.flag] = flag.Value.String()
 		}
-	})
+	}
 }
 
 // given names one of the flags that were given, or nothing.
-func (m *members) given() string {
-	if len(m.set) == 0 {
-		return ""
+func (o *oneCommand) given() string {
+	for _, m := range members() {
+		if _, ok := o.values[m.flag]; ok {
+			return "--" + m.flag
+		}
 	}
-	return "-" + m.set[0]
+	if len(o.metadata) > 0 {
+		return "--metadata"
+	}
+	return ""
 }
 
-// body writes the command, members in the order of the contract. Whether they
-// are right is for DecodeCommand to say; only a flag of the other kind is
-// refused here, since it would be left out silently.
-func (m *members) body(kind consumer.Kind) ([]byte, error) {
-	type member struct{ flag, name, value string }
-	list := []member{
-		{"out-request-no", "out_request_no", m.outRequestNo},
-		{"out-trade-no", "out_trade_no", m.outTradeNo},
-		{"trade-no", "trade_no", m.tradeNo},
-		{"amount", "refund_amount", m.amount},
-		{"reason", "refund_reason", m.reason},
-		{"currency", "refund_currency", m.currency},
-		{"merchant", "merchant", m.merchant},
-	}
-	if kind == consumer.KindCouponRefund {
-		list = []member{
-			{"out-request-no", "out_request_no", m.outRequestNo},
-			{"auth-no", "auth_no", m.authNo},
-			{"amount", "amount", m.amount},
-			{"remark", "remark", m.remark},
-			{"out-order-no", "out_order_no", m.outOrderNo},
-			{"merchant", "merchant", m.merchant},
-		}
-	}
-	given := map[string]bool{}
-	for _, name := range m.set {
-		given[name] = true
-	}
-	var body bytes.Buffer
+// body writes the command. Whether its members are right is for DecodeCommand to
+// say; only a flag of the other kind is refused here, since it would be left out
+// silently.
+func (o *oneCommand) body(kind consumer.Kind) ([]byte, error) {
+	var parts []string
 	add := func(name string, value any) error {
-		if body.Len() > 0 {
-			body.WriteByte(',')
-		}
 		text, err := json.Marshal(value)
 		if err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
-		_, _ = fmt.Fprintf(&body, "%q:%s", name, text)
+		parts = append(parts, fmt.Sprintf("%q:%s", name, text))
 		return nil
 	}
-	for _, e := range list {
-		if !given[e.flag] {
+	for _, m := range members() {
+		value, given := o.values[m.flag]
+		name := m.refund
+		if kind == consumer.KindCouponRefund {
+			name = m.coupon
+		}
+		switch {
+		case !given:
 			continue
+		case name == "":
+			return nil, cli.WrongUsage("--%s: not a member of kind %s", m.flag, kind)
 		}
-		delete(given, e.flag)
-		if err := add(e.name, e.value); err != nil {
+		if err := add(name, value); err != nil {
 			return nil, err
 		}
 	}
-	if given["metadata"] {
-		delete(given, "metadata")
-		if err := add("metadata", map[string]string(m.metadata)); err != nil {
+	if len(o.metadata) > 0 {
+		if err := add("metadata", map[string]string(o.metadata)); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range m.set {
-		if given[name] {
-			return nil, wrongUsage("-%s: not a member of kind %s", name, kind)
-		}
-	}
-	return append(append([]byte{'{'}, body.Bytes()...), '}'), nil
+	return []byte("{" + strings.Join(parts, ",") + "}"), nil
 }
 
 // metadata is a flag that may be repeated.
 type metadata map[string]string
 
 func (m *metadata) String() string { return "" }
+
+func (m *metadata) Type() string { return "key=value" }
 
 // Set takes key=value; a key twice is a mistake.
 func (m *metadata) Set(text string) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"refundd/cmd/internal/desk"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
 	"refundd/dedupe"
@@ -20,9 +21,9 @@ import (
 )
 
 type listed struct {
-	Messages int           `json:"messages"`
-	Sums     []parkedSum   `json:"sums"`
-	Refunds  []parkedShort `json:"refunds"`
+	Messages int          `json:"messages"`
+	Sums     []desk.Sum   `json:"sums"`
+	Refunds  []desk.Short `json:"refunds"`
 }
 
 func (w *world) list(args ...string) listed {
@@ -32,9 +33,9 @@ func (w *world) list(args ...string) listed {
 	return l
 }
 
-func (l listed) stands(number string) standing {
+func (l listed) stands(number string) desk.Standing {
 	for _, r := range l.Refunds {
-		if r.OutRequestNo == number && r.Stands != standsNewer {
+		if r.OutRequestNo == number && r.Stands != desk.StandsNewer {
 			return r.Stands
 		}
 	}
@@ -54,28 +55,28 @@ func TestParked(t *testing.T) {
 	}
 
 	l := w.list()
-	if l.Messages != 4 || l.stands("fault-frozen-1") != standsOpen || l.stands("M-1") != standsRejected {
+	if l.Messages != 4 || l.stands("fault-frozen-1") != desk.StandsOpen || l.stands("M-1") != desk.StandsRejected {
 		t.Fatalf("at first: %+v", l)
 	}
 	if s := l.Sums[0]; s.Reason != "blocked_merchant" || s.Refunds != 3 || s.Amount != "3.00" {
 		t.Errorf("sums %+v", l.Sums)
 	}
-	if got := w.list("-reason", "unreadable"); len(got.Refunds) != 1 || got.Sums[0].Refunds != 1 {
+	if got := w.list("--reason", "unreadable"); len(got.Refunds) != 1 || got.Sums[0].Refunds != 1 {
 		t.Errorf("by reason: %+v", got)
 	}
-	for _, none := range [][]string{{"-merchant", "shop"}, {"-kind", "coupon_refund"}, {"-older", "1h"}, {"-number", "R-1"}} {
+	for _, none := range [][]string{{"--merchant", "shop"}, {"--kind", "coupon_refund"}, {"--older", "1h"}, {"--number", "R-1"}} {
 		if got := w.list(none...); len(got.Refunds) != 0 {
 			t.Errorf("%v: %+v", none, got)
 		}
 	}
-	if got := w.list("-newer", "1h", "-merchant", "", "-number", "fault-frozen-1,fault-frozen-2"); len(got.Refunds) != 2 {
+	if got := w.list("--newer", "1h", "--merchant", "", "--number", "fault-frozen-1,fault-frozen-2"); len(got.Refunds) != 2 {
 		t.Errorf("two of them: %+v", got)
 	}
 	text := w.ctl(exitDone, "parked", "list")
 	if !strings.Contains(text, "blocked_merchant  open") || strings.Contains(text, "out_trade_no") {
 		t.Errorf("list says\n%s", text)
 	}
-	shown := w.ctl(exitDone, "parked", "show", "fault-frozen-1", "-kind", "refund")
+	shown := w.ctl(exitDone, "parked", "show", "fault-frozen-1", "--kind", "refund")
 	for _, want := range []string{`"out_trade_no":"T-fault-frozen-1"`, "REFUNDD_TRY=2", "ACQ.REASON_TRADE_BEEN_FREEZEN", "Alipay would be called"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("show lacks %q:\n%s", want, shown)
@@ -86,36 +87,36 @@ func TestParked(t *testing.T) {
 	w.says(exitDone, "fault-frozen-1", []string{"parked parked for a person: blocked_merchant, number 1", "do: mend the merchant's funds or account at Alipay (ACQ.REASON_TRADE_BEEN_FREEZEN), then: refundctl parked requeue"})
 
 	// Without a plan that is agreed to, nothing moves.
-	plan := w.ctl(exitDone, "parked", "requeue", "-every", "-plan")
+	plan := w.ctl(exitDone, "parked", "requeue", "--every", "--plan")
 	if !strings.Contains(plan, "found 4: 3 would be requeued, 1 skipped (1 rejected), 0 failed") {
 		t.Errorf("plan:\n%s", plan)
 	}
-	w.ctl(exitUsage, "parked", "requeue", "-every", "-reason-text", "thawed")
+	w.ctl(exitUsage, "parked", "requeue", "--every", "--reason-text", "thawed")
 	if n := len(w.broker.Messages("refund-retry")); n != 3 { // the tries
 		t.Fatalf("%d messages in the retry topic", n)
 	}
 
-	drop := w.ctl(exitDone, "parked", "drop", "-number", "fault-frozen-3", "-reason-text", "paid by hand", "-yes")
+	drop := w.ctl(exitDone, "parked", "drop", "--number", "fault-frozen-3", "--reason-text", "paid by hand", "--yes")
 	if !strings.Contains(drop, "found 1: 1 dropped, 0 skipped, 0 failed") {
 		t.Errorf("drop:\n%s", drop)
 	}
 	if l := w.list(); l.stands("fault-frozen-3") != "" {
 		t.Errorf("dropped, and listed: %+v", l)
 	}
-	if l := w.list("-all"); l.stands("fault-frozen-3") != standsDropped || !strings.Contains(w.ctl(exitDone, "parked", "list", "-all"), "dropped by ann at ") {
-		t.Errorf("with -all: %+v", l)
+	if l := w.list("--all"); l.stands("fault-frozen-3") != desk.StandsDropped || !strings.Contains(w.ctl(exitDone, "parked", "list", "--all"), "dropped by ann at ") {
+		t.Errorf("with --all: %+v", l)
 	}
 	w.says(exitDone, "fault-frozen-3", []string{"person dropped by ann: paid by hand", "next: nothing: dropped by ann", "do: nothing, or take the drop back"})
 	w.alipay.Heal()
-	requeue := w.ctl(exitDone, "parked", "requeue", "-reason", "blocked_merchant", "-reason-text", "thawed", "-actor", "bob", "-yes", "-rate", "0")
+	requeue := w.ctl(exitDone, "parked", "requeue", "--reason", "blocked_merchant", "--reason-text", "thawed", "--actor", "bob", "--yes", "--rate", "0")
 	if !strings.Contains(requeue, "found 3: 2 requeued, 1 skipped (1 dropped), 0 failed") {
 		t.Errorf("requeue:\n%s", requeue)
 	}
-	again := w.ctl(exitDone, "parked", "requeue", "-reason", "blocked_merchant", "-reason-text", "thawed", "-yes", "-o", "json")
+	again := w.ctl(exitDone, "parked", "requeue", "--reason", "blocked_merchant", "--reason-text", "thawed", "--yes", "-o", "json")
 	if !strings.Contains(again, `{"found":3,"done":0,"skipped":{"dropped":1,"requeued":2},"failed":0}`) {
 		t.Errorf("requeue twice:\n%s", again)
 	}
-	if l := w.list("-all"); l.stands("fault-frozen-1") != standsRequeued {
+	if l := w.list("--all"); l.stands("fault-frozen-1") != desk.StandsRequeued {
 		t.Errorf("after requeueing: %+v", l)
 	}
 	w.says(exitDone, "fault-frozen-1", []string{"person requeued by bob: thawed", "next: its copy waits in the retry topic"})
@@ -137,12 +138,12 @@ func TestParked(t *testing.T) {
 
 	w.run()
 	w.until("the requeued are decided", func() bool {
-		l := w.list("-all")
-		return l.stands("fault-frozen-1") == standsDecided && l.stands("fault-frozen-2") == standsDecided
+		l := w.list("--all")
+		return l.stands("fault-frozen-1") == desk.StandsDecided && l.stands("fault-frozen-2") == desk.StandsDecided
 	})
 	// A drop is no end: it can be taken back.
-	w.ctl(exitDone, "parked", "requeue", "-number", "fault-frozen-3", "-reason-text", "not paid by hand", "-yes", "-again")
-	w.until("the dropped one is decided", func() bool { return w.list("-all").stands("fault-frozen-3") == standsDecided })
+	w.ctl(exitDone, "parked", "requeue", "--number", "fault-frozen-3", "--reason-text", "not paid by hand", "--yes", "--again")
+	w.until("the dropped one is decided", func() bool { return w.list("--all").stands("fault-frozen-3") == desk.StandsDecided })
 	for _, r := range w.alipay.State().Refunds {
 		if r.Moved != 1 {
 			t.Errorf("%s moved %d times", r.OutRequestNo, r.Moved)
@@ -155,21 +156,21 @@ func TestParkedWithoutRecord(t *testing.T) {
 	w := startWorld(t, nil)
 	w.commands(1, 1, "fault-frozen-1")
 	w.redis.FlushAll()
-	if l := w.list(); l.stands("fault-frozen-1") != standsForgotten {
+	if l := w.list(); l.stands("fault-frozen-1") != desk.StandsForgotten {
 		t.Fatalf("%+v", l)
 	}
-	drop := w.ctl(exitDone, "parked", "drop", "-every", "-reason-text", "x", "-yes")
-	if !strings.Contains(drop, "1 dropped, 0 skipped") || w.list("-all").stands("fault-frozen-1") != standsDropped || len(w.list().Refunds) != 0 {
+	drop := w.ctl(exitDone, "parked", "drop", "--every", "--reason-text", "x", "--yes")
+	if !strings.Contains(drop, "1 dropped, 0 skipped") || w.list("--all").stands("fault-frozen-1") != desk.StandsDropped || len(w.list().Refunds) != 0 {
 		t.Errorf("drop:\n%s", drop)
 	}
 	w.alipay.Heal()
-	plan := w.ctl(exitDone, "parked", "requeue", "-every", "-again", "-plan")
+	plan := w.ctl(exitDone, "parked", "requeue", "--every", "--again", "--plan")
 	if !strings.Contains(plan, "again: dropped by ann at ") {
 		t.Errorf("plan:\n%s", plan)
 	}
-	w.ctl(exitDone, "parked", "requeue", "-every", "-again", "-reason-text", "thawed", "-yes")
+	w.ctl(exitDone, "parked", "requeue", "--every", "--again", "--reason-text", "thawed", "--yes")
 	w.says(exitDone, "fault-frozen-1", []string{"person requeued by ann: thawed"})
-	w.until("taken up", func() bool { return w.list("-all").stands("fault-frozen-1") != standsForgotten })
+	w.until("taken up", func() bool { return w.list("--all").stands("fault-frozen-1") != desk.StandsForgotten })
 }
 
 // TestParkedStub: what the broker refused to store is shown, and not sent again.
@@ -185,7 +186,7 @@ func TestParkedStub(t *testing.T) {
 		must(t, err)
 	}
 	l := w.list()
-	if len(l.Refunds) != 2 || l.Refunds[0].Stands != standsStub || l.Refunds[1].Stands != standsStub || l.Refunds[0].OutRequestNo != "R-1" {
+	if len(l.Refunds) != 2 || l.Refunds[0].Stands != desk.StandsStub || l.Refunds[1].Stands != desk.StandsStub || l.Refunds[0].OutRequestNo != "R-1" {
 		t.Fatalf("%+v", l)
 	}
 	shown := w.ctl(exitDone, "parked", "show", "R-1")
@@ -194,11 +195,11 @@ func TestParkedStub(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, shown)
 		}
 	}
-	requeue := w.ctl(exitDone, "parked", "requeue", "-number", "R-1", "-reason-text", "x", "-yes")
+	requeue := w.ctl(exitDone, "parked", "requeue", "--number", "R-1", "--reason-text", "x", "--yes")
 	if !strings.Contains(requeue, "there is no body to send") || !strings.Contains(requeue, "0 requeued, 2 skipped") {
 		t.Errorf("requeue:\n%s", requeue)
 	}
-	w.ctl(exitDone, "parked", "drop", "-number", "R-1", "-reason-text", "sent again by its owner", "-yes")
+	w.ctl(exitDone, "parked", "drop", "--number", "R-1", "--reason-text", "sent again by its owner", "--yes")
 	if l := w.list(); len(l.Refunds) != 0 {
 		t.Errorf("%+v", l)
 	}
@@ -269,26 +270,26 @@ func TestParkedStands(t *testing.T) {
 	}
 
 	var l listed
-	must(t, json.Unmarshal([]byte(ctl(t.Context(), vars, "", "parked", "list", "-all", "-o", "json").stdout), &l))
+	must(t, json.Unmarshal([]byte(ctl(t.Context(), vars, "", "parked", "list", "--all", "-o", "json").stdout), &l))
 	for _, number := range []string{"open", "working", "retrying", "decided", "foreign", "contradiction", "forgotten"} {
-		if got := l.stands(number); got != standing(number) {
+		if got := l.stands(number); got != desk.Standing(number) {
 			t.Errorf("%s stands %q", number, got)
 		}
 	}
-	if l.stands("damaged") != standsUnreadable {
+	if l.stands("damaged") != desk.StandsUnreadable {
 		t.Errorf("damaged: %+v", l.Refunds)
 	}
-	older := slices.DeleteFunc(slices.Clone(l.Refunds), func(r parkedShort) bool { return r.Stands != standsNewer })
+	older := slices.DeleteFunc(slices.Clone(l.Refunds), func(r desk.Short) bool { return r.Stands != desk.StandsNewer })
 	if l.Messages != 9 || len(l.Refunds) != 9 || len(older) != 1 || older[0].OutRequestNo != "open" || older[0].Park != 1 {
 		t.Errorf("%d messages, %d refunds, older %+v", l.Messages, len(l.Refunds), older)
 	}
-	plan := ctl(t.Context(), vars, "", "parked", "requeue", "-every", "-plan")
+	plan := ctl(t.Context(), vars, "", "parked", "requeue", "--every", "--plan")
 	if want := "found 8: 2 would be requeued, 6 skipped (1 contradiction, 1 decided, 1 foreign, 1 retrying, 1 unreadable, 1 working), 0 failed\n"; plan.code != 0 || !strings.HasSuffix(plan.stdout, want) {
 		t.Errorf("plan: %+v", plan)
 	}
 
 	// What has no undecided record is dropped by a mark, and can only be dropped.
-	drop := ctl(t.Context(), vars, "", "parked", "drop", "-every", "-reason-text", "told accounting", "-yes", "-actor", "ann")
+	drop := ctl(t.Context(), vars, "", "parked", "drop", "--every", "--reason-text", "told accounting", "--yes", "--actor", "ann")
 	if want := "found 8: 5 dropped, 3 skipped (1 decided, 1 retrying, 1 working), 0 failed\n"; drop.code != 0 || !strings.HasSuffix(drop.stdout, want) {
 		t.Errorf("drop: %+v", drop)
 	}
@@ -297,7 +298,7 @@ func TestParkedStands(t *testing.T) {
 	if len(left.Refunds) != 0 {
 		t.Errorf("left: %+v", left)
 	}
-	plan = ctl(t.Context(), vars, "", "parked", "requeue", "-every", "-again", "-plan")
+	plan = ctl(t.Context(), vars, "", "parked", "requeue", "--every", "--again", "--plan")
 	if want := "found 8: 2 would be requeued, 6 skipped (1 decided, 3 dropped, 1 retrying, 1 working), 0 failed\n"; plan.code != 0 || !strings.HasSuffix(plan.stdout, want) {
 		t.Errorf("plan after the drop: %+v", plan)
 	}
@@ -309,8 +310,8 @@ func TestParkedStands(t *testing.T) {
 		}
 		return rocketmqtest.Action{}
 	})
-	failed := ctl(t.Context(), vars, "", "parked", "requeue", "-number", "open", "-reason-text", "x", "-yes", "-actor", "ann", "-again")
-	if failed.code != exitFailed || !strings.Contains(failed.stdout, "found 1: 0 requeued, 0 skipped, 1 failed") || !strings.Contains(failed.stdout, "-again") {
+	failed := ctl(t.Context(), vars, "", "parked", "requeue", "--number", "open", "--reason-text", "x", "--yes", "--actor", "ann", "--again")
+	if failed.code != exitFailed || !strings.Contains(failed.stdout, "found 1: 0 requeued, 0 skipped, 1 failed") || !strings.Contains(failed.stdout, "--again") {
 		t.Errorf("not confirmed: %+v", failed)
 	}
 }

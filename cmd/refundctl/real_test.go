@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"refundd/cmd/internal/desk"
+	"refundd/cmd/internal/doctor"
 	"refundd/consumer/remoting"
 )
 
@@ -32,10 +34,10 @@ func TestOnARealStack(t *testing.T) {
 	} {
 		vars[variable] = name + "-" + which
 	}
-	if got := ctl(t.Context(), vars, "", "topics", "create", "-print"); got.code != exitFailed || strings.Count(got.stdout, "mqadmin ") < 5 {
-		t.Fatalf("-print: %+v", got)
+	if got := ctl(t.Context(), vars, "", "topics", "create", "--print"); got.code != exitFailed || strings.Count(got.stdout, "mqadmin ") < 5 {
+		t.Fatalf("--print: %+v", got)
 	}
-	if got := ctl(t.Context(), vars, "", "topics", "create", "-queues", "1"); got.code != exitDone || strings.Count(got.stdout, "created ") < 5 {
+	if got := ctl(t.Context(), vars, "", "topics", "create", "--queues", "1"); got.code != exitDone || strings.Count(got.stdout, "created ") < 5 {
 		t.Fatalf("create: %+v", got)
 	}
 	t.Cleanup(func() { removeTopics(t, server, name, vars) })
@@ -50,27 +52,27 @@ func TestOnARealStack(t *testing.T) {
 		m, err := remoting.Members(t.Context(), broker, name)
 		return err == nil && len(m.Clients) == 1 && len(m.Topics) == 2
 	})
-	got := ctl(t.Context(), w.vars, "", "doctor", "-o", "json", "-live")
+	got := ctl(t.Context(), w.vars, "", "doctor", "-o", "json", "--live")
 	var d diagnosis
 	must(t, json.Unmarshal([]byte(got.stdout), &d))
 	for _, check := range []string{"topic", "group", "subscriptions", "delay levels", "redis clock", "redis mode", "redis role", "redis eviction", "redis persistence", "alipay"} {
-		if !d.has(check, fine, "") {
+		if !d.has(check, doctor.OK, "") {
 			t.Errorf("%s is not ok: %+v", check, d.Findings)
 		}
 	}
 	for _, f := range d.Findings {
-		if f.Check == "lag" && f.Severity != fine || strings.Contains(f.Saw, "refuses") {
+		if f.Check == "lag" && f.Severity != doctor.OK || strings.Contains(f.Saw, "refuses") {
 			t.Errorf("%+v", f)
 		}
 	}
 
-	w.ctl(exitDone, "send", "-out-request-no", "fault-frozen-1", "-out-trade-no", "T", "-amount", "1.00")
-	w.until("parked", func() bool { return w.list().stands("fault-frozen-1") == standsOpen })
+	w.ctl(exitDone, "send", "--out-request-no", "fault-frozen-1", "--out-trade-no", "T", "--amount", "1.00")
+	w.until("parked", func() bool { return w.list().stands("fault-frozen-1") == desk.StandsOpen })
 	w.alipay.Heal()
-	w.ctl(exitDone, "parked", "requeue", "-every", "-reason-text", "thawed", "-yes")
-	w.until("decided", func() bool { return w.list("-all").stands("fault-frozen-1") == standsDecided })
+	w.ctl(exitDone, "parked", "requeue", "--every", "--reason-text", "thawed", "--yes")
+	w.until("decided", func() bool { return w.list("--all").stands("fault-frozen-1") == desk.StandsDecided })
 	w.until("the index has the end", func() bool { return strings.Contains(w.ctl(exitDone, "explain", "fault-frozen-1"), "refund.succeeded") })
-	if index, scan := w.ctl(exitDone, "explain", "fault-frozen-1"), w.ctl(exitDone, "explain", "fault-frozen-1", "-scan"); index != scan {
+	if index, scan := w.ctl(exitDone, "explain", "fault-frozen-1"), w.ctl(exitDone, "explain", "fault-frozen-1", "--scan"); index != scan {
 		t.Errorf("by the index:\n%s\nread whole:\n%s", index, scan)
 	}
 	w.says(exitDone, "fault-frozen-1", []string{"event refund.unresolved, blocked_merchant", "retry sent to come back", "parked parked for a person", "event refund.succeeded"})

@@ -3,35 +3,28 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"strings"
-	"time"
 
-	"refundd/cmd/internal/match"
+	"github.com/spf13/cobra"
+
+	"refundd/cmd/internal/cli"
+	"refundd/cmd/internal/flags"
+	"refundd/cmd/internal/reconcile"
+	"refundd/cmd/internal/replay"
 	"refundd/cmd/internal/tap"
-	"refundd/cmd/internal/tape"
 	"refundd/consumer"
-	"refundd/producer"
 )
 
-const reconcileHelp = `refundctl reconcile holds events against the other side's account of the same
-money, and explains every fen:
+const reconcileLong = `Holds events against the other side's account of the same money, and explains every
+fen:
 
-  -bill FILE       Alipay's bills as downloaded: the trade bill (业务明细) and the fund
+  --bill FILE      Alipay's bills as downloaded: the trade bill (业务明细) and the fund
                    bill (账务明细), ZIP or the CSV in it; may be repeated for more days
-  -commands FILE   commands that "refundctl record" wrote; with -renumber those that
+  --commands FILE  commands that "refundctl record" wrote; with --renumber those that
                    "refundctl replay" made of them
 
 The events come from the event topic, or from a file: recorded, or the lines of
 "refundctl events -o json".
-
-usage: refundctl reconcile (-bill FILE ... | -commands FILE) [flags]
-
-  refundctl reconcile -bill 20880000000000010156_20260131.csv.zip -report differences.csv
-  refundctl reconcile -bill trade.zip -bill fund.zip -events events.jsonl.gz -all -report all.csv
-  refundctl reconcile -commands commands.jsonl.gz -renumber LT1- -events events.jsonl.gz
 
 With bills, lines are: matched; amount_differs; missing_here (Alipay moved money and
 no event says so); missing_there (an event says so and the bill does not); outside
@@ -39,233 +32,74 @@ no event says so); missing_there (an event says so and the bill does not); outsi
 bill), which are no differences. The time of an event is Alipay's refunded_at. The
 trade bill is matched by request number and trade. The fund bill does not name
 request numbers: there, refunds are matched by trade and amount.
-With commands, rows are as in "refundctl replay -h".
+With commands, rows are as in "refundctl help replay".
 
--report FILE takes the lines that differ, with -all all of them (.csv, else JSON
-lines). Exit codes: 0 no difference, 1 a difference, 2 wrong usage or no bill.
-`
+--report FILE takes the lines that differ, with --all all of them (.csv, else JSON
+lines). Exit codes: 0 no difference, 1 a difference, 2 wrong usage or no bill.`
 
-type reconcileOptions struct {
-	connection
-	span
-	output
-	renumbering
-	bills            files
-	commands, kind   string
-	events, topic    string
-	merchant, report string
-	temp             string
-	all              bool
+const reconcileExample = `  refundctl reconcile --bill 20880000000000010156_20260131.csv.zip --report differences.csv
+  refundctl reconcile --bill trade.zip --bill fund.zip --events events.jsonl.gz --all --report all.csv
+  refundctl reconcile --commands commands.jsonl.gz --renumber LT1- --events events.jsonl.gz`
+
+// reconciling holds the flags of reconcile.
+type reconciling struct {
+	reconcile.Options
+	flags.Connection
+	flags.Span
+	flags.Output
+	topic string
 }
 
-// files is a flag that may be repeated.
-type files []string
-
-func (f *files) String() string { return "" }
-
-// Set adds a name.
-func (f *files) Set(name string) error {
-	*f = append(*f, name)
-	return nil
-}
-
-func (o *reconcileOptions) register(flags *flag.FlagSet) {
-	o.connection.register(flags)
-	o.span.register(flags, "beginning")
-	o.output.register(flags)
-	flags.Var(&o.bills, "bill", "bill `file`; may be repeated")
-	flags.StringVar(&o.commands, "commands", "", "`file` of recorded commands")
-	flags.StringVar(&o.kind, "kind", "refund", "with -commands, what they are: `refund` or coupon_refund")
-	flags.StringVar(&o.prefix, "renumber", "", "with -commands, the `prefix` that they were replayed with")
-	flags.StringVar(&o.events, "events", "", "`file` of events, instead of the event topic; - is standard input")
-	flags.StringVar(&o.topic, "event-topic", "", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; -from, -to, -queue and -group say which part")
-	flags.StringVar(&o.merchant, "merchant", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
-	flags.StringVar(&o.report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
-	flags.BoolVar(&o.all, "all", false, "with -bill, write the lines that match as well")
-	flags.StringVar(&o.temp, "temp", "", "`folder` for some 300 bytes a refund; default the system's")
-}
-
-func (o *reconcileOptions) checkFlags() error {
-	switch {
-	case (len(o.bills) == 0) == (o.commands == ""):
-		return wrongUsage("give one of -bill and -commands")
-	case o.kind != string(consumer.KindRefund) && o.kind != string(consumer.KindCouponRefund):
-		return wrongUsage("-kind: %q is neither refund nor coupon_refund", o.kind)
-	case o.all && o.report == "":
-		return wrongUsage("-all needs -report")
-	case o.all && o.commands != "":
-		return wrongUsage("-all goes with -bill")
-	case o.prefix != "" && o.commands == "":
-		return wrongUsage("-renumber goes with -commands")
+func reconcileCommand(env cli.Env) *cobra.Command {
+	r := reconciling{Options: reconcile.Options{Kind: string(consumer.KindRefund)}}
+	o := &r.Options
+	cmd := &cobra.Command{
+		Use:   "reconcile (--bill FILE ... | --commands FILE)",
+		Short: "hold events against Alipay's bills, or against recorded commands", Long: reconcileLong, Example: reconcileExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context(), env) },
 	}
-	if err := o.output.check("reconcile"); err != nil {
+	r.Connection.Register(cmd)
+	r.Span.Register(cmd)
+	r.Output.Register(cmd)
+	set := cmd.Flags()
+	set.StringArrayVar(&o.Bills, "bill", nil, "bill `file`; may be repeated")
+	flags.CompleteFiles(cmd, "bill")
+	flags.File(cmd, &o.Commands, "commands", "", "`file` of recorded commands")
+	flags.Choice{Value: &o.Kind, Of: kinds()}.Register(cmd, "kind", "k", "with --commands, what they are: refund or coupon_refund")
+	set.StringVar(&o.Prefix, "renumber", "", "with --commands, the `prefix` that they were replayed with")
+	flags.File(cmd, &o.Events, "events", "", "`file` of events, instead of the event topic; - is standard input")
+	flags.Topic(cmd, env, &r.topic, "event-topic", "`topic` of the events; default REFUNDD_TOPIC_EVENT or refund-event; --from, --to, --queue and --group say which part")
+	set.StringVarP(&o.Merchant, "merchant", "m", "", "only events of this `name`; - for those of no merchant. A bill is of one account")
+	flags.File(cmd, &o.Report, "report", "", "`file` for the lines that differ: .csv, else JSON lines")
+	set.BoolVarP(&o.All, "all", "a", false, "with --bill, write the lines that match as well")
+	flags.File(cmd, &o.Temp, "temp", "", "`folder` for some 300 bytes a refund; default the system's")
+	return cmd
+}
+
+func (r *reconciling) run(ctx context.Context, env cli.Env) error {
+	r.Options.Format = r.Output.Format
+	if err := r.Check(); err != nil {
 		return err
 	}
-	return o.renumbering.check()
-}
-
-func reconcile(ctx context.Context, args []string, env environment) error {
-	var o reconcileOptions
-	flags := flag.NewFlagSet("reconcile", flag.ContinueOnError)
-	o.register(flags)
-	if err := parse(flags, args, env, reconcileHelp); err != nil {
-		return err
+	if r.Events != "" {
+		return r.Run(ctx, env, nil)
 	}
-	if err := o.checkFlags(); err != nil {
-		return err
-	}
-	events, err := o.eventSource(ctx, env)
+	name := flags.TopicName(r.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
+	part, err := r.Following(env, name)
 	if err != nil {
 		return err
 	}
-	if o.commands != "" {
-		return o.reconcileCommands(ctx, env, events)
-	}
-	return o.reconcileBills(ctx, env, events)
-}
-
-// eventSource opens the events: a file, or the topic.
-func (o *reconcileOptions) eventSource(ctx context.Context, env environment) (source, error) {
-	if o.events != "" {
-		return &eventFile{fileSource{o.events, env.stdin}}, nil
-	}
-	o.topic = topic(o.topic, env, "REFUNDD_TOPIC_EVENT", "refund-event")
-	f, err := o.following(env, o.topic, time.Now())
+	part.Merged = false // the order does not matter here
+	cluster, err := r.Cluster(env)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f.Merged = false // the order does not matter here
-	cluster, err := o.cluster(env)
-	if err != nil {
-		return nil, err
-	}
-	o.redirectLog(env)
-	if err := cluster.CheckTopic(ctx, o.topic); err != nil {
+	r.RedirectLog(env)
+	if err := cluster.CheckTopic(ctx, name); err != nil {
 		if errors.Is(err, tap.ErrNoTopic) {
-			return nil, wrongUsage("-event-topic: %v", err)
+			return cli.WrongUsage("--event-topic: %v", err)
 		}
-		return nil, fmt.Errorf("ask for topic %s: %w", o.topic, err)
+		return fmt.Errorf("ask for topic %s: %w", name, err)
 	}
-	s := &topicSource{cluster: cluster, f: f}
-	return s, s.measure(ctx)
-}
-
-// eventFile is a file of events, recorded or bare.
-type eventFile struct{ fileSource }
-
-func (s *eventFile) each(ctx context.Context, take func(tape.Message) error) error {
-	r, err := tape.Open(s.name, s.in)
-	if err != nil {
-		return wrongUsage("-events: %v", err)
-	}
-	defer func() { _ = r.Close() }() // it was only read
-	for ctx.Err() == nil {
-		text, err := r.Line()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read: %w", err)
-		}
-		m, err := tape.Decode(text)
-		if err != nil {
-			// A bare event; when it was stored is not known, when it was settled is.
-			ev, err := producer.DecodeEvent(text)
-			if err != nil {
-				return wrongUsage("%s line %d: neither a recorded message nor an event", s.name, r.Lines())
-			}
-			m = tape.Message{ID: fmt.Sprintf("line %d", r.Lines()), Body: text, Stored: ev.Time}
-		}
-		if err := take(m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// eachEvent reads all events. What is no event is counted and left out.
-func (o *reconcileOptions) eachEvent(ctx context.Context, env environment, from source, take func(producer.Event, time.Time) error) (strange int64, err error) {
-	read := counter{}
-	defer every(env.stderr, func() string { return fmt.Sprintf("so far %s events", read.of(from.total())) })()
-	err = from.each(ctx, func(m tape.Message) error {
-		read.n.Add(1)
-		ev, err := producer.DecodeEvent(m.Body)
-		switch {
-		case err != nil:
-			strange++
-			return nil //nolint:nilerr // counted
-		case o.merchant == "-" && ev.Merchant != "", o.merchant != "-" && o.merchant != "" && ev.Merchant != o.merchant:
-			return nil
-		}
-		return take(ev, m.Stored)
-	})
-	if err == nil && ctx.Err() != nil {
-		err = errStopped
-	}
-	if strange > 0 {
-		_, _ = fmt.Fprintf(env.stderr, "%d messages of %s are no events and were left out\n", strange, from)
-	}
-	return strange, err
-}
-
-var errStopped = errors.New("stopped before everything was read: no verdict")
-
-// reconcileCommands holds recorded commands against the events.
-func (o *reconcileOptions) reconcileCommands(ctx context.Context, env environment, events source) error {
-	table, err := match.New(match.Config{Dir: o.temp})
-	if err != nil {
-		return wrongUsage("-temp: %v", err)
-	}
-	defer func() { _ = table.Close() }() // a folder that stays does no harm to the verdict
-	v := verdict{Source: o.commands}
-	from := &fileSource{o.commands, env.stdin}
-	if err := from.each(ctx, func(m tape.Message) error {
-		p, err := prepare(consumer.Kind(o.kind), o.renumbering, m)
-		if err != nil {
-			return err
-		}
-		if p.bad {
-			v.Bad++
-		}
-		if p.Number == "" && o.prefix != "" {
-			v.NotHeld++ // its event has the new message's id, which nobody knows
-			return nil
-		}
-		if p.Number == "" {
-			p.Number = m.ID
-		}
-		return table.Command(p.Command)
-	}); err != nil {
-		if _, wrong := errors.AsType[*usageError](err); wrong {
-			return wrongUsage("-commands: %s", strings.TrimPrefix(err.Error(), "-file: "))
-		}
-		return err
-	}
-	if ctx.Err() != nil {
-		return errStopped
-	}
-	if _, err := o.eachEvent(ctx, env, events, func(ev producer.Event, stored time.Time) error { return table.Event(matchEvent(ev, stored)) }); err != nil {
-		return err
-	}
-	if v.Result, v.Rows, err = report(table, o.report); err != nil {
-		return err
-	}
-	if o.prefix != "" {
-		v.Result.Latency = match.Latency{} // counts from the replayed command, which is not here
-	}
-	v.Verdict = verdictOf(v.Result)
-	if o.json() {
-		err = printJSON(env.stdout, v)
-	} else {
-		if v.NotHeld > 0 {
-			_, _ = fmt.Fprintf(env.stdout, "%d commands without a readable number cannot be found again after a replay, and are left out\n", v.NotHeld)
-		}
-		printResult(env.stdout, v.Result)
-		printRows(env.stdout, v.Rows, v.Result, o.report)
-		_, err = fmt.Fprintf(env.stdout, "verdict: %s\n", v.Verdict)
-	}
-	if err == nil && !v.Result.Clean() {
-		err = errFound
-	}
-	return err
+	return r.Run(ctx, env, &replay.TopicSource{Cluster: cluster, Part: part})
 }

@@ -92,7 +92,7 @@ func lines(t *testing.T, events []producer.Event) string {
 func TestEveryFenIsExplained(t *testing.T) {
 	trade, fund, events := downloads(t)
 	report := filepath.Join(t.TempDir(), "all.csv")
-	got := ctl(t.Context(), nil, lines(t, append(events, events[3])), "reconcile", "-bill", trade, "-bill", fund, "-events", "-", "-all", "-report", report)
+	got := ctl(t.Context(), nil, lines(t, append(events, events[3])), "reconcile", "--bill", trade, "--bill", fund, "--events", "-", "--all", "--report", report)
 	if got.code != 0 || strings.Count(got.stdout, "10: 10.45") != 8 || !strings.Contains(got.stdout, "verdict: every fen is explained\n") {
 		t.Errorf("%+v", got)
 	}
@@ -124,7 +124,7 @@ func TestDifferencesAreFound(t *testing.T) {
 	events = append(slices.Delete(events, 7, 8), stranger, yesterday)
 
 	report := filepath.Join(t.TempDir(), "differences.csv")
-	got := ctl(t.Context(), nil, lines(t, events)+"\n", "reconcile", "-bill", trade, "-bill", fund, "-events", "-", "-report", report)
+	got := ctl(t.Context(), nil, lines(t, events)+"\n", "reconcile", "--bill", trade, "--bill", fund, "--events", "-", "--report", report)
 	for _, want := range []string{"8: 8.34", "1: 1.04", "1: 1.05", "1: 1.07", "1: 1.00", "10: 10.45", "11: 11.39", "verdict: DIFFERENCES"} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q", want)
@@ -153,7 +153,7 @@ func TestDifferencesAreFound(t *testing.T) {
 	if !slices.Equal(states, want) {
 		t.Errorf("the report has %q", states)
 	}
-	if got := ctl(t.Context(), nil, lines(t, events), "reconcile", "-bill", trade, "-events", "-", "-o", "json"); got.code != 1 ||
+	if got := ctl(t.Context(), nil, lines(t, events), "reconcile", "--bill", trade, "--events", "-", "-o", "json"); got.code != 1 ||
 		!strings.Contains(got.stdout, `"missing_there":{"count":1,"fen":100}`) || !strings.Contains(got.stdout, `"adds_up":true`) {
 		t.Errorf("%+v", got)
 	}
@@ -163,26 +163,27 @@ func TestReconcileUsage(t *testing.T) {
 	trade, _, _ := downloads(t)
 	nothing := filepath.Join(t.TempDir(), "nothing")
 	for args, want := range map[string]string{
-		"":                                       "one of -bill and -commands",
-		"-bill a -commands b":                    "one of -bill and -commands",
-		"-bill a -all":                           "-all needs -report",
-		"-commands a -all -report b":             "-all goes with -bill",
-		"-bill a -renumber X":                    "-renumber goes with -commands",
-		"-bill a -kind other":                    "-kind",
-		"-bill a -o xml":                         "-o",
-		"-bill a":                                "REFUNDD_ROCKETMQ_NAMESERVERS",
-		"-events - -bill " + nothing:             "-bill: open",
-		"-events - -commands " + nothing:         "-commands: open",
-		"-bill " + trade + " -events " + nothing: "-events: open",
-		"-bill " + trade + " -events - -report " + nothing + "/x": "-report",
-		"-bill " + trade + " -temp " + nothing + " -events -":     "-temp",
+		"": "one of --bill and --commands",
+
+		"--bill a --commands b":                    "one of --bill and --commands",
+		"--bill a --all":                           "--all needs --report",
+		"--commands a --all --report b":            "--all goes with --bill",
+		"--bill a --renumber X":                    "--renumber goes with --commands",
+		"--bill a --kind other":                    "--kind",
+		"--bill a -o xml":                          "-o",
+		"--bill a":                                 "REFUNDD_ROCKETMQ_NAMESERVERS",
+		"--events - --bill " + nothing:             "--bill: open",
+		"--events - --commands " + nothing:         "--commands: open",
+		"--bill " + trade + " --events " + nothing: "--events: open",
+		"--bill " + trade + " --events - --report " + nothing + "/x": "--report",
+		"--bill " + trade + " --temp " + nothing + " --events -":     "--temp",
 	} {
 		got := ctl(t.Context(), nil, "", append([]string{"reconcile"}, strings.Fields(args)...)...)
 		if got.code != exitUsage || !strings.Contains(got.stderr, want) || got.stdout != "" {
 			t.Errorf("%s: %+v, want %q", args, got, want)
 		}
 	}
-	if got := ctl(t.Context(), nil, "no event\n", "reconcile", "-bill", trade, "-events", "-"); got.code != exitUsage || !strings.Contains(got.stderr, "- line 1: neither") {
+	if got := ctl(t.Context(), nil, "no event\n", "reconcile", "--bill", trade, "--events", "-"); got.code != exitUsage || !strings.Contains(got.stderr, "- line 1: neither") {
 		t.Errorf("%+v", got)
 	}
 }

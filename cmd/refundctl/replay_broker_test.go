@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"refundd/cmd/internal/replay"
 	"refundd/cmd/internal/tape"
 	"refundd/consumer"
 	"refundd/consumer/rocketmqtest"
@@ -130,7 +131,7 @@ func readTape(t *testing.T, name string) (all []tape.Message) {
 func TestRecordAndReplay(t *testing.T) {
 	b, vars := stage(t)
 	file := filepath.Join(t.TempDir(), "commands.jsonl.gz")
-	got := ctl(t.Context(), vars, "", "record", "-topic", "refund-command", "-file", file)
+	got := ctl(t.Context(), vars, "", "record", "--topic", "refund-command", "--file", file)
 	if got.code != 0 || !strings.Contains(got.stdout, "recorded 33 messages of refund-command in "+file) {
 		t.Fatalf("%+v", got)
 	}
@@ -150,11 +151,11 @@ func TestRecordAndReplay(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	answering := answer(ctx, t, b, nil)
-	for round, source := range [][]string{{"-file", file}, {"-source", "refund-command"}} {
+	for round, source := range [][]string{{"--file", file}, {"--source", "refund-command"}} {
 		got = ctl(t.Context(), vars, "", append([]string{
-			"replay", "-topic", "load-command", "-renumber", "LT1-", "-renumber-trades", "-rate", "2000", "-yes", "-o", "json",
+			"replay", "--topic", "load-command", "--renumber", "LT1-", "--renumber-trades", "--rate", "2000", "--yes", "-o", "json",
 		}, source...)...)
-		var v verdict
+		var v replay.Verdict
 		if err := json.Unmarshal([]byte(got.stdout), &v); err != nil || got.code != 0 {
 			t.Fatalf("%v %+v", err, got)
 		}
@@ -217,13 +218,13 @@ func TestReplayFindsWhatIsWrong(t *testing.T) {
 		return true
 	})
 	report := filepath.Join(t.TempDir(), "rows.csv")
-	got := ctl(t.Context(), vars, "", "replay", "-source", "refund-command", "-topic", "load-command", "-renumber", "X-", "-wait", "2s",
-		"-report", report, "-yes")
+	got := ctl(t.Context(), vars, "", "replay", "--source", "refund-command", "--topic", "load-command", "--renumber", "X-", "--wait", "2s",
+		"--report", report, "--yes")
 	cancel()
 	<-answering
 	for _, want := range []string{
-		"commands           33\n", "matched          28   succeeded 26, failed 0, rejected 2\n", "missing           2\n", "unresolved        1\n",
-		"conflicting       2\n", "2 repeats of an id", "verdict: NOT ALL MATCHED\n", "latency, sent to event stored: p50 ",
+		"commands       33\n", "matched      28  succeeded 26, failed 0, rejected 2\n", "missing      2\n", "unresolved   1\n",
+		"conflicting  2\n", "2 repeats of an id", "verdict: NOT ALL MATCHED\n", "sent to event stored: p50 ",
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
@@ -260,7 +261,7 @@ func TestReplayCountsWhatTheBrokerRefuses(t *testing.T) {
 		}
 		return rocketmqtest.Action{}
 	})
-	got := ctl(t.Context(), vars, "", "replay", "-source", "refund-command", "-topic", "load-command", "-same-numbers", "-reconcile=false", "-yes")
+	got := ctl(t.Context(), vars, "", "replay", "--source", "refund-command", "--topic", "load-command", "--same-numbers", "--reconcile=false", "--yes")
 	if got.code != 1 || !strings.Contains(got.stdout, "not confirmed by the broker: 1\n") || !strings.Contains(got.stdout, "sent 32 messages") {
 		t.Errorf("%+v", got)
 	}
@@ -268,11 +269,11 @@ func TestReplayCountsWhatTheBrokerRefuses(t *testing.T) {
 
 func TestReplayAsksFirst(t *testing.T) {
 	b, vars := stage(t)
-	args := []string{"replay", "-source", "refund-command", "-topic", "load-command", "-renumber", "X-"}
-	if got := ctl(t.Context(), vars, "", args...); got.code != 2 || !strings.Contains(got.stderr, "-yes is required") {
+	args := []string{"replay", "--source", "refund-command", "--topic", "load-command", "--renumber", "X-"}
+	if got := ctl(t.Context(), vars, "", args...); got.code != 2 || !strings.Contains(got.stderr, "--yes is required") {
 		t.Errorf("without a terminal: %+v", got)
 	}
-	if got := ctl(t.Context(), vars, "", append(args, "-dry-run")...); got.code != 0 ||
+	if got := ctl(t.Context(), vars, "", append(args, "--dry-run")...); got.code != 0 ||
 		!strings.Contains(got.stderr, "plan: send the 33 messages of topic refund-command to load-command") {
 		t.Errorf("dry run: %+v", got)
 	}
@@ -280,10 +281,10 @@ func TestReplayAsksFirst(t *testing.T) {
 		t.Errorf("%d messages were sent", n)
 	}
 	for name, c := range map[string]struct{ args, want string }{
-		"a missing source":      {"-source nothing -topic load-command -renumber X- -yes", "-source: topic does not exist"},
-		"a missing event topic": {"-source refund-command -topic load-command -renumber X- -event-topic nothing -yes", "-event-topic: topic does not exist"},
-		"a missing topic":       {"-source refund-command -topic nothing -renumber X- -yes", "-topic: topic does not exist"},
-		"a missing file":        {"-file nothing -topic load-command -renumber X- -yes", "-file: open nothing"},
+		"a missing source":      {"--source nothing --topic load-command --renumber X- --yes", "--source: topic does not exist"},
+		"a missing event topic": {"--source refund-command --topic load-command --renumber X- --event-topic nothing --yes", "--event-topic: topic does not exist"},
+		"a missing topic":       {"--source refund-command --topic nothing --renumber X- --yes", "--topic: topic does not exist"},
+		"a missing file":        {"--file nothing --topic load-command --renumber X- --yes", "--file: open nothing"},
 	} {
 		if got := ctl(t.Context(), vars, "", append([]string{"replay"}, strings.Fields(c.args)...)...); got.code != 2 || !strings.Contains(got.stderr, c.want) {
 			t.Errorf("%s: %+v", name, got)
@@ -302,10 +303,10 @@ func TestReplayStopsSafely(t *testing.T) {
 			<-time.After(time.Millisecond)
 		}
 	}()
-	got := ctl(ctx, vars, "", "replay", "-source", "refund-command", "-topic", "load-command", "-renumber", "X-", "-rate", "10", "-yes", "-o", "json")
+	got := ctl(ctx, vars, "", "replay", "--source", "refund-command", "--topic", "load-command", "--renumber", "X-", "--rate", "10", "--yes", "-o", "json")
 	stop()
 	<-answering
-	var v verdict
+	var v replay.Verdict
 	if err := json.Unmarshal([]byte(got.stdout), &v); err != nil {
 		t.Fatalf("%v %+v", err, got)
 	}
@@ -317,19 +318,19 @@ func TestReplayStopsSafely(t *testing.T) {
 func TestRecordStopsSafely(t *testing.T) {
 	_, vars := stage(t)
 	file := filepath.Join(t.TempDir(), "some.jsonl.gz")
-	if got := ctl(t.Context(), vars, "", "record", "-topic", "refund-command", "-file", file, "-n", "7", "-o", "json"); got.code != 0 ||
+	if got := ctl(t.Context(), vars, "", "record", "--topic", "refund-command", "--file", file, "-n", "7", "-o", "json"); got.code != 0 ||
 		!strings.Contains(got.stdout, `"messages":7,`) || !strings.Contains(got.stdout, `"stopped":true`) {
 		t.Errorf("%+v", got)
 	}
 	if n := len(readTape(t, file)); n != 7 {
 		t.Errorf("%d messages", n)
 	}
-	if got := ctl(t.Context(), vars, "", "record", "-topic", "refund-command", "-file", file); got.code != 2 || !strings.Contains(got.stderr, "exists") {
+	if got := ctl(t.Context(), vars, "", "record", "--topic", "refund-command", "--file", file); got.code != 2 || !strings.Contains(got.stderr, "exists") {
 		t.Errorf("written over: %+v", got)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got := ctl(ended, vars, "", "record", "-topic", "refund-command", "-file", file+"2"); got.code != 1 {
+	if got := ctl(ended, vars, "", "record", "--topic", "refund-command", "--file", file+"2"); got.code != 1 {
 		t.Errorf("interrupted before it began: %+v", got)
 	}
 }

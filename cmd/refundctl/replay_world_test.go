@@ -35,21 +35,21 @@ func TestReplayAndReconcileThroughTheService(t *testing.T) {
 	b.WriteString(`{"out_request_no":"R-32","out_trade_no":"T-0","refund_amount":"1.00","merchant":"shop"}` + "\n") // another account
 	b.WriteString("no command\n")
 	must(t, os.WriteFile(commands, []byte(b.String()), 0o600))
-	w.ctl(exitDone, "send", "-file", commands, "-force")
+	w.ctl(exitDone, "send", "--file", commands, "--force")
 
 	tape := filepath.Join(dir, "tape.jsonl.gz")
-	w.ctl(exitDone, "record", "-topic", "refund-command", "-file", tape)
-	got := w.ctl(exitDone, "replay", "-file", tape, "-topic", "refund-command", "-renumber", "LT-", "-renumber-trades", "-rate", "500", "-yes", "-wait", "50s")
-	for _, want := range []string{"commands           35\n", "matched          35   succeeded 3", "verdict: all matched"} {
+	w.ctl(exitDone, "record", "--topic", "refund-command", "--file", tape)
+	got := w.ctl(exitDone, "replay", "--file", tape, "--topic", "refund-command", "--renumber", "LT-", "--renumber-trades", "--rate", "500", "--yes", "--wait", "50s")
+	for _, want := range []string{"commands       35\n", "matched      35  succeeded 3", "verdict: all matched"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if got := w.ctl(exitDone, "reconcile", "-commands", tape); !strings.Contains(got, "matched          35") {
+	if got := w.ctl(exitDone, "reconcile", "--commands", tape); !strings.Contains(got, "matched      35") {
 		t.Errorf("the first time\n%s", got)
 	}
 
-	args := []string{"reconcile", "-merchant", "-"}
+	args := []string{"reconcile", "--merchant", "-"}
 	days := []time.Time{begun, time.Now()}
 	if days[0].In(beijing()).YearDay() == days[1].In(beijing()).YearDay() {
 		days = days[:1]
@@ -60,7 +60,7 @@ func TestReplayAndReconcileThroughTheService(t *testing.T) {
 			must(t, w.alipay.WriteBill(&zipped, kind, "", day))
 			name := filepath.Join(dir, fmt.Sprintf("%s%d.zip", kind, i))
 			must(t, os.WriteFile(name, zipped.Bytes(), 0o600))
-			args = append(args, "-bill", name)
+			args = append(args, "--bill", name)
 		}
 	}
 	got = w.ctl(exitDone, args...)

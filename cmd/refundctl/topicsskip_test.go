@@ -24,14 +24,15 @@ func TestTopicsSkip(t *testing.T) {
 		code int
 		says string
 	}{
-		{nil, exitDone, "-broker rocketmqtest -queue 0: has finished nothing\n-broker rocketmqtest -queue 1: next offset 1\n"},
-		{[]string{"-broker", "rocketmqtest", "-queue", "1"}, exitUsage, "belong together"},
-		{[]string{"-broker", "rocketmqtest", "-queue", "1", "-offset", "2"}, exitFailed, "is at offset 1, not 2"},
-		{[]string{"-broker", "other", "-queue", "1", "-offset", "1"}, exitFailed, "no queue 1 at broker other"},
-		{[]string{"-broker", "rocketmqtest", "-queue", "1", "-offset", "1"}, exitDone, "begins at offset 2 of queue 1"},
-		{nil, exitDone, "queue 1: next offset 2\n"},
+		{nil, exitDone, "rocketmqtest  0      has finished nothing\nrocketmqtest  1      1\n"},
+		{[]string{"--broker", "rocketmqtest", "--queue", "1"}, exitUsage, "belong together"},
+		{[]string{"--broker", "rocketmqtest", "--queue", "1", "--offset", "2"}, exitFailed, "is at offset 1, not 2"},
+		{[]string{"--broker", "other", "--queue", "1", "--offset", "1"}, exitFailed, "no queue 1 at broker other"},
+		{[]string{"--broker", "rocketmqtest", "--queue", "1", "--offset", "1"}, exitDone, "begins at offset 2 of queue 1"},
+		{nil, exitDone, "rocketmqtest  1      2\n"},
+		{[]string{"-o", "json"}, exitDone, `{"broker":"rocketmqtest","queue":1,"next_offset":2}`},
 	} {
-		got := ctl(t.Context(), vars, "", append([]string{"topics", "skip", "-topic", "refund-command"}, row.args...)...)
+		got := ctl(t.Context(), vars, "", append([]string{"topics", "skip", "--topic", "refund-command"}, row.args...)...)
 		if got.code != row.code || !strings.Contains(got.stdout+got.stderr, row.says) {
 			t.Errorf("%v: %+v", row.args, got)
 		}

@@ -18,10 +18,11 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"refundd/alipay/alipaytest"
+	"refundd/cmd/internal/notice"
 )
 
-// notice is a refund notification; its values are canaries.
-func notice() map[string]string {
+// refundNotice is a refund notification; its values are canaries.
+func refundNotice() map[string]string {
 	return map[string]string{
 		"notify_time": "2026-11-25 20:00:00", "notify_type": "trade_status_sync", "notify_id": "canary-id", "app_id": "A", "seller_id": "S",
 		"charset": "utf-8", "version": "1.0", "trade_no": "2026112522001", "out_trade_no": "canary-trade", "out_biz_no": "canary-number",
@@ -75,9 +76,9 @@ func TestVerifyNotify(t *testing.T) {
 	vars := map[string]string{
 		"REFUNDD_ALIPAY_PUBLIC_KEY_FILE": filepath.Join(dir, "alipay_public_key.pem"), "REFUNDD_ALIPAY_APP_ID": "A", "REFUNDD_ALIPAY_SELLER_ID": "S",
 	}
-	good := signed(t, keys.AlipayPrivate, crypto.SHA256, notice())
+	good := signed(t, keys.AlipayPrivate, crypto.SHA256, refundNotice())
 	for strings.Count(good.Get("sign"), "+") == 0 { // a signature with a plus sign
-		n := notice()
+		n := refundNotice()
 		n["notify_id"] += good.Get("sign")[:4]
 		good = signed(t, keys.AlipayPrivate, crypto.SHA256, n)
 	}
@@ -89,7 +90,7 @@ func TestVerifyNotify(t *testing.T) {
 	}
 	with := func(name, value string) string { return changed(func(v url.Values) { v.Set(name, value) }) }
 	other := func(name, value string) map[string]string {
-		n := notice()
+		n := refundNotice()
 		if n[name] = value; value == "" {
 			delete(n, name)
 		}
@@ -111,8 +112,8 @@ func TestVerifyNotify(t *testing.T) {
 		"JSON":                {`{"sign":"x"}`, "signature", "it begins like JSON"},
 		"no sign":             {changed(func(v url.Values) { v.Del("sign") }), "signature", "there is no sign parameter"},
 		"half a sign":         {with("sign", good.Get("sign")[:100]+"*"), "signature", "not base64"},
-		"another key":         {signed(t, keys.AppPrivate, crypto.SHA256, notice()).Encode(), "signature", "none of the 1 configured keys"},
-		"the old way":         {signed(t, keys.AlipayPrivate, crypto.SHA1, notice()).Encode(), "signature", "by the old way RSA (SHA-1)"},
+		"another key":         {signed(t, keys.AppPrivate, crypto.SHA256, refundNotice()).Encode(), "signature", "none of the 1 configured keys"},
+		"the old way":         {signed(t, keys.AlipayPrivate, crypto.SHA1, refundNotice()).Encode(), "signature", "by the old way RSA (SHA-1)"},
 		"a value changed":     {with("refund_fee", "12.51"), "signature", "so the key is right and the text was changed"},
 		"nothing known":       {with("refund_fee", "12.51"), "signature", "no single change"},
 		"a line break":        {good.Encode() + "\n", "signature", "a line break"},
@@ -144,7 +145,7 @@ func TestVerifyNotify(t *testing.T) {
 				t.Errorf("%d, want %d, %q and %q\n%s%s", got.code, code, c.check, c.want, got.stdout, got.stderr)
 			}
 			asJSON := ctl(t.Context(), vars, c.body, "verify-notify", "-o", "json")
-			var j judgement
+			var j notice.Judgement
 			if err := json.Unmarshal([]byte(asJSON.stdout), &j); err != nil || j.Valid != (code == 0) || j.Check != c.check || asJSON.code != code {
 				t.Errorf("%v %+v", err, asJSON)
 			}
@@ -153,7 +154,7 @@ func TestVerifyNotify(t *testing.T) {
 			}
 		})
 	}
-	if got := ctl(t.Context(), vars, good.Encode(), "verify-notify", "-key", filepath.Join(dir, "alipay_cert.pem")); got.code != 0 {
+	if got := ctl(t.Context(), vars, good.Encode(), "verify-notify", "--key", filepath.Join(dir, "alipay_cert.pem")); got.code != 0 {
 		t.Errorf("by the certificate: %+v", got)
 	}
 }
@@ -183,14 +184,14 @@ func TestVerifyNotifyUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for args, want := range map[string]string{
-		"":                        "-key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required",
-		"-key nothing":            "-key: open nothing",
-		"-key " + empty:           "-key: ",
-		"-key " + key:             "-app-id or REFUNDD_ALIPAY_APP_ID is required",
-		"-key " + key + " -o xml": "-o",
-		"-key " + filepath.Join(dir, "app_private_key.pem") + " -app-id A": "private key",
-		"-app-id A -file nothing -key " + key:                              "-file: open nothing",
-		"-app-id A -encrypt-key nothing -key " + key:                       "-encrypt-key",
+		"":                         "--key, REFUNDD_ALIPAY_PUBLIC_KEY_FILE or REFUNDD_ALIPAY_CERT_FILE is required",
+		"--key nothing":            "--key: open nothing",
+		"--key " + empty:           "--key: ",
+		"--key " + key:             "--app-id or REFUNDD_ALIPAY_APP_ID is required",
+		"--key " + key + " -o xml": "-o",
+		"--key " + filepath.Join(dir, "app_private_key.pem") + " --app-id A": "private key",
+		"--app-id A --file nothing --key " + key:                             "--file: open nothing",
+		"--app-id A --encrypt-key nothing --key " + key:                      "--encrypt-key",
 	} {
 		if got := ctl(t.Context(), nil, "", append([]string{"verify-notify"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: %+v, want %q", args, got, want)

@@ -135,7 +135,7 @@ func (w *world) until(what string, is func() bool) {
 func (w *world) commands(parked, events int, numbers ...string) {
 	w.t.Helper()
 	for _, number := range numbers {
-		w.ctl(exitDone, "send", "-out-request-no", number, "-out-trade-no", "T-"+number, "-amount", "1.00")
+		w.ctl(exitDone, "send", "--out-request-no", number, "--out-trade-no", "T-"+number, "--amount", "1.00")
 	}
 	w.until(fmt.Sprintf("%d parked and %d events", parked, events), func() bool {
 		return len(w.broker.Messages("refund-parked")) >= parked && len(w.broker.Messages("refund-event")) >= events

@@ -62,7 +62,7 @@ func TestBrakes(t *testing.T) {
 			processes[1].metric(`refundd_alipay_call_seconds_count{class="ok",method="alipay.trade.refund"}`) > 5
 	})
 
-	ctl("pause", "-reason", "a test")
+	ctl("pause", "--reason", "a test")
 	paused := time.Now()
 	for i, p := range processes {
 		w.wait(fmt.Sprintf("paused commands at instance %d", i), time.Minute, func() bool {

@@ -86,7 +86,8 @@ type Refund struct {
 	State          string
 	Bad            bool // a person has to look
 	Facts          []Fact
-	Next           string // what happens next, in a sentence
+	// What is true, what happens next, and what a person should do.
+	True, Next, Do string
 }
 
 // Fact is a line about a refund.

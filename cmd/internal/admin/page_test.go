@@ -43,7 +43,7 @@ func withPage() admin.Config {
 	cfg.Page = busy
 	cfg.LookUp = func(_ context.Context, q admin.Question) admin.Answer {
 		return admin.Answer{Searched: "both kinds", Found: []admin.Refund{{
-			Kind: "refund", Merchant: q.Merchant, State: "parked", Bad: true, Next: "It waits for a person.",
+			Kind: "refund", Merchant: q.Merchant, State: "parked", Bad: true, True: "It waits for a person",
 			Facts: []admin.Fact{{Name: "amount", Value: "1.00 yuan"}, {Name: "event", Value: strings.Repeat("a91a5537d7c1e4f6", 4)}},
 		}}}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"refundd/cmd/internal/admin"
+	"refundd/cmd/internal/story"
 	"refundd/consumer"
 	"refundd/dedupe"
 	"refundd/producer"
@@ -84,13 +85,12 @@ func (s *service) identities(q admin.Question) (ids []dedupe.Identity, searched,
 func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Record) admin.Refund {
 	found := admin.Refund{Kind: id.Kind, Merchant: id.Merchant}
 	if r.Decided {
-		decided(&found, r)
+		decided(&found, id.OutRequestNo, r)
 		return found
 	}
 	m, err := consumer.Summarize(consumer.Kind(id.Kind), r.Note, time.Now(), s.cfg.QueryAfter)
 	if err != nil {
-		found.State, found.Bad = "undecided", true
-		found.Next = "Its record cannot be read by this version: a newer one is needed."
+		found.State, found.Bad, found.True = "undecided", true, "Its record cannot be read by this version: a newer one is needed"
 		return found
 	}
 	var due time.Time
@@ -100,7 +100,7 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 			due = entered.Due
 		}
 	}
-	found.State, found.Bad, found.Next = undecided(r, m, due)
+	conclude(&found, story.Facts{Number: id.OutRequestNo, Record: r, Summary: m, Due: due})
 	found.Facts = []admin.Fact{
 		{Name: "amount", Value: m.Command.Amount.String() + " yuan"},
 		{Name: "first message", Value: moment(m.Born)},
@@ -113,24 +113,26 @@ func (s *service) refund(ctx context.Context, id dedupe.Identity, r dedupe.Recor
 	return found
 }
 
+// conclude tells what is true, what comes next and what a person should do.
+func conclude(found *admin.Refund, facts story.Facts) {
+	told := story.Conclude(facts, time.Now())
+	found.State, found.Next, found.Do = string(told.Stands), told.Next, told.Do
+	found.True = strings.ToUpper(told.True[:1]) + told.True[1:]
+	found.Bad = told.Stands == story.Parked || told.Stands == story.Contradiction || told.Stands == story.Retrying && told.Do != "nothing"
+}
+
 // decided tells what the stored event tells, but for metadata, which are upstream's.
-func decided(found *admin.Refund, r dedupe.Record) {
-	found.Next = "Nothing: it is decided. A repeat of its command gets the same event again."
+func decided(found *admin.Refund, number string, r dedupe.Record) {
 	stored, err := producer.DecodeEncoded(r.Event)
 	var e producer.Event
 	if err == nil {
 		e, err = producer.DecodeEvent(stored.Body)
 	}
 	if err != nil {
-		found.State, found.Bad = "decided", true
-		found.Next = "Its stored event cannot be read: a person has to mend the record."
+		found.State, found.Bad, found.True = "decided", true, "Its stored event cannot be read: a person has to mend the record"
 		return
 	}
-	found.State = string(e.Outcome)
-	if r.Contradiction {
-		found.State, found.Bad = found.State+", after failed had been published", true
-		found.Next = "A person tells accounting: the money moved although failed was published before (contradiction)."
-	}
+	conclude(found, story.Facts{Number: number, Record: r, Events: []producer.Event{e}})
 	found.Facts = []admin.Fact{
 		{Name: "amount", Value: fmt.Sprintf("%d.%02d %s", e.AmountFen/100, e.AmountFen%100, e.Currency)},
 		{Name: "decided", Value: moment(e.Time)},
@@ -140,39 +142,6 @@ func decided(found *admin.Refund, r dedupe.Record) {
 		{Name: "asked of Alipay", Value: fmt.Sprintf("%d calls and queries", e.Calls)},
 		{Name: "event", Value: e.ID},
 	}
-}
-
-// overdue is when a retry that did not come makes one wonder.
-const overdue = 2 * time.Minute
-
-func undecided(r dedupe.Record, m consumer.Summary, due time.Time) (state string, bad bool, next string) {
-	switch {
-	case r.HeldFor > 0:
-		return "being worked on", false,
-			fmt.Sprintf("A worker has it. Should that one die, its lease ends in %s and the command comes back.", r.HeldFor.Round(time.Second))
-	case r.Parked:
-		return "parked", true,
-			"It waits for a person, nothing happens by itself: refundctl parked show tells why; once the cause is mended, refundctl parked requeue sends it again."
-	}
-	next = map[string]string{
-		"call":  "Alipay is called.",
-		"query": "Alipay is asked what became of the calls so far; only if it does not show the refund, the same call is made again.",
-		"wait":  "Alipay is asked again once enough time has passed since the last call.",
-		"park":  "It is handed to a person.",
-	}[m.Next]
-	if next == "" {
-		next = "It is settled by what is known."
-	}
-	switch late := time.Since(due); {
-	case due.IsZero():
-		next = "Its next try is not written down. Then: " + next
-	case late > overdue:
-		bad = true
-		next = fmt.Sprintf("Its try was due at %s and has not come: what waits in the retry topic comes late, and what the broker lost is sent again within hours. Then: %s", moment(due), next)
-	default:
-		next = fmt.Sprintf("The next try is due at %s. Then: %s", moment(due), next)
-	}
-	return "undecided", bad, next
 }
 
 // moment is a time for a person, with how far it is away.

@@ -37,9 +37,9 @@ func TestPageOfARunningService(t *testing.T) {
 		return body
 	}
 	for query, wants := range map[string][]string{
-		"number=R1&merchant=shop": {"<span>succeeded</span>", "refund of shop", "12.34 CNY", "response", "it is decided"},
+		"number=R1&merchant=shop": {"<span>succeeded</span>", "refund of shop", "12.34 CNY", "response", "The money moved, proven by response", "nothing: this is final"},
 		"number=R1":               {"<span>succeeded</span>", "every merchant (1)"},
-		"number=fault-frozen-1":   {"<span>undecided</span>", "5.00 yuan", "1 of 20", "blocked", "The next try is due at", "Alipay is called"},
+		"number=fault-frozen-1":   {"<span>retrying</span>", "5.00 yuan", "1 of 20", "blocked", "its next try is due at", "then Alipay is called"},
 		"number=fault-discordant-1&merchant=-&kind=refund": {`<span class="bad">parked</span>`, "refundctl parked requeue", "7.00 yuan", "other"},
 		"number=R2":                            {"Nothing is remembered"},
 		"number=R1&kind=coupon_refund":         {"Nothing is remembered", "Looked for coupon_refund"},
