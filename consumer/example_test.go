@@ -112,7 +112,6 @@ func (noMetrics) Published(string)                   {}
 func (noMetrics) PublishFailed(string)               {}
 func (noMetrics) Retried(string)                     {}
 func (noMetrics) Parked(string)                      {}
-func (noMetrics) FundsCut()                          {}
 func (noMetrics) Contradiction()                     {}
 func (noMetrics) FundsCut()                          {}
 

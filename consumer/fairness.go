@@ -16,7 +16,9 @@ import (
 // merchant that is alone may take all.
 type share struct {
 	workers int
-	cap     int // of a merchant that is not alone
+	// cap is of a merchant that is not alone, capLimited of one that waits for turns as
+	// well: who waits has a worker, and the others' commands need them.
+	cap, capLimited int
 
 	mu    sync.Mutex // guards all below
 	total int
@@ -28,6 +30,7 @@ type share struct {
 // waiter is a delivery that waits for a worker.
 type waiter struct {
 	merchant string
+	cap      int           // of its merchant, unless it is alone
 	granted  chan struct{} // closed when it has one
 }
 
@@ -35,22 +38,25 @@ type waiter struct {
 const aloneAfter = time.Minute
 
 func newShare(workers int) *share {
-	return &share{workers: workers, cap: max(1, workers*3/4), busy: map[string]int{}, seen: map[string]time.Time{}}
+	return &share{workers: workers, cap: max(1, workers*3/4), capLimited: max(1, workers/6), busy: map[string]int{}, seen: map[string]time.Time{}}
 }
 
 // enter waits for a worker, at most for the given time, behind the merchant's
-// earlier deliveries. Every enter that was true needs one leave.
-func (s *share) enter(ctx context.Context, merchant string, patience time.Duration) bool {
+// earlier deliveries. A merchant whose calls wait for turns is limited. Every enter
+// that was true needs one leave.
+func (s *share) enter(ctx context.Context, merchant string, limited bool, patience time.Duration) bool {
 	if s == nil {
 		return true
 	}
-	w := &waiter{merchant: merchant, granted: make(chan struct{})}
+	w := &waiter{merchant: merchant, cap: s.cap, granted: make(chan struct{})}
+	if limited {
+		w.cap = s.capLimited
+	}
 	s.mu.Lock()
 	s.seen[merchant] = time.Now()
 	s.queue = append(s.queue, w)
 	s.grant()
 	s.mu.Unlock()
-
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	select {
@@ -77,7 +83,7 @@ func (s *share) grant() {
 		next := -1
 		for i, w := range s.queue {
 			busy := s.busy[w.merchant]
-			if next >= 0 && busy >= s.busy[s.queue[next].merchant] || busy >= s.cap && !s.alone(w.merchant, now) {
+			if next >= 0 && busy >= s.busy[s.queue[next].merchant] || busy >= w.cap && !s.alone(w.merchant, now) {
 				continue
 			}
 			next = i

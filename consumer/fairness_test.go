@@ -16,7 +16,7 @@ import (
 func fill(t *testing.T, s *share, merchant string) int {
 	t.Helper()
 	for n := range 1000 {
-		if !s.enter(t.Context(), merchant, 0) {
+		if !s.enter(t.Context(), merchant, false, 0) {
 			return n
 		}
 	}
@@ -27,7 +27,7 @@ func fill(t *testing.T, s *share, merchant string) int {
 func TestShareLeavesWorkersForTheNextMerchant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShare(120)
-		if !s.enter(t.Context(), "quiet", 0) {
+		if !s.enter(t.Context(), "quiet", false, 0) {
 			t.Fatal("the first got no worker")
 		}
 		if n := fill(t, s, "loud"); n != 90 {
@@ -40,7 +40,7 @@ func TestShareLeavesWorkersForTheNextMerchant(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, merchant := range []string{"loud", "louder", "louder", "quiet", "new", "new"} {
 			wg.Go(func() {
-				if s.enter(t.Context(), merchant, time.Minute) {
+				if s.enter(t.Context(), merchant, false, time.Minute) {
 					order = append(order, merchant) // one at a time: one is free
 				}
 			})
@@ -66,7 +66,7 @@ func TestShareOfOneAlone(t *testing.T) {
 		for range 50 {
 			s.leave("only")
 		}
-		if !s.enter(t.Context(), "other", 0) {
+		if !s.enter(t.Context(), "other", false, 0) {
 			t.Fatal("no worker")
 		}
 		s.leave("other")
@@ -83,19 +83,19 @@ func TestShareOfOneAlone(t *testing.T) {
 func TestShareWaitsInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShare(1)
-		s.enter(t.Context(), "a", 0)
+		s.enter(t.Context(), "a", false, 0)
 		go func() {
 			<-time.After(time.Second)
 			s.leave("a")
 		}()
 		begin := time.Now()
-		if !s.enter(t.Context(), "b", time.Minute) {
+		if !s.enter(t.Context(), "b", false, time.Minute) {
 			t.Error("no worker although one was given back")
 		}
 		if took := time.Since(begin); took != time.Second {
 			t.Errorf("waited %v, want until it was free", took)
 		}
-		if s.enter(t.Context(), "a", 3*time.Second) {
+		if s.enter(t.Context(), "a", false, 3*time.Second) {
 			t.Error("a worker that is not there")
 		}
 		if took := time.Since(begin); took != 4*time.Second {
@@ -107,12 +107,12 @@ func TestShareWaitsInPlace(t *testing.T) {
 func TestShareIsFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShare(1)
-		s.enter(t.Context(), "a", 0)
+		s.enter(t.Context(), "a", false, 0)
 		var order []int
 		var wg sync.WaitGroup
 		for n := range 20 {
 			wg.Go(func() {
-				if s.enter(t.Context(), "a", time.Minute) {
+				if s.enter(t.Context(), "a", false, time.Minute) {
 					order = append(order, n) // one at a time: there is one worker
 					s.leave("a")
 				}

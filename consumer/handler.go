@@ -218,11 +218,12 @@ func (h *Handler) mayBegin(ctx context.Context, d *delivery) (why producer.Reaso
 	if paused() {
 		return producer.ReasonPaused, freeDelay
 	}
+	limited := h.lines.of(d.cmd.Merchant) != nil
 	wait, crowded, later := shareWait, producer.ReasonHeld, h.shortest
-	if !claimed && h.lines.of(d.cmd.Merchant) != nil {
-		wait, crowded, later = crowdWait, producer.ReasonRateLimited, h.spread
+	if limited {
+		wait, crowded, later = 0, producer.ReasonRateLimited, h.spread
 	}
-	if d.worker = h.share.enter(ctx, d.cmd.Merchant, wait); !d.worker {
+	if d.worker = h.share.enter(ctx, d.cmd.Merchant, limited, wait); !d.worker {
 		return crowded, later()
 	}
 	if claimed { // it may have to be asked for, which needs no turn of this line

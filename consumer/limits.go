@@ -160,10 +160,6 @@ func (h *Handler) throttled(c *claimedDelivery, subCode string) {
 	})
 }
 
-// crowdWait is how long a delivery waits for a worker of a merchant that is
-// limited: there will be none before others have had their turns.
-const crowdWait = shareWait / 10
-
 // spread is the delay of what has no place in its merchant's line. The broker has
 // few delays: chosen at random, what came at once does not come back at once, and
 // there is always somebody in the line.

@@ -61,8 +61,8 @@ func (l *line) take() time.Duration {
 // would take longer than patience; left is then how long until the next turn.
 // Claimed calls are served before those that are not: their leases run.
 func (l *line) wait(gate *Gate, claimed bool, patience time.Duration) (left time.Duration, ok bool) {
-	if left = l.take(); left <= 0 {
-		return 0, true
+	if left = l.take(); left <= 0 || claimed && left > patience {
+		return left, left <= 0
 	}
 	late := time.NewTimer(patience)
 	defer late.Stop()
