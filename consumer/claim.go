@@ -44,6 +44,7 @@ type claimedDelivery struct {
 	first Command // the first message's command: its metadata is published
 	// claimedAt is when the claim's answer was here, on the monotonic clock.
 	claimedAt     time.Time
+	answerTook    time.Duration
 	authorisation string
 	giveUp        producer.Reason // why nothing more is asked of Alipay; mostly empty
 	// called and queried are situation's; worked: something was asked at all.
@@ -52,6 +53,15 @@ type claimedDelivery struct {
 
 // now is Redis' clock, carried on by the local monotonic one.
 func (c *claimedDelivery) now() time.Time { return c.claim.Now.Add(time.Since(c.claimedAt)) }
+
+// latest is how late it may be by Redis' clock: what a claim's answer took belongs to
+// it, unless that is less than a second, which no span of ours depends on.
+func (c *claimedDelivery) latest() time.Time {
+	if c.answerTook < time.Second {
+		return c.now()
+	}
+	return c.now().Add(c.answerTook)
+}
 
 // claim takes the claim and goes where its answer leads (R5, R7). With a reason
 // to give up nothing is asked of Alipay any more: the command is parked.
@@ -88,6 +98,7 @@ func (h *Handler) claim(ctx context.Context, d *delivery, m Merchant, giveUp pro
 		return h.unclaimed(d, c.claim.Answer)
 	}
 	c.claimedAt = time.Now()
+	c.answerTook = c.claimedAt.Sub(c.claim.Deadline.Add(-h.cfg.Lease))
 	h.health.Works(PartRedis)
 	if !bytes.Equal(c.claim.Note, stored) {
 		if c.note, err = decodeNote(c.claim.Note); err != nil {

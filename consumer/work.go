@@ -89,7 +89,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedDelivery, do action) {
 	if do == actQuery {
 		a := c.op.query(ctx, c.note)
 		h.metrics.Call(c.op.queryMethod, findingWord(a.Found), time.Since(begin))
-		c.note = c.note.afterQuery(a, start, c.now())
+		c.note = c.note.afterQuery(a, start, c.latest())
 		c.queried = true
 		entry := c.log.WithFields(logrus.Fields{"found": string(a.Found), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
 		switch a.Found {
@@ -108,7 +108,7 @@ func (h *Handler) ask(ctx context.Context, c *claimedDelivery, do action) {
 	a := c.op.call(ctx)
 	h.metrics.Call(c.op.method, classWord(a.Class), time.Since(begin))
 	untried := c.claim.Fresh && !c.retryCopy.Claimed && c.claim.Lapses == 0 && c.Topic != h.cfg.RetryTopic
-	c.note = c.note.afterCall(a, start, c.now(), untried)
+	c.note = c.note.afterCall(a, start, c.latest(), untried)
 	c.called, c.queried = true, false
 	entry := c.log.WithFields(logrus.Fields{"class": a.Class.String(), "code": a.Facts.Code, "sub_code": a.Facts.SubCode})
 	if c.cmd.Merchant != "" {

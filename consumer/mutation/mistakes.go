@@ -200,7 +200,7 @@ func mistakes() []mistake {
 		// what the simulation found in this code, once more
 		{
 			"found: a query shows what is true when it is answered", "consumer/work.go",
-			"afterQuery(a, start, c.now())", "afterQuery(a, c.now(), c.now())", flow,
+			"afterQuery(a, start, c.latest())", "afterQuery(a, c.latest(), c.latest())", flow,
 		},
 		{
 			"found: two unsigned refusals are enough at once", "consumer/decide.go",
