@@ -8,7 +8,7 @@ MAKEFLAGS   += --no-print-directory
 GO       ?= go
 # A number of runs rather than a time: when a time is up, go test -fuzz now and
 # then fails with "context deadline exceeded" and no finding.
-FUZZTIME ?= 3000x
+FUZZTIME ?= 5000x
 CHAOS    ?= 20m
 REDIS    ?= standalone
 BROKERS  ?= 1
@@ -76,7 +76,7 @@ test-on-stack:
 	$(TEST) -p 4 $(OTHERS)
 	$(TEST) -p 1 -timeout 13m $(ALONE)
 
-fuzz: ## every fuzz target for a moment, FUZZTIME=3000x (or 10m)
+fuzz: ## every fuzz target for a moment, FUZZTIME=5000x (or 10m)
 	grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file target; do \
 		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")"; \
 	done

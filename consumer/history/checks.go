@@ -209,7 +209,7 @@ func truth(b *book) (string, []breach) {
 		if unmoved >= 0 {
 			broken = append(broken, breach{unmoved, r, "succeeded was told although this money had not moved"})
 		}
-		if first >= 0 && b.ended && !ends && !b.nowhere(r) && !b.rejectedUnknowing(r, first) {
+		if first >= 0 && b.ended && !ends && !b.nowhere(r) && !b.rejectedUnknowing(r) {
 			broken = append(broken, breach{first, r, "the money moved, and neither succeeded nor unresolved was ever told"})
 		}
 	}

@@ -247,6 +247,13 @@ func TestExcuses(t *testing.T) {
 				"for what it was before": list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, because("conflict", rejected("d2")), end),
 			},
 		},
+		"money that moves late, behind the loss": {
+			"I3", list(command("m1", 100), won("d1", "m1"), call("d1", 100), its, money, rejected("d2"), end),
+			map[string][]Fact{
+				"lost before it was claimed": list(command("m1", 100), its, won("d1", "m1"), call("d1", 100), money, rejected("d2"), end),
+				"claimed anew since":         list(command("m1", 100), won("d1", "m1"), call("d1", 100), its, won("d3", "m1"), money, rejected("d2"), end),
+			},
+		},
 		"an entry that left with the end that was published": {
 			"R10i", list(delivered("d1", "m1", TopicCommand, false), won("d1", "m1"), of(Fact{What: Index, Result: Entered}),
 				ended("d0"), of(Fact{What: Index, Delivery: "d0", Result: Left}), retried("d1", "k1", true), acknowledged("d1", "m1")),

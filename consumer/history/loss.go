@@ -101,12 +101,15 @@ func (b *book) nowhere(r refund) bool {
 
 // rejectedUnknowing reports whether a version that cannot read a claimed command
 // rejected it, when no record told it of the claim any more.
-func (b *book) rejectedUnknowing(r refund, since int) bool {
-	claimed := map[string]bool{}
+func (b *book) rejectedUnknowing(r refund) bool {
+	claimed := map[string]int{} // message -> its newest claim
 	for _, i := range b.of[r] {
 		f := &b.facts[i]
-		claimed[f.Message] = claimed[f.Message] || f.What == Claim && f.Result == Won
-		if event(f, Rejected) && f.Reason == "invalid" && claimed[f.Message] && b.forgot(r, since, i) {
+		if f.What == Claim && f.Result == Won {
+			claimed[f.Message] = i
+		}
+		at, known := claimed[f.Message]
+		if known && event(f, Rejected) && (f.Reason == "invalid" || f.Reason == "unknown_merchant") && b.forgot(r, at, i) {
 			return true
 		}
 	}

@@ -73,7 +73,7 @@ func notForgotten(b *book) (string, []breach) {
 				cared = true
 			}
 		}
-		if undecided >= 0 && !cared && len(alive) == 0 && !b.nowhere(r) && !b.rejectedUnknowing(r, undecided) {
+		if undecided >= 0 && !cared && len(alive) == 0 && !b.nowhere(r) && !b.rejectedUnknowing(r) {
 			broken = append(broken, breach{undecided, r, "nothing carries this command any more, and nobody was told"})
 		}
 	}
