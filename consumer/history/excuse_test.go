@@ -247,6 +247,12 @@ func TestExcuses(t *testing.T) {
 				"for what it was before": list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, because("conflict", rejected("d2")), end),
 			},
 		},
+		"money of what was rejected without its merchant, when no record told of the claim": {
+			"I3", list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, its, because("unknown_merchant", rejected("d2")), end),
+			map[string][]Fact{
+				"the record was there": list(command("m1", 100), won("d1", "m1"), call("d1", 100), money, because("unknown_merchant", rejected("d2")), end),
+			},
+		},
 		"money that moves late, behind the loss": {
 			"I3", list(command("m1", 100), won("d1", "m1"), call("d1", 100), its, money, rejected("d2"), end),
 			map[string][]Fact{
